@@ -1,0 +1,35 @@
+"""Random number streams that depend on a run's seed and on what they are for, and on nothing else."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+
+__all__ = ["stream"]
+
+
+def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return the generator of one run for one purpose.
+
+    Two purposes of one seed ("weights", "data", …) give unrelated streams, so that drawing more data never changes
+    the initial weights. Neither depends on how many runs are trained together.
+
+    Args:
+        seed: The run's seed, a non-negative integer.
+        purpose: What the numbers are for; any text.
+        device: Where the generator lives.
+
+    Returns:
+        A freshly seeded `torch.Generator`.
+
+    Raises:
+        ValueError: If the seed is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; allowed: integers >= 0. Give each run a non-negative seed.")
+    words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(2, np.uint32)
+    # 63 bits: torch.Generator takes a signed 64-bit seed.
+    value = (int(words[0]) << 31) ^ int(words[1])
+    return torch.Generator(device=device).manual_seed(value)

@@ -1,0 +1,312 @@
+"""Bases and their duals: Dirac's notation made concrete (TWM Eq. 18).
+
+A vector of the hidden space is one thing; its components depend on the basis in which it is read. A `Basis` holds
+the basis vectors as the columns of ``Psi`` and the covectors as the rows of ``Psi_dual``, tied together by::
+
+    ⟨ψ^μ|ψ_ν⟩ = δ^μ_ν,        |v⟩ = v^μ |ψ_μ⟩ = ⟨ψ^μ|v⟩ |ψ_μ⟩        (TWM Eq. 18)
+
+Where the paper's symbols meet the code::
+
+    |ψ_μ⟩, μ = 1..n              Psi[:, μ - 1]         (N,)
+    ⟨ψ^μ|                        Psi_dual[μ - 1]       (N,)
+    components v^μ of |v⟩        components(v)         (n,)
+    Ψ_i, column i of a substrate block(i - 1, d)       (N, d)
+    Ψ*_i, its covectors          dual_block(i - 1, d)  (d, N)
+
+``N`` is the number of neurons and ``n`` the number of basis vectors. With n = N the covectors are the inverse matrix.
+With n < N the vectors span a subspace, and the covectors are the Moore-Penrose inverse: the one dual whose rows vanish
+on the orthogonal complement of that subspace, so that reading a state ignores whatever else the neurons do.
+
+Source: Karuvally, Sejnowski and Siegelmann (2024), section 3.1 and appendix A.1.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wavemem.checks import one_of, positive_int, require
+
+__all__ = ["Basis", "condition_limit", "random_basis", "standard_basis"]
+
+BasisKind = Literal["gaussian", "orthogonal"]
+
+
+def condition_limit(dtype: torch.dtype) -> float:
+    """Largest condition number that `Basis` accepts by default.
+
+    Duality is lost in proportion to condition number × machine epsilon; the limit keeps that product at 1e-3 or
+    below, and never exceeds 1e8, beyond which a basis is degenerate in all but name.
+
+    Args:
+        dtype: a real floating type.
+
+    Returns:
+        1e8 for float64, about 8.4e3 for float32.
+
+    Raises:
+        ValueError: if `dtype` is not a floating type.
+    """
+    require(
+        dtype.is_floating_point,
+        got=f"dtype={dtype}",
+        allowed="a real floating type such as torch.float64",
+        fix="Convert the matrix with .to(torch.float64).",
+    )
+    return min(1e8, 1e-3 / torch.finfo(dtype).eps)
+
+
+class Basis:
+    """n linearly independent vectors of R^N together with their covectors (TWM Eq. 18).
+
+    Args:
+        Psi: the basis vectors as columns, shape (N, n) with n <= N.
+        max_condition: largest ratio of extreme singular values to accept; `condition_limit` of the type by default.
+
+    Attributes:
+        Psi: (N, n), the vectors ``|ψ_μ⟩`` as columns.
+        dual: (n, N), the covectors ``⟨ψ^μ|`` as rows; also called `Psi_dual`.
+        condition: ratio of the largest to the smallest singular value of `Psi` (1 for an orthonormal basis).
+
+    Raises:
+        ValueError: if `Psi` is not a finite floating matrix, has more columns than rows, or its columns are linearly
+            dependent to within `max_condition`.
+    """
+
+    def __init__(self, Psi: Float[Tensor, "N n"], max_condition: float | None = None) -> None:
+        require(
+            isinstance(Psi, Tensor) and Psi.ndim == 2 and min(Psi.shape) > 0,
+            got=f"Psi of shape {tuple(Psi.shape)}" if isinstance(Psi, Tensor) else f"Psi of type {type(Psi).__name__}",
+            allowed="a torch matrix of shape (N, n), one basis vector per column",
+            fix="Stack the vectors with torch.stack(vectors, dim=1).",
+        )
+        require(
+            Psi.shape[1] <= Psi.shape[0],
+            got=f"{Psi.shape[1]} vectors in a space of {Psi.shape[0]} dimensions",
+            allowed="at most as many vectors as dimensions",
+            fix="Basis vectors are columns: transpose Psi if they are rows.",
+        )
+        limit = condition_limit(Psi.dtype) if max_condition is None else max_condition
+        require(
+            limit >= 1,
+            got=f"max_condition={max_condition}",
+            allowed="a number >= 1",
+            fix="Leave it out to use condition_limit(dtype).",
+        )
+        require(
+            bool(torch.isfinite(Psi).all()),
+            got="Psi with infinite or undefined entries",
+            allowed="finite entries",
+            fix="Look for a division by zero or a diverged training run upstream.",
+        )
+        # One SVD gives both the condition number and the covectors; double precision costs nothing at these sizes.
+        U, S, Vh = torch.linalg.svd(Psi.to(torch.float64), full_matrices=False)
+        condition = float(S[0] / S[-1]) if float(S[-1]) > 0 else float("inf")
+        require(
+            condition <= limit,
+            got=f"vectors with condition number {condition:.3g}",
+            allowed=f"at most {limit:.3g} for {Psi.dtype}",
+            fix="The vectors are (nearly) linearly dependent: drop the redundant ones or draw another basis.",
+        )
+        self.Psi: Float[Tensor, "N n"] = Psi
+        self.dual: Float[Tensor, "n N"] = ((Vh.mT / S) @ U.mT).to(Psi.dtype)
+        self.condition: float = condition
+
+    @property
+    def Psi_dual(self) -> Float[Tensor, "n N"]:
+        """The covectors ``⟨ψ^μ|`` as rows; the same tensor as `dual`."""
+        return self.dual
+
+    @property
+    def N(self) -> int:
+        """Dimensions of the space the vectors live in (neurons)."""
+        return self.Psi.shape[0]
+
+    @property
+    def n(self) -> int:
+        """Number of basis vectors."""
+        return self.Psi.shape[1]
+
+    def components(self, v: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch n"]:
+        """``v^μ = ⟨ψ^μ|v⟩``: read a vector in this basis (TWM Eq. 18).
+
+        Args:
+            v: vectors in standard coordinates (one number per neuron).
+
+        Returns:
+            Their components. For n < N, those of the orthogonal projection onto the span.
+
+        Raises:
+            ValueError: if the last dimension of `v` is not N.
+        """
+        _last(v, self.N, "v", "one number per neuron")
+        return v @ self.dual.mT
+
+    def vector(self, c: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch N"]:
+        """``|v⟩ = v^μ |ψ_μ⟩``: the vector with components `c` (TWM Eq. 18).
+
+        Args:
+            c: components in this basis.
+
+        Returns:
+            The vectors in standard coordinates.
+
+        Raises:
+            ValueError: if the last dimension of `c` is not n.
+        """
+        _last(c, self.n, "c", "one number per basis vector")
+        return c @ self.Psi.mT
+
+    def operator(self, Phi: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch N N"]:
+        """``Φ^μ_ν |ψ_μ⟩⟨ψ^ν|``: the matrix among neurons whose matrix in this basis is `Phi` (TWM Eqs. 6, 25).
+
+        For n < N it sends the orthogonal complement of the span to zero.
+
+        Raises:
+            ValueError: if `Phi` is not (..., n, n).
+        """
+        _square(Phi, self.n, "Phi")
+        return self.Psi @ Phi @ self.dual
+
+    def matrix(self, W: Float[Tensor, "*batch N N"]) -> Float[Tensor, "*batch n n"]:
+        """``⟨ψ^μ|W|ψ_ν⟩``: what the operator `W` among neurons does, seen in this basis; undoes `operator`.
+
+        Raises:
+            ValueError: if `W` is not (..., N, N).
+        """
+        _square(W, self.N, "W")
+        return self.dual @ W @ self.Psi
+
+    def block(self, i: int, d: int) -> Float[Tensor, "N d"]:
+        """The d vectors of column i (0-based, oldest first) of an s × d substrate: ``Ψ_{i+1}`` in the paper.
+
+        Raises:
+            ValueError: if n is not a multiple of d or there is no column i.
+        """
+        i = self._column(i, d)
+        return self.Psi[:, i * d : (i + 1) * d]
+
+    def dual_block(self, i: int, d: int) -> Float[Tensor, "d N"]:
+        """The d covectors of column i (0-based, oldest first): ``Ψ*_{i+1}`` in the paper; i = -1 reads the newest.
+
+        Raises:
+            ValueError: if n is not a multiple of d or there is no column i.
+        """
+        i = self._column(i, d)
+        return self.dual[i * d : (i + 1) * d]
+
+    def duality_error(self) -> float:
+        """Largest ``|⟨ψ^μ|ψ_ν⟩ - δ^μ_ν|``, a number near machine epsilon × `condition`."""
+        eye = torch.eye(self.n, dtype=self.Psi.dtype, device=self.Psi.device)
+        return float((self.dual @ self.Psi - eye).abs().max())
+
+    def to(self, dtype: torch.dtype) -> Basis:
+        """The same basis in another floating type."""
+        return Basis(self.Psi.to(dtype))
+
+    def _column(self, i: int, d: int) -> int:
+        positive_int("d", d)
+        require(
+            self.n % d == 0,
+            got=f"d={d} for a basis of {self.n} vectors",
+            allowed="a divisor of the number of basis vectors",
+            fix="A substrate of s columns and d waves needs s·d basis vectors.",
+        )
+        s = self.n // d
+        require(
+            -s <= i < s,
+            got=f"column i={i}",
+            allowed=f"{-s} <= i < {s}",
+            fix="Columns are counted from 0, the oldest stored vector.",
+        )
+        return i % s
+
+    def __repr__(self) -> str:
+        return f"Basis(N={self.N}, n={self.n}, condition={self.condition:.3g}, dtype={self.Psi.dtype})"
+
+
+def standard_basis(n: int, N: int | None = None, dtype: torch.dtype = torch.float64) -> Basis:
+    """The basis ``|e_1⟩ … |e_n⟩`` in which component and neuron are the same thing.
+
+    Args:
+        n: number of basis vectors.
+        N: dimension of the space, n by default; with N > n the first n neurons carry the memory.
+        dtype: floating type.
+
+    Returns:
+        The basis, its own dual.
+
+    Raises:
+        ValueError: if n or N is not a positive integer or n > N.
+    """
+    N = _sizes(n, N)
+    return Basis(torch.eye(N, n, dtype=dtype))
+
+
+def random_basis(
+    n: int,
+    generator: torch.Generator,
+    kind: BasisKind = "gaussian",
+    N: int | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Basis:
+    """A basis drawn at random, in which no vector is special.
+
+    Args:
+        n: number of basis vectors.
+        generator: source of randomness (on the CPU).
+        kind: ``"gaussian"``: independent normal entries of variance 1/N, linearly independent with probability one
+            but neither orthogonal nor of equal length; ``"orthogonal"``: orthonormal vectors, uniformly distributed.
+        N: dimension of the space, n by default.
+        dtype: floating type of the result. The draw itself is always in float64, so that the type only rounds it.
+
+    Returns:
+        The basis and its dual.
+
+    Raises:
+        ValueError: if n or N is not a positive integer, n > N, `kind` is unknown, or the draw is too ill-conditioned
+            for `dtype` (for n = N of the order of one draw in 10^6 in float64; choose n < N, float64 or another seed).
+    """
+    N = _sizes(n, N)
+    one_of("kind", kind, ("gaussian", "orthogonal"))
+    Psi = torch.randn(N, n, generator=generator, dtype=torch.float64) / N**0.5
+    if kind == "orthogonal":
+        Q, R = torch.linalg.qr(Psi)
+        # The signs of R's diagonal are a convention of the factorisation; undoing it makes Q uniformly distributed.
+        Psi = Q * torch.sign(torch.diagonal(R))
+    return Basis(Psi.to(dtype))
+
+
+def _sizes(n: int, N: int | None) -> int:
+    positive_int("n", n)
+    if N is None:
+        return n
+    positive_int("N", N)
+    require(
+        n <= N,
+        got=f"n={n} vectors in N={N} dimensions",
+        allowed="n <= N",
+        fix="Use more neurons or fewer basis vectors.",
+    )
+    return N
+
+
+def _last(x: Tensor, size: int, name: str, meaning: str) -> None:
+    require(
+        x.ndim >= 1 and x.shape[-1] == size,
+        got=f"{name} of shape {tuple(x.shape)}",
+        allowed=f"a last dimension of {size} ({meaning})",
+        fix="Flatten a substrate state of shape (..., s, d) with h.flatten(-2).",
+    )
+
+
+def _square(x: Tensor, size: int, name: str) -> None:
+    require(
+        x.ndim >= 2 and x.shape[-2:] == (size, size),
+        got=f"{name} of shape {tuple(x.shape)}",
+        allowed=f"(..., {size}, {size})",
+        fix="Check s·d against the number of basis vectors, and N against the number of neurons.",
+    )

@@ -1,0 +1,227 @@
+"""Readings of a substrate: what its activity tells, whichever model produced it.
+
+Every model of the book hands over its activity as an array (time, ..., channel, position); the readings here take that
+array and nothing else. They are the space-time array itself (`substrate_activity`), its two-dimensional spectrum
+(`spectrum_2d`, after Wave-RNN Fig. 2), the velocity with which the activity travels (`estimate_velocity`) and the stored
+past that a linear decoder recovers from it (`decode_past`).
+
+Sign of a velocity. A positive velocity moves activity towards *smaller* position, as in the travelling-wave papers: the
+solution of Eq. 2 is h(v, t) = h0(v + ν t). A substrate that shifts from column s to column 1 has velocity +1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavemem.checks import require
+from wavemem.substrate.velocity import Velocity, check_activity, estimate_velocity
+
+__all__ = [
+    "Decoding",
+    "Spectrum2D",
+    "Velocity",
+    "decode_past",
+    "estimate_velocity",
+    "spectrum_2d",
+    "substrate_activity",
+]
+
+FloatArray = NDArray[np.float64]
+
+
+def substrate_activity(
+    states: Float[Tensor, "time *batch n"],
+    s: int,
+    d: int,
+    dual: Float[Tensor, "sd n"] | None = None,
+) -> Float[Tensor, "time *batch d s"]:
+    """Lay flattened states out on the substrate: entry k = i·d + j becomes channel j, position i.
+
+    Args:
+        states: Hidden states over time, flattened; n = s·d unless ``dual`` is given.
+        s: Number of columns (positions).
+        d: Number of dimensions (channels).
+        dual: The covectors ψ^μ as rows, shape (s·d, n). Where it is given, the states are first written in its basis,
+            which is how a wave hidden in a trained network is made visible.
+
+    Returns:
+        Activity (time, ..., channel, position), unitless like the states.
+
+    Raises:
+        ValueError: If the width of the states (or of ``dual``) does not fit s and d.
+    """
+    if dual is not None:
+        require(
+            dual.ndim == 2 and tuple(dual.shape) == (s * d, states.shape[-1]),
+            f"dual of shape {tuple(dual.shape)} for states of width {states.shape[-1]} and s·d = {s * d}",
+            f"({s * d}, {states.shape[-1]})",
+            "Give the s·d covectors as rows, each as wide as a state.",
+        )
+        states = states @ dual.mT
+    require(
+        states.ndim >= 2 and states.shape[-1] == s * d,
+        f"states of shape {tuple(states.shape)} for s = {s}, d = {d}",
+        f"(time, ..., {s * d})",
+        "Flatten the substrate with the oldest column first, or give the dual basis of the states.",
+    )
+    return states.unflatten(-1, (s, d)).mT
+
+
+# --------------------------------------------------------------------------------------------------------- spectrum
+
+
+@dataclass(frozen=True)
+class Spectrum2D:
+    """Magnitude of the two-dimensional Fourier transform of an activity.
+
+    Attributes:
+        magnitude: (temporal, spatial) frequencies, both in ascending order (zero in the middle).
+        temporal: Temporal frequencies in cycles per step, shape (temporal,).
+        spatial: Spatial frequencies in cycles per column, shape (spatial,). A wave of velocity ν has its power on the
+            line temporal = ν · spatial.
+        normalised: True where ``magnitude`` is a ratio to the shuffled copy.
+    """
+
+    magnitude: FloatArray
+    temporal: FloatArray
+    spatial: FloatArray
+    normalised: bool
+
+
+def spectrum_2d(activity: Float[Tensor, "time *rest position"], shuffle: torch.Generator | None = None) -> Spectrum2D:
+    """Space-time spectrum |fft2| of an activity, averaged over everything that is neither time nor position.
+
+    The transform is h(v, t) = Σ A(k, ω) exp(2πi (k v + ω t)), so that a wave h0(v + ν t) of the papers lies on ω = ν k:
+    a positive velocity is a rising diagonal. Wave-RNN (Fig. 2) divides by the spectrum of a copy whose entries are shuffled
+    over space and time, which removes what the distribution of the values alone contributes.
+
+    Args:
+        activity: (time, ..., channel, position).
+        shuffle: Random numbers for the shuffled copy; without it the spectrum is not normalised.
+
+    Returns:
+        The spectrum, with its frequencies in cycles per step and per column.
+
+    Raises:
+        ValueError: If the activity has fewer than two steps or positions, or is not finite.
+
+    Source: Wave-RNN, Section 3 "Visualization of traveling waves", Fig. 2.
+    """
+    check_activity(activity, 2, 2)
+    time, position = activity.shape[0], activity.shape[-1]
+    series = activity.detach().to("cpu", torch.float64).reshape(time, -1, position).transpose(0, 1)
+
+    def magnitude(x: Tensor) -> Tensor:
+        return torch.fft.fftshift(torch.fft.fft2(x).abs().mean(0))
+
+    result = magnitude(series)
+    if shuffle is not None:
+        order = torch.stack(
+            [torch.randperm(time * position, generator=shuffle, device=shuffle.device).cpu() for _ in series]
+        )
+        shuffled = series.flatten(1).gather(1, order).reshape(series.shape)
+        # The zero frequency is a sum, which no shuffling changes; the floor guards activities with exact zeros elsewhere.
+        baseline = magnitude(shuffled)
+        result = result / baseline.clamp_min(torch.finfo(torch.float64).eps * float(baseline.max() + 1.0))
+    return Spectrum2D(
+        magnitude=result.numpy(),
+        temporal=np.fft.fftshift(np.fft.fftfreq(time)),
+        spatial=np.fft.fftshift(np.fft.fftfreq(position)),
+        normalised=shuffle is not None,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- decoding
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How well the past is recovered from the present state by a linear map.
+
+    Attributes:
+        lags: Lags in steps, shape (lags,); lag 0 is the input of the same step.
+        r2: Share of the variance explained on held-out data, per lag and dimension, shape (lags, d); 1 is exact recovery,
+            about 0 is none (values below 0 mean worse than the mean).
+        accuracy: Share of signs recovered on held-out data, same shape; 0.5 is chance for ±1 inputs.
+    """
+
+    lags: NDArray[np.int64]
+    r2: FloatArray
+    accuracy: FloatArray
+
+    @property
+    def capacity(self) -> float:
+        """Memory capacity: Σ over lags of the mean R² over dimensions, floored at 0 — the number of past vectors held."""
+        return float(self.r2.clip(min=0).mean(1).sum())
+
+
+def decode_past(
+    states: Float[Tensor, "time batch features"],
+    history: Float[Tensor, "time batch d"],
+    lags: int | Sequence[int],
+    ridge: float = 1e-6,
+) -> Decoding:
+    """Linear (ridge) decoding of the past inputs history[t − lag] from the states[t] of any model.
+
+    One decoder per lag, with an intercept, all from the same training data: every other entry of the batch, or the first half
+    of the time where the batch has one entry. The other half measures it.
+
+    Args:
+        states: States, states[t] being the state after history[t] was read; flatten whatever a model has into features.
+        history: The inputs.
+        lags: The lags to decode, or their number (0..lags−1).
+        ridge: Penalty relative to the mean variance of the features.
+
+    Returns:
+        R² and sign accuracy per lag and dimension, on held-out data.
+
+    Raises:
+        ValueError: If the shapes do not fit, a lag leaves no time to decode, or the ridge is not positive.
+    """
+    require(
+        states.ndim == 3 and history.ndim == 3 and states.shape[:2] == history.shape[:2],
+        f"states of shape {tuple(states.shape)} and a history of shape {tuple(history.shape)}",
+        "(time, batch, features) and (time, batch, d) with the same time and batch",
+        "Flatten the state of one time and batch entry into one vector.",
+    )
+    chosen = np.arange(lags) if isinstance(lags, int) else np.asarray(list(lags), dtype=np.int64)
+    time, batch, _ = states.shape
+    least = 1 if batch > 1 else 4
+    require(
+        len(chosen) > 0 and bool((chosen >= 0).all()) and int(chosen.max(initial=0)) <= time - least,
+        f"lags = {lags} for {time} steps",
+        f"lags between 0 and {time - least}",
+        "Record more steps or ask for shorter lags.",
+    )
+    require(ridge > 0, f"ridge = {ridge}", "ridge > 0", "1e-6 hardly biases and keeps the normal equations solvable.")
+    longest = int(chosen.max())
+    x = states[longest:].detach().to("cpu", torch.float64)
+    u = history.detach().to("cpu", torch.float64)
+    y = torch.stack([u[longest - int(lag) : time - int(lag)] for lag in chosen], dim=-2)  # time batch lags d
+    if batch > 1:
+        train, test = (slice(None), slice(0, None, 2)), (slice(None), slice(1, None, 2))
+    else:
+        half = len(x) // 2
+        train, test = (slice(0, half), slice(None)), (slice(half, None), slice(None))
+    n_lags, d = y.shape[-2:]
+    x_train, x_test = x[train].flatten(0, 1), x[test].flatten(0, 1)
+    y_train, y_test = y[train].flatten(0, 1).flatten(1), y[test].flatten(0, 1).flatten(1)
+    x_mean, y_mean = x_train.mean(0), y_train.mean(0)
+    xc = x_train - x_mean
+    gram = xc.mT @ xc / len(xc)
+    penalty = ridge * float(gram.diagonal().mean()) + torch.finfo(torch.float64).tiny
+    gram.diagonal().add_(penalty)
+    weights = torch.linalg.lstsq(gram, xc.mT @ (y_train - y_mean) / len(xc)).solution
+    guess = (x_test - x_mean) @ weights + y_mean
+    residual = ((y_test - guess) ** 2).sum(0)
+    total = ((y_test - y_test.mean(0)) ** 2).sum(0)
+    r2 = torch.where(total > 0, 1 - residual / total.clamp_min(1e-300), torch.nan)
+    accuracy = (torch.sign(guess) == torch.sign(y_test)).double().mean(0)
+    return Decoding(chosen, r2.reshape(n_lags, d).numpy(), accuracy.reshape(n_lags, d).numpy())

@@ -1,0 +1,227 @@
+"""Spectra of memory operators: what theory predicts, what training leaves, and how far apart the two are.
+
+The comparison is the one behind Table 1 of the travelling-wave paper: eigenvalues of modulus > 0.9 of both operators, each
+theoretical one paired greedily with the nearest unused learned one by angle, mean absolute angle in radians. Where the counts
+differ the error is indeterminate, which is NaN here and a dash in the table; it is never a number.
+
+Source: Karuvally et al., ICML 2024, section 4.1, Table 1, appendix A.3; details of the comparison from the public code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from wavemem.checks import number_in, positive_int, require, shape_is
+
+__all__ = [
+    "ReducedBasis",
+    "SpectralError",
+    "angle_error",
+    "eigenvalues",
+    "growth_polynomial",
+    "reduced_basis",
+    "snacci_constant",
+    "theoretical_eigenvalues",
+]
+
+
+def eigenvalues(W: Float[Tensor, "*batch n n"]) -> Complex[Tensor, "*batch n"]:
+    """Eigenvalues of one or many real matrices, in double precision on the CPU, in no particular order.
+
+    Args:
+        W: square matrices.
+
+    Returns:
+        complex128 eigenvalues.
+
+    Raises:
+        ValueError: if W is not square in its last two axes or holds NaN or infinite numbers.
+    """
+    matrix = torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64)
+    shape_is("W", matrix, ("...", "n", "n"))
+    n = int(matrix.shape[-1])
+    shape_is("W", matrix, ("...", n, n))
+    require(
+        bool(torch.isfinite(matrix).all()),
+        "W with NaN or infinite entries",
+        "finite numbers",
+        "Did the training diverge?",
+    )
+    return torch.linalg.eigvals(matrix)
+
+
+def theoretical_eigenvalues(system: Any, modulus: float = 0.0) -> Complex[Tensor, " n"]:
+    """Eigenvalues of the Φ of a linear system, those above a modulus.
+
+    Args:
+        system: anything with a ``Phi()`` method (a ``LinearHDS``), or Φ itself.
+        modulus: only eigenvalues of larger modulus are returned; 0 keeps all.
+
+    Returns:
+        complex128 eigenvalues, sorted by angle from -π to π.
+
+    Raises:
+        ValueError: if Φ is not a square matrix of finite numbers.
+    """
+    values = eigenvalues(system.Phi() if hasattr(system, "Phi") else system)
+    if modulus > 0:
+        values = values[values.abs() > modulus]
+    return values[torch.argsort(values.angle(), stable=True)]
+
+
+def growth_polynomial(s: int) -> Float[Tensor, " s_plus_two"]:
+    """Coefficients, highest power first, of x^{s+1} - 2x^s + 1.
+
+    It is (x - 1) times the characteristic polynomial x^s - x^{s-1} - ... - 1 of the s-nacci recursion, so its roots are
+    the growth factors of the Generalized Fibonacci system (each d times in Φ) and 1.
+
+    Raises:
+        ValueError: if s is not a positive whole number.
+    """
+    s = positive_int("s", s)
+    coefficients = torch.zeros(s + 2, dtype=torch.float64)
+    coefficients[0], coefficients[1] = 1.0, -2.0
+    coefficients[-1] += 1.0
+    return coefficients
+
+
+def snacci_constant(s: int) -> float:
+    """The growth factor of the s-nacci numbers: the largest root of x^s = x^{s-1} + ... + x + 1.
+
+    1 for s = 1, the golden ratio for s = 2, the tribonacci constant 1.839... for s = 3, approaching 2 like 2 - 2^{-s}.
+
+    Args:
+        s: how many predecessors are summed.
+
+    Returns:
+        The constant, to double precision.
+
+    Raises:
+        ValueError: if s is not a positive whole number.
+    """
+    s = positive_int("s", s)
+    if s == 1:
+        return 1.0
+    x = 2.0
+    for _ in range(200):
+        # x^{s+1} - 2x^s + 1 = 0 rewritten as x = 2 - x^{-s}: a contraction near the root for every s >= 2.
+        following = 2.0 - x**-s
+        if following == x:
+            break
+        x = following
+    return x
+
+
+@dataclass(frozen=True)
+class SpectralError:
+    """How far a learned spectrum is from a theoretical one.
+
+    Attributes:
+        error: mean absolute difference of the paired angles in radians; NaN (indeterminate) if the counts differ or
+            neither operator has an eigenvalue above the threshold.
+        n_theory: theoretical eigenvalues above the threshold.
+        n_learned: learned eigenvalues above the threshold.
+        pairs: (theoretical, learned) eigenvalues that were paired, complex, shape (n, 2); empty if indeterminate.
+    """
+
+    error: float
+    n_theory: int
+    n_learned: int
+    pairs: np.ndarray
+
+    @property
+    def determinate(self) -> bool:
+        """Whether the two spectra could be compared at all."""
+        return not math.isnan(self.error)
+
+
+def _spectrum(values: Any) -> np.ndarray:
+    """Eigenvalues as a complex vector, from eigenvalues or from a square matrix."""
+    tensor = torch.as_tensor(values).detach().cpu()
+    if tensor.dim() == 2:
+        tensor = eigenvalues(tensor)
+    shape_is("eigenvalues", tensor, ("n",))
+    return tensor.to(torch.complex128).numpy()
+
+
+def angle_error(theory: Any, learned: Any, modulus: float = 0.9) -> SpectralError:
+    """The spectral error of Table 1.
+
+    Eigenvalues of modulus > ``modulus`` of both operators are kept. If their numbers agree, each theoretical one, in order
+    of angle, is paired with the nearest unused learned one by angle, measured around the circle, and the absolute differences
+    are averaged.
+
+    Args:
+        theory: theoretical eigenvalues, or Φ itself.
+        learned: learned eigenvalues, or the learned matrix.
+        modulus: threshold on the modulus.
+
+    Returns:
+        The error with the counts and the pairs; NaN where it is indeterminate.
+
+    Raises:
+        ValueError: if an argument is neither a vector of eigenvalues nor a square matrix, or the threshold is negative.
+    """
+    modulus = number_in("modulus", modulus, 0.0, math.inf)
+    kept_theory, kept_learned = (values[np.abs(values) > modulus] for values in (_spectrum(theory), _spectrum(learned)))
+    n_theory, n_learned = len(kept_theory), len(kept_learned)
+    if n_theory != n_learned or n_theory == 0:
+        return SpectralError(math.nan, n_theory, n_learned, np.zeros((0, 2), dtype=complex))
+    kept_theory = kept_theory[np.argsort(np.angle(kept_theory), kind="stable")]
+    # Angle of the quotient: the difference around the circle, so that π and -π are neighbours.
+    distance = np.abs(np.angle(kept_learned[None, :] * np.conj(kept_theory[:, None])))
+    unused = np.ones(n_learned, dtype=bool)
+    chosen = np.empty(n_theory, dtype=int)
+    for row in range(n_theory):
+        candidates = np.where(unused, distance[row], np.inf)
+        chosen[row] = int(np.argmin(candidates))
+        unused[chosen[row]] = False
+    error = float(distance[np.arange(n_theory), chosen].mean())
+    return SpectralError(error, n_theory, n_learned, np.stack([kept_theory, kept_learned[chosen]], axis=1))
+
+
+@dataclass(frozen=True)
+class ReducedBasis:
+    """The part of Φ that its lasting dynamics need (the authors' 'optimized basis').
+
+    Attributes:
+        keep: kept entries of the flattened substrate, increasing.
+        Phi: Φ restricted to these rows and columns.
+    """
+
+    keep: Int[Tensor, " m"]
+    Phi: Float[Tensor, "m m"]
+
+
+def reduced_basis(Phi: Float[Tensor, "n n"], modulus: float = 0.8) -> ReducedBasis:
+    """Keep the rows and columns of Φ whose removal lowers the number of eigenvalues of modulus > ``modulus``.
+
+    What is dropped are substrate sites that no wave needs to pass: entries whose content leaves through the open end unread.
+
+    Args:
+        Phi: the operator in the standard basis.
+        modulus: threshold on the modulus.
+
+    Returns:
+        The kept entries and the reduced operator.
+
+    Raises:
+        ValueError: if Phi is not a square matrix of finite numbers.
+    """
+    full = torch.as_tensor(Phi).detach().to(device="cpu", dtype=torch.float64)
+    count = int((eigenvalues(full).abs() > modulus).sum())
+    keep = []
+    for k in range(full.shape[0]):
+        others = torch.cat([torch.arange(k), torch.arange(k + 1, full.shape[0])])
+        remaining = eigenvalues(full[others][:, others])
+        if int((remaining.abs() > modulus).sum()) < count:
+            keep.append(k)
+    kept = torch.tensor(keep, dtype=torch.long)
+    return ReducedBasis(kept, full[kept][:, kept])

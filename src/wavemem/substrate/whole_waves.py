@@ -1,0 +1,39 @@
+"""How many whole waves a spectrum amounts to: a reading of recurrent weights that needs no basis."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from wavemem.checks import positive_int
+from wavemem.substrate.spectrum import eigenvalues
+
+__all__ = ["complete_waves"]
+
+
+def complete_waves(W_hh: Float[Tensor, "*runs N N"], s: int, modulus: float = 0.9) -> Int[Tensor, "*runs"]:
+    """How many whole one-dimensional waves of repeat copy the eigenvalues of a network amount to.
+
+    A wave that goes round s columns has one eigenvalue at each of the s phases 2πk/s; d waves have d at each. The
+    number of whole waves is therefore the count at the phase that has fewest.
+
+    Args:
+        W_hh: recurrent weights.
+        s: columns of the substrate.
+        modulus: eigenvalues above it persist; each counts for the nearest phase if it is closer than a quarter of
+            the distance between phases.
+
+    Returns:
+        One number per run, on the CPU.
+
+    Raises:
+        ValueError: if s is not a positive integer or the matrices are not square and finite.
+    """
+    s = positive_int("s", s)
+    values = eigenvalues(W_hh)
+    turns = values.angle() * s / (2 * torch.pi)
+    near = (turns - turns.round()).abs() < 0.25
+    phase = turns.round().long() % s
+    counts = torch.stack([((phase == k) & near & (values.abs() > modulus)).sum(-1) for k in range(s)], dim=-1)
+    return counts.amin(-1)

@@ -1,0 +1,1 @@
+"""What must be remembered: history-dependent systems, their inputs and their phases."""

@@ -1,0 +1,98 @@
+"""Equations 2 and 19–24: the wave equation, its Euler steps, and the shift."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wavemem.streams import stream
+from wavemem.substrate.lattice import step
+from wavemem.substrate.wave_equation import exact_solution, upwind_step
+
+velocities = st.floats(-3, 3).filter(lambda nu: abs(nu) > 1e-2)
+
+
+def packet(v: Tensor) -> Tensor:
+    return torch.exp(-((v - 4.0) ** 2) / 3.0) * torch.cos(1.3 * v)
+
+
+@settings(max_examples=50, deadline=None)
+@given(nu=velocities, v=st.floats(-5, 12), t=st.floats(0, 5))
+def test_eq2_and_eq19_the_travelling_profile_solves_the_equation(nu: float, v: float, t: float) -> None:
+    position = torch.tensor(v, dtype=torch.float64, requires_grad=True)
+    time = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    h = exact_solution(packet, nu, position, time)
+    in_space, in_time = torch.autograd.grad(h, (position, time))
+    assert in_time.item() == pytest.approx(nu * in_space.item(), abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(nu=st.floats(0.1, 3), v=st.floats(0, 7.9), t=st.floats(0, 8))
+def test_eq2_holds_on_both_sides_of_the_front_that_entered(nu: float, v: float, t: float) -> None:
+    if abs(v + nu * t - 8.0) < 1e-6:
+        return  # on the front itself the solution has a corner
+    position = torch.tensor(v, dtype=torch.float64, requires_grad=True)
+    time = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    h = exact_solution(packet, nu, position, time, inflow=lambda x: torch.sin(2 * x), length=8.0)
+    in_space, in_time = torch.autograd.grad(h, (position, time))
+    assert in_time.item() == pytest.approx(nu * in_space.item(), abs=1e-12)
+
+
+def test_eq20_the_boundary_value_is_what_enters() -> None:
+    times = torch.linspace(0.01, 9, 50, dtype=torch.float64)
+    at_end = exact_solution(packet, 0.7, torch.tensor(8.0, dtype=torch.float64), times, torch.sin, 8.0)
+    torch.testing.assert_close(at_end, torch.sin(times))
+
+
+@settings(max_examples=50, deadline=None)
+@given(nu=st.floats(-1, 1), seed=st.integers(0, 10_000), s=st.integers(2, 12))
+def test_eq21_the_step_is_the_euler_difference(nu: float, seed: int, s: int) -> None:
+    h = torch.randn(s, generator=stream(seed, "h"), dtype=torch.float64)
+    new = upwind_step(h, nu, periodic=True)
+    for j in range(s):
+        ahead = h[(j + 1) % s] - h[j] if nu >= 0 else h[j] - h[j - 1]
+        assert (new[j] - h[j]).item() == pytest.approx(nu * ahead.item(), abs=1e-14)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), s=st.integers(1, 9), d=st.integers(1, 5))
+def test_eq22_to_eq24_unit_velocity_is_the_shift_and_the_inflow_is_the_boundary(seed: int, s: int, d: int) -> None:
+    h = torch.randn(s, d, generator=stream(seed, "h"), dtype=torch.float64)
+
+    def f(state: Tensor) -> Tensor:
+        return torch.tanh(state.sum(-2) - state[..., 0, :] ** 2)
+
+    marched = upwind_step(h.mT, 1.0, inflow=f(h)).mT  # waves are independent: position last
+    assert torch.equal(marched, step(h, f))
+
+
+def test_eq23_h_i_minus_1_as_eq3_prints_it_travels_the_wrong_way() -> None:
+    h = torch.zeros(8, dtype=torch.float64)
+    h[5] = 1.0  # column 6
+    towards_column_1 = upwind_step(h, 1.0)
+    as_printed = torch.cat([torch.zeros(1, dtype=torch.float64), h[:-1]])  # h_i ← h_{i-1}
+    assert towards_column_1.argmax() == 4
+    assert as_printed.argmax() == 6
+    assert torch.equal(as_printed, upwind_step(h, -1.0))
+
+
+@pytest.mark.parametrize(("scheme_order", "courant"), [(1.0, 0.5), (1.0, 0.8)])
+def test_the_upwind_scheme_converges_with_order_one(scheme_order: float, courant: float) -> None:
+    sizes, errors = (64, 128, 256, 512), []
+    for n in sizes:
+        x = torch.arange(n, dtype=torch.float64) / n
+        h = torch.sin(2 * math.pi * x)
+        steps = round(n / courant / 4)
+        for _ in range(steps):
+            h = upwind_step(h, courant, periodic=True)
+        errors.append((h - torch.sin(2 * math.pi * (x + steps * courant / n))).abs().max().item())
+    slope = torch.linalg.lstsq(
+        torch.stack([torch.log(torch.tensor(sizes, dtype=torch.float64)), torch.ones(4, dtype=torch.float64)], 1),
+        -torch.log(torch.tensor(errors, dtype=torch.float64))[:, None],
+    ).solution[0, 0]
+    assert slope.item() == pytest.approx(scheme_order, abs=0.06)
