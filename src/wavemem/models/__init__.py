@@ -1,0 +1,1 @@
+"""The recurrent models whose hidden state is read as a substrate."""

@@ -1,0 +1,191 @@
+"""Ensembles of Elman networks: K independent runs with stacked parameters (TWM Eq. 9 and Eq. 48).
+
+| variable | shape | symbol |
+|---|---|---|
+| `W_hh` | (K, N, N) | recurrent weights, one matrix per run |
+| `W_uh` | (K, N, d) | input weights |
+| `W_r` | (K, d, N) | readout |
+| `states` | (T, K, B, N) | h(1) … h(T) |
+
+Unlike Eq. 48 there is no bias: the networks of the paper's Table 1 had none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wavemem.kernels.elman import Activation, elman_scan
+from wavemem.streams import stream
+
+__all__ = ["Activation", "ElmanEnsemble", "Initialisation"]
+
+Initialisation = Literal["uniform", "gaussian"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+class ElmanEnsemble(nn.Module):
+    r"""K independent Elman networks, $h(t) = \sigma(W_{hh} h(t-1) + W_{uh} u(t))$, $y(t) = W_r h(t)$ (TWM Eq. 9).
+
+    The runs never exchange anything: they are stacked only because one product over K small matrices is faster than
+    K products.
+
+    Args:
+        W_hh: Recurrent weights, shape (K, N, N).
+        W_uh: Input weights, shape (K, N, d).
+        W_r: Readout, shape (K, d, N).
+        activation: σ, "tanh" or "linear".
+
+    Raises:
+        ValueError: If the shapes do not fit together or the activation is unknown.
+    """
+
+    def __init__(
+        self,
+        W_hh: Float[Tensor, "K N N"],
+        W_uh: Float[Tensor, "K N d"],
+        W_r: Float[Tensor, "K d N"],
+        activation: Activation = "tanh",
+    ) -> None:
+        super().__init__()
+        _require(
+            W_hh.ndim == 3 and W_hh.shape[1] == W_hh.shape[2],
+            f"W_hh has shape {tuple(W_hh.shape)}; allowed: (K, N, N). Stack the runs' matrices along the first axis.",
+        )
+        K, N, _ = W_hh.shape
+        d = W_uh.shape[-1]
+        _require(
+            tuple(W_uh.shape) == (K, N, d),
+            f"W_uh has shape {tuple(W_uh.shape)}; allowed: (K, N, d) = ({K}, {N}, d). Give one (N, d) matrix per run.",
+        )
+        _require(
+            tuple(W_r.shape) == (K, d, N),
+            f"W_r has shape {tuple(W_r.shape)}; allowed: (K, d, N) = ({K}, {d}, {N}). Give one (d, N) matrix per run.",
+        )
+        _require(
+            activation in get_args(Activation),
+            f"activation is {activation!r}; allowed: {', '.join(get_args(Activation))}. Choose one of these.",
+        )
+        self.W_hh = nn.Parameter(W_hh.detach().clone())
+        self.W_uh = nn.Parameter(W_uh.detach().clone())
+        self.W_r = nn.Parameter(W_r.detach().clone())
+        self.activation: Activation = activation
+
+    @classmethod
+    def initialise(
+        cls,
+        seeds: Sequence[int],
+        hidden_size: int,
+        d: int,
+        init: Initialisation = "uniform",
+        activation: Activation = "tanh",
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> ElmanEnsemble:
+        r"""Draw one network per seed (TWM App. B.3).
+
+        Args:
+            seeds: One seed per run; a run's weights depend on its own seed alone.
+            hidden_size: N.
+            d: Input and output dimensions.
+            init: "uniform" draws every weight from U(-1/√N, 1/√N), which is PyTorch's default for `nn.RNN` and for the
+                readout of an N-dimensional state; "gaussian" draws from N(0, 1/N).
+            activation: σ, "tanh" or "linear".
+            dtype: Floating-point type. Weights are drawn in float64 first, so that the type does not change the draw.
+            device: Where the ensemble lives; the draw is made on the CPU and is the same everywhere.
+
+        Returns:
+            The ensemble, with K = len(seeds).
+
+        Raises:
+            ValueError: If there is no seed, a size is not positive, or `init` is unknown.
+        """
+        _require(len(seeds) > 0, "seeds is empty; allowed: at least one seed. Give one seed per run.")
+        _require(hidden_size > 0, f"hidden_size is {hidden_size}; allowed: integers >= 1. Give the number of units N.")
+        _require(d > 0, f"d is {d}; allowed: integers >= 1. Give the number of input dimensions.")
+        _require(
+            init in get_args(Initialisation),
+            f"init is {init!r}; allowed: {', '.join(get_args(Initialisation))}. Choose one of these.",
+        )
+        bound = 1.0 / math.sqrt(hidden_size)
+        shapes = ((hidden_size, hidden_size), (hidden_size, d), (d, hidden_size))
+        drawn: list[list[Tensor]] = [[], [], []]
+        for seed in seeds:
+            generator = stream(seed, "weights")
+            for weights, shape in zip(drawn, shapes, strict=True):
+                if init == "uniform":
+                    value = torch.rand(shape, generator=generator, dtype=torch.float64) * (2.0 * bound) - bound
+                else:
+                    value = torch.randn(shape, generator=generator, dtype=torch.float64) * bound
+                weights.append(value)
+        W_hh, W_uh, W_r = (torch.stack(weights).to(dtype=dtype, device=device) for weights in drawn)
+        return cls(W_hh, W_uh, W_r, activation=activation)
+
+    @property
+    def K(self) -> int:
+        """Number of runs."""
+        return self.W_hh.shape[0]
+
+    @property
+    def N(self) -> int:
+        """Number of hidden units of each run."""
+        return self.W_hh.shape[1]
+
+    @property
+    def d(self) -> int:
+        """Number of input and output dimensions."""
+        return self.W_uh.shape[2]
+
+    def states(
+        self,
+        inputs: Float[Tensor, "S K B d"],
+        h0: Float[Tensor, "K B N"] | None = None,
+        steps: int | None = None,
+    ) -> Float[Tensor, "T K B N"]:
+        """Run the recurrence from h(0) and return h(1) … h(T).
+
+        Args:
+            inputs: u(1) … u(S), shape (S, K, B, d): every run has its own batch.
+            h0: Initial state, shape (K, B, N); zeros by default, as in the paper.
+            steps: T; the inputs are taken as zero from step S + 1 to T. By default T = S.
+
+        Returns:
+            States of shape (T, K, B, N); differentiable in weights, inputs and h0.
+
+        Raises:
+            ValueError: If the shapes do not fit.
+        """
+        return elman_scan(self.W_hh, self.W_uh, inputs, h0=h0, steps=steps, activation=self.activation)
+
+    def outputs(self, states: Float[Tensor, "T K B N"]) -> Float[Tensor, "T K B d"]:
+        """Read y(t) = W_r h(t) out of states of shape (T, K, B, N); shape (T, K, B, d)."""
+        return torch.einsum("tkbn,kdn->tkbd", states, self.W_r)
+
+    def forward(
+        self, inputs: Float[Tensor, "S K B d"], h0: Float[Tensor, "K B N"] | None = None, steps: int | None = None
+    ) -> Float[Tensor, "T K B d"]:
+        """Return the outputs y(1) … y(T); arguments as in `states`."""
+        return self.outputs(self.states(inputs, h0=h0, steps=steps))
+
+    def run(self, k: int) -> ElmanEnsemble:
+        """Return run k alone, as an ensemble of one with copied weights.
+
+        Raises:
+            ValueError: If there is no run k.
+        """
+        _require(
+            -self.K <= k < self.K,
+            f"run {k} was asked for; allowed: 0 to {self.K - 1}. This ensemble has {self.K} runs.",
+        )
+        index = k % self.K
+        chosen = slice(index, index + 1)
+        return ElmanEnsemble(self.W_hh[chosen], self.W_uh[chosen], self.W_r[chosen], activation=self.activation)

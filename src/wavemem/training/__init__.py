@@ -1,0 +1,1 @@
+"""Training ensembles of independent runs: data streams, curricula, optimiser, progress and device."""

@@ -1,0 +1,274 @@
+"""Training K independent Elman runs on a history-dependent system, each with its own data, curriculum and optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavemem.checks import positive_int, require
+from wavemem.kernels.elman_training import loss_and_gradients
+from wavemem.models.elman import ElmanEnsemble
+from wavemem.streams import stream
+from wavemem.tasks.episodes import random_histories
+from wavemem.tasks.hds import HDS
+from wavemem.training.curriculum import Curriculum, LadderCurriculum
+from wavemem.training.optimiser import EnsembleAdam
+from wavemem.training.progress import Progress
+from wavemem.training.workers import Workers, plan_groups
+
+__all__ = ["TrainingConfig", "TrainingResult", "evaluate", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How an ensemble is trained; the defaults are the protocol that produced TWM Table 1, with fewer iterations.
+
+    Args:
+        iterations: Number of updates.
+        batch: Histories per run and iteration.
+        lr: Adam's learning rate, one or one per run.
+        weight_decay: Adam's coupled L2 penalty, one or one per run.
+        clip: Largest gradient norm, one or one per run; None for no clipping.
+        curriculum: The horizon of the output phase.
+        lr_drop_at: Number of updates after which the learning rate is multiplied by `lr_drop_factor`; None for never.
+        lr_drop_factor: See `lr_drop_at`.
+        log_every: Every how many updates a row per run is logged; the first and the last are always.
+        snapshots: Numbers of updates after which the weights are kept; 0 keeps the initial ones.
+    """
+
+    iterations: int
+    batch: int = 64
+    lr: float | tuple[float, ...] = 1e-3
+    weight_decay: float | tuple[float, ...] = 0.0
+    clip: float | tuple[float, ...] | None = 1.0
+    curriculum: Curriculum = field(default_factory=LadderCurriculum)
+    lr_drop_at: int | None = None
+    lr_drop_factor: float = 0.1
+    log_every: int = 50
+    snapshots: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "log_every"):
+            positive_int(name, getattr(self, name))
+        require(
+            all(0 <= n <= self.iterations for n in self.snapshots),
+            f"snapshots = {self.snapshots}",
+            f"numbers of updates from 0 to iterations = {self.iterations}",
+            "Leave the others out or train longer.",
+        )
+        if self.lr_drop_at is not None:
+            positive_int("lr_drop_at", self.lr_drop_at)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves.
+
+    Args:
+        ensemble: The trained ensemble (the object that was passed in, changed in place).
+        log: One row per run and logged iteration: iteration (number of the update, from 1), run, seed, horizon, loss,
+            accuracy, grad_norm (before clipping), finite (False once the run's loss or gradient was not finite; its
+            weights are frozen from then on). Loss and accuracy are of the batch of that update, before it.
+        snapshots: Number of updates → state dictionary of the ensemble on the CPU.
+    """
+
+    ensemble: ElmanEnsemble
+    log: pd.DataFrame
+    snapshots: dict[int, dict[str, Tensor]]
+
+
+def _histories(
+    generators: Sequence[torch.Generator], batch: int, s: int, d: int, like: Tensor
+) -> Float[Tensor, "K B s d"]:
+    """Draw every run's histories from its own stream, on the CPU, then move them together."""
+    drawn = [random_histories(batch, s, d, generator, dtype=like.dtype) for generator in generators]
+    return torch.stack(drawn).to(like.device)
+
+
+def _check(ensemble: ElmanEnsemble, task: HDS, seeds: Sequence[int]) -> None:
+    require(
+        ensemble.d == task.d,
+        f"an ensemble with d = {ensemble.d}",
+        f"the task's d = {task.d}",
+        "Initialise the ensemble with the task's number of dimensions.",
+    )
+    require(
+        len(seeds) == ensemble.K, f"{len(seeds)} seeds", f"one per run ({ensemble.K})", "Give as many seeds as runs."
+    )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One iteration of all runs: losses (K,), accuracies (K,), errors by step, stacked gradients."""
+
+    losses: Tensor
+    accuracy: NDArray[np.float64]
+    loss_by_step: list[NDArray[np.float64]]
+    gradients: tuple[Tensor, Tensor, Tensor]
+
+
+@torch.no_grad()
+def _iterate(
+    ensemble: ElmanEnsemble,
+    task: HDS,
+    batch: int,
+    generators: Sequence[torch.Generator],
+    horizons: NDArray[np.int64],
+    workers: Workers,
+) -> _Batch:
+    """Draw a batch for every run, run it forward and back, and gather what was measured."""
+    parameters = (ensemble.W_hh, ensemble.W_uh, ensemble.W_r)
+    gradients = (torch.empty_like(parameters[0]), torch.empty_like(parameters[1]), torch.empty_like(parameters[2]))
+    losses = torch.empty(ensemble.K, dtype=torch.float64)
+    accuracy = np.empty(ensemble.K)
+    loss_by_step: list[NDArray[np.float64]] = [np.empty(0)] * ensemble.K
+
+    def compute(group: list[int]) -> None:
+        u = _histories([generators[k] for k in group], batch, task.s, ensemble.d, ensemble.W_hh)
+        own = horizons[group]
+        longest = int(own.max())
+        # A slice where the group is a stretch of neighbours: no copy of the weights.
+        stretch = group == list(range(group[0], group[0] + len(group)))
+        chosen: slice | list[int] = slice(group[0], group[0] + len(group)) if stretch else group
+        weights = [parameter.detach()[chosen] for parameter in parameters]
+        result = loss_and_gradients(
+            weights[0],
+            weights[1],
+            weights[2],
+            u,
+            task.targets(u, longest),
+            activation=ensemble.activation,
+            horizons=None if bool((own == longest).all()) else torch.from_numpy(own),
+            workspace=workers.workspace(),
+        )
+        for whole, part in zip(gradients, result.gradients, strict=True):
+            whole[chosen] = part
+        # Each run's mean is taken over its own steps alone.
+        errors, right = result.loss_by_step.double().cpu(), result.accuracy_by_step.double().cpu()
+        for column, k in enumerate(group):
+            steps = int(horizons[k])
+            losses[k] = errors[:steps, column].mean()
+            accuracy[k] = float(right[:steps, column].mean())
+            loss_by_step[k] = errors[:steps, column].numpy()
+
+    together = ensemble.W_hh.device.type != "cpu"
+    workers.map(compute, plan_groups(horizons, task.s, workers.count, together, batch * ensemble.N**2))
+    return _Batch(losses.to(ensemble.W_hh.device), accuracy, loss_by_step, gradients)
+
+
+def _snapshot(ensemble: ElmanEnsemble) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in ensemble.state_dict().items()}
+
+
+def train(
+    ensemble: ElmanEnsemble,
+    task: HDS,
+    config: TrainingConfig,
+    seeds: Sequence[int],
+    progress: bool = True,
+    on_log: Callable[[int, list[dict[str, Any]]], None] | None = None,
+    label: str = "training",
+) -> TrainingResult:
+    """Train the runs of an ensemble, independently of each other.
+
+    The loss is the mean squared error of the output phase only. Run k's data come from a stream that depends on
+    seeds[k] alone.
+
+    Args:
+        ensemble: The networks; changed in place.
+        task: The history-dependent system whose continuation the networks learn.
+        config: How to train.
+        seeds: One seed per run.
+        progress: Whether to report progress.
+        on_log: Called with the iteration and its rows whenever rows are logged.
+        label: What the progress report calls this training.
+
+    Returns:
+        The trained ensemble, its log and its snapshots.
+
+    Raises:
+        ValueError: If the ensemble, the task and the seeds do not fit together.
+    """
+    _check(ensemble, task, seeds)
+    K = ensemble.K
+    parameters = [ensemble.W_hh, ensemble.W_uh, ensemble.W_r]
+    optimiser = EnsembleAdam(parameters, config.lr, config.weight_decay, config.clip)
+    generators = [stream(seed, "data") for seed in seeds]
+    curriculum = config.curriculum.start(K)
+    rows: list[dict[str, Any]] = []
+    snapshots = {0: _snapshot(ensemble)} if 0 in config.snapshots else {}
+    with Progress(config.iterations, label, enabled=progress) as bar, Workers() as workers:
+        for iteration in range(1, config.iterations + 1):
+            horizons = curriculum.horizons.copy()
+            batch = _iterate(ensemble, task, config.batch, generators, horizons, workers)
+            norms = optimiser.step(batch.gradients, batch.losses)
+            if iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0:
+                new = [
+                    {
+                        "iteration": iteration,
+                        "run": k,
+                        "seed": seeds[k],
+                        "horizon": int(horizons[k]),
+                        "loss": float(batch.losses[k]),
+                        "accuracy": float(batch.accuracy[k]),
+                        "grad_norm": float(norms[k]),
+                        "finite": bool(optimiser.alive[k]),
+                    }
+                    for k in range(K)
+                ]
+                rows += new
+                if on_log is not None:
+                    on_log(iteration, new)
+            bar.update(iteration, loss=float(batch.losses.mean()), accuracy=float(batch.accuracy.mean()))
+            curriculum.update(batch.accuracy, batch.loss_by_step)
+            if iteration == config.lr_drop_at:
+                optimiser.scale_lr(config.lr_drop_factor)
+            if iteration in config.snapshots:
+                snapshots[iteration] = _snapshot(ensemble)
+    return TrainingResult(ensemble, pd.DataFrame(rows), snapshots)
+
+
+@torch.no_grad()
+def evaluate(
+    ensemble: ElmanEnsemble,
+    task: HDS,
+    horizon: int,
+    batches: int = 10,
+    batch: int = 64,
+    seeds: Sequence[int] | None = None,
+) -> NDArray[np.float64]:
+    """Return every run's share of right signs over the whole output phase.
+
+    Args:
+        ensemble: The networks.
+        task: The history-dependent system.
+        horizon: Steps of the output phase (the paper tests at 200, twice its training horizon).
+        batches: Batches to average over.
+        batch: Histories per batch.
+        seeds: One seed per run for the test histories, which are never those of the training; by default 0 … K - 1.
+
+    Returns:
+        Accuracies of shape (K,).
+
+    Raises:
+        ValueError: If the ensemble, the task and the seeds do not fit together.
+    """
+    seeds = range(ensemble.K) if seeds is None else seeds
+    _check(ensemble, task, seeds)
+    horizon, batches = positive_int("horizon", horizon), positive_int("batches", batches)
+    generators = [stream(seed, "test") for seed in seeds]
+    total = np.zeros(ensemble.K)
+    for _ in range(batches):
+        u = _histories(generators, batch, task.s, task.d, ensemble.W_hh)
+        target = task.targets(u, horizon).permute(2, 0, 1, 3)
+        y = ensemble(u.permute(2, 0, 1, 3), steps=task.s + horizon)[task.s :]
+        total += (y * target > 0).double().mean(dim=(0, 2, 3)).cpu().numpy()
+    return total / batches

@@ -1,0 +1,141 @@
+"""A small training loop for any ensemble of K models with stacked parameters and a differentiable loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wavemem.training.optimiser import EnsembleAdam
+from wavemem.training.progress import Progress
+
+__all__ = ["FitConfig", "FitResult", "LossFunction", "fit"]
+
+LossFunction = Callable[[dict[str, Tensor], int], Tensor | tuple[Tensor, dict[str, Tensor]]]
+"""Takes the parameters, each (K, …), and the number of updates done so far; returns losses (K,), or those and a
+dictionary of further values (K,) for the log."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How `fit` trains.
+
+    Args:
+        iterations: Number of updates.
+        lr: Adam's learning rate, one or one per model.
+        weight_decay: Coupled L2 penalty, one or one per model.
+        clip: Largest gradient norm, one or one per model; None for no clipping.
+        log_every: Every how many updates a row per model is logged; the first and the last are always.
+        snapshots: Numbers of updates after which the parameters are kept; 0 keeps the initial ones.
+    """
+
+    iterations: int
+    lr: float | tuple[float, ...] = 1e-3
+    weight_decay: float | tuple[float, ...] = 0.0
+    clip: float | tuple[float, ...] | None = 1.0
+    log_every: int = 50
+    snapshots: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "log_every"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} is {value}; allowed: integers >= 1. Correct the configuration.")
+        wrong = [n for n in self.snapshots if not 0 <= n <= self.iterations]
+        if wrong:
+            raise ValueError(
+                f"snapshots are asked for after {wrong} updates; allowed: 0 to iterations = {self.iterations}. "
+                "Leave these out or train longer."
+            )
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` leaves.
+
+    Args:
+        parameters: The trained parameters, detached; the ones passed in are unchanged.
+        log: One row per model and logged iteration: iteration (from 1), run, loss, grad_norm, finite, and the loss
+            function's further values. Values are those before the update.
+        snapshots: Number of updates → parameters on the CPU.
+    """
+
+    parameters: dict[str, Tensor]
+    log: pd.DataFrame
+    snapshots: dict[int, dict[str, Tensor]]
+
+
+def fit(
+    parameters: Mapping[str, Float[Tensor, "K ..."]],
+    loss_fn: LossFunction,
+    config: FitConfig,
+    progress: bool = True,
+    label: str = "training",
+) -> FitResult:
+    """Minimise K losses, each over its own slice of the stacked parameters, with one Adam per model.
+
+    The models must not influence each other: entry k of the loss may depend on slice k of the parameters only.
+
+    Args:
+        parameters: Name → initial values of shape (K, …).
+        loss_fn: See `LossFunction`.
+        config: How to train.
+        progress: Whether to report progress.
+        label: What the progress report calls this training.
+
+    Returns:
+        Trained parameters, log and snapshots.
+
+    Raises:
+        ValueError: If the parameters do not share K, or the losses are not of shape (K,).
+    """
+    if not parameters:
+        raise ValueError("parameters is empty; allowed: at least one tensor of shape (K, …). Name what to train.")
+    trained = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
+    optimiser = EnsembleAdam(list(trained.values()), config.lr, config.weight_decay, config.clip)
+    K = optimiser.K
+    rows: list[dict[str, Any]] = []
+
+    def snapshot() -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in trained.items()}
+
+    snapshots = {0: snapshot()} if 0 in config.snapshots else {}
+    with Progress(config.iterations, label, enabled=progress) as bar:
+        for iteration in range(1, config.iterations + 1):
+            result = loss_fn(trained, iteration - 1)
+            losses, further = result if isinstance(result, tuple) else (result, {})
+            if tuple(losses.shape) != (K,):
+                raise ValueError(
+                    f"the loss function returned shape {tuple(losses.shape)}; allowed: one loss per model, ({K},). "
+                    "Average over everything but the first axis."
+                )
+            gradients = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
+            losses = losses.detach()
+            filled = [
+                torch.zeros_like(p) if g is None else g.clone()
+                for p, g in zip(trained.values(), gradients, strict=True)
+            ]
+            norms = optimiser.step(filled, losses)
+            if iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0:
+                for k in range(K):
+                    row = {
+                        "iteration": iteration,
+                        "run": k,
+                        "loss": float(losses[k]),
+                        "grad_norm": float(norms[k]),
+                        "finite": bool(optimiser.alive[k]),
+                    }
+                    row.update({name: float(value.detach()[k]) for name, value in further.items()})
+                    rows.append(row)
+            mean = float(losses.mean())
+            accuracy = float(further["accuracy"].detach().mean()) if "accuracy" in further else None
+            bar.update(iteration, loss=mean, accuracy=accuracy)
+            if iteration in config.snapshots:
+                snapshots[iteration] = snapshot()
+    final = {name: value.detach() for name, value in trained.items()}
+    return FitResult(final, pd.DataFrame(rows), snapshots)

@@ -1,0 +1,205 @@
+"""Curricula, optimiser, groups of runs, progress, device, random streams and the generic loop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wavemem.streams import stream
+from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
+from wavemem.training.device import choose_device
+from wavemem.training.generic import FitConfig, fit
+from wavemem.training.optimiser import EnsembleAdam
+from wavemem.training.progress import Progress
+from wavemem.training.workers import Workers, plan_groups
+
+
+def test_ladder_steps_up_above_the_threshold_and_never_down() -> None:
+    state = LadderCurriculum((10, 20, 40), threshold=(0.9, 0.98)).start(2)
+    seen = []
+    for value in (0.95, 0.99, 0.5, float("nan"), 1.0, 1.0):
+        state.update(np.full(2, value), [])
+        seen.append(state.horizons.tolist())
+    assert seen == [[20, 10], [40, 20], [40, 20], [40, 20], [40, 40], [40, 40]]
+
+
+def test_multiplicative_curriculum_follows_the_early_loss() -> None:
+    curriculum = MultiplicativeCurriculum(10, 100, factor=1.2, threshold=3e-2, memory=0.0)
+    state = curriculum.start(2)
+    good, bad = np.full(10, 1e-3), np.full(10, 1.0)
+    state.update(np.ones(2), [good, bad])
+    assert state.horizons.tolist() == [12, 10]
+    for _ in range(20):
+        state.update(np.ones(2), [np.concatenate([good, np.full(90, 5.0)]), bad])
+    assert state.horizons.tolist() == [100, 10]
+    state.update(np.ones(2), [bad, np.full(10, np.nan)])
+    assert state.horizons.tolist() == [83, 10]
+
+
+def test_curricula_refuse_what_they_cannot_do() -> None:
+    with pytest.raises(ValueError, match="horizons"):
+        LadderCurriculum((20, 10))
+    with pytest.raises(ValueError, match="horizons"):
+        FixedHorizon(0)
+    with pytest.raises(ValueError, match="threshold"):
+        LadderCurriculum(threshold=(0.9, 0.9)).start(3)
+    with pytest.raises(ValueError, match="factor"):
+        MultiplicativeCurriculum(factor=1.0)
+    with pytest.raises(ValueError, match="memory"):
+        MultiplicativeCurriculum(memory=1.0)
+    with pytest.raises(ValueError, match="largest"):
+        MultiplicativeCurriculum(smallest=10, largest=5)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_ensemble_adam_equals_torch_adam_run_by_run(clip: float | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(3, 4, 2, generator=generator, dtype=torch.float64) for _ in range(2)]
+    rates, decays = (1e-2, 1e-3, 3e-3), (0.0, 0.1, 1.0)
+    ours = [p.clone() for p in start]
+    optimiser = EnsembleAdam(ours, rates, decays, clip)
+    theirs = [[p[k].clone().requires_grad_() for p in start] for k in range(3)]
+    adams = [torch.optim.Adam(theirs[k], lr=rates[k], weight_decay=decays[k]) for k in range(3)]
+    for _ in range(10):
+        gradients = [torch.randn(3, 4, 2, generator=generator, dtype=torch.float64) for _ in range(2)]
+        for k in range(3):
+            for p, g in zip(theirs[k], gradients, strict=True):
+                p.grad = g[k].clone()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(theirs[k], clip)
+            adams[k].step()
+        optimiser.step([g.clone() for g in gradients])
+    for index, p in enumerate(ours):
+        torch.testing.assert_close(p, torch.stack([theirs[k][index].detach() for k in range(3)]))
+
+
+def test_optimiser_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(ValueError, match="one K"):
+        EnsembleAdam([torch.zeros(2, 3), torch.zeros(3, 3)])
+    with pytest.raises(ValueError, match="lr"):
+        EnsembleAdam([torch.zeros(2, 3)], lr=-1.0)
+    with pytest.raises(ValueError, match="weight_decay"):
+        EnsembleAdam([torch.zeros(2, 3)], weight_decay=(1.0, 1.0, 1.0))
+
+
+def test_groups_share_the_work_and_a_horizon() -> None:
+    horizons = np.array([100, 60, 100, 100, 10, 100, 100])
+    for workers in (1, 2, 3, 8):
+        groups = plan_groups(horizons, 8, workers, together=False)
+        assert sorted(k for group in groups for k in group) == list(range(7))
+        assert all(len({int(horizons[k]) for k in group}) == 1 for group in groups)
+        costs = [sum(int(horizons[k]) + 8 for k in group) for group in groups]
+        assert costs == sorted(costs, reverse=True)
+        share = sum(costs) / workers
+        assert all(cost <= share + 108 or len(group) == 1 for cost, group in zip(costs, groups, strict=True))
+    assert plan_groups(np.full(8, 100), 8, 2, together=False) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert plan_groups(horizons, 8, 2, together=True) == [list(range(7))]
+    # Products too small to be worth a thread of their own stay together, but only within a horizon.
+    assert plan_groups(np.full(8, 100), 8, 2, together=False, product=64**3) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert plan_groups(np.full(4, 100), 8, 2, together=False, product=64**3) == [[0, 1, 2, 3]]
+    assert plan_groups(np.array([10, 100, 10]), 8, 2, together=False, product=1) == [[1], [0, 2]]
+
+
+def test_workers_put_the_thread_count_back_and_keep_the_order() -> None:
+    before = torch.get_num_threads()
+    with Workers(3) as workers:
+        assert torch.get_num_threads() == 1
+        assert workers.map(lambda x: x * x, list(range(10))) == [x * x for x in range(10)]
+        assert workers.workspace() is workers.workspace()
+        with pytest.raises(ZeroDivisionError):
+            workers.map(lambda x: 1 // x, [1, 0])
+    assert torch.get_num_threads() == before
+
+
+def test_fit_recovers_known_minima_each_with_its_own_optimiser() -> None:
+    goals = torch.tensor([1.0, -2.0, 0.5])
+
+    def loss(parameters: dict[str, torch.Tensor], step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        error = parameters["x"] - goals[:, None]
+        return error.square().mean(1), {"step": torch.full((3,), float(step))}
+
+    start = {"x": torch.zeros(3, 2), "unused": torch.ones(3)}
+    result = fit(start, loss, FitConfig(400, lr=(0.05, 0.05, 0.0), log_every=100, snapshots=(0, 10)), progress=False)
+    torch.testing.assert_close(result.parameters["x"][:2], goals[:2, None].expand(2, 2), atol=1e-3, rtol=0)
+    assert float(result.parameters["x"][2].abs().max()) == 0.0
+    assert float(start["x"].abs().max()) == 0.0
+    assert torch.equal(result.parameters["unused"], torch.ones(3))
+    assert result.log["iteration"].unique().tolist() == [1, 100, 200, 300, 400]
+    assert result.log["step"].tolist()[-1] == 399.0
+    assert set(result.snapshots) == {0, 10}
+
+
+def test_fit_freezes_a_model_that_fails() -> None:
+    def loss(parameters: dict[str, torch.Tensor], step: int) -> torch.Tensor:
+        scale = torch.tensor([1.0, float("inf") if step == 3 else 1.0])
+        return (parameters["x"] * scale + 1.0).square()
+
+    result = fit({"x": torch.ones(2)}, loss, FitConfig(50, lr=0.1, log_every=1), progress=False)
+    assert bool(torch.isfinite(result.parameters["x"]).all())
+    assert result.log.query("run == 0")["finite"].all()
+    assert result.log.query("run == 1")["finite"].tolist() == [True] * 3 + [False] * 47
+
+
+def test_fit_names_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="parameters"):
+        fit({}, lambda p, i: p["x"], FitConfig(1))
+    with pytest.raises(ValueError, match=r"shape \(\)"):
+        fit({"x": torch.ones(2)}, lambda p, i: p["x"].sum(), FitConfig(1), progress=False)
+    with pytest.raises(ValueError, match="iterations"):
+        FitConfig(0)
+    with pytest.raises(ValueError, match="snapshots"):
+        FitConfig(1, snapshots=(2,))
+
+
+def test_progress_goes_to_the_named_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "progress.jsonl"
+    monkeypatch.setenv("WAVEMEM_PROGRESS_FILE", str(path))
+    with Progress(10, "copying") as bar:
+        for done in range(1, 11):
+            bar.update(done, loss=0.5, accuracy=0.75)
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert 1 <= len(records) <= 3
+    assert records[-1]["done"] == records[-1]["total"] == 10
+    assert set(records[-1]) == {"label", "done", "total", "loss", "accuracy", "time"}
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_without_terminal_prints_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WAVEMEM_PROGRESS_FILE", raising=False)
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr("wavemem.training.progress.time.monotonic", lambda: float(next(clock)))
+    with Progress(4, "copying") as bar:
+        for done in range(1, 5):
+            bar.update(done, loss=0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("copying: 4/4, loss 0.5")
+    assert 1 < len(lines) <= 4
+    with Progress(4, "silent", enabled=False) as bar:
+        bar.update(4)
+    assert capsys.readouterr().err == ""
+
+
+def test_device_names() -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(ValueError, match="auto, cpu, cuda"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no CUDA device"):
+            choose_device("cuda")
+
+
+def test_streams_differ_by_seed_and_purpose() -> None:
+    drawn = {
+        tuple(torch.rand(3, generator=stream(seed, use)).tolist()) for seed in (0, 1) for use in ("data", "weights")
+    }
+    assert len(drawn) == 4
+    assert torch.equal(torch.rand(3, generator=stream(5, "data")), torch.rand(3, generator=stream(5, "data")))
