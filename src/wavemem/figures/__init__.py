@@ -1,0 +1,1 @@
+"""Drawing only: takes arrays and records, returns matplotlib figures and axes."""

@@ -1,0 +1,132 @@
+"""The look that every figure of the book shares: sizes, colours, and a vector output that never changes by itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import matplotlib
+import seaborn as sns
+from cycler import cycler
+
+__all__ = [
+    "ACCENT",
+    "CATEGORICAL",
+    "DIVERGING",
+    "GRID",
+    "INK",
+    "LEARNED",
+    "MUTED",
+    "NEGATIVE",
+    "POSITIVE",
+    "SEQUENTIAL",
+    "TEXT_WIDTH",
+    "THEORY",
+    "figure_size",
+    "use_book_style",
+]
+
+TEXT_WIDTH: Final = 7.2
+"""Width of the text block in inches: a figure this wide is printed at its own size."""
+
+INK: Final = "#1f2430"
+"""Text, axes and anything that must simply be readable."""
+MUTED: Final = "#6b7280"
+"""Reference lines and secondary annotations; still 4.8 : 1 against white."""
+GRID: Final = "#dfe3e8"
+
+POSITIVE: Final = "#c0392b"
+"""Positive entries and activity, as red is used in the papers' drawings of boundary operators."""
+NEGATIVE: Final = "#2166ac"
+"""Negative entries and activity."""
+THEORY: Final = "#1f2430"
+"""What an equation predicts (drawn as lines and open markers)."""
+LEARNED: Final = "#d55e00"
+"""What training found (drawn as filled markers)."""
+ACCENT: Final = "#0072b2"
+"""A single series that is neither of the above."""
+
+# Okabe and Ito's colours in an order whose first members differ in lightness as well as in hue.
+CATEGORICAL: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#4d4d4d")
+"""Colours of unordered series; distinguishable with any common colour-vision deficiency."""
+
+DIVERGING: Final = "RdBu_r"
+"""Colour map of signed activity: red above zero, blue below; set symmetric limits."""
+SEQUENTIAL: Final = "viridis"
+"""Colour map of magnitudes."""
+
+
+def figure_size(height: float, fraction: float = 1.0) -> tuple[float, float]:
+    """Size of a figure that fills a fraction of the text block.
+
+    Args:
+        height: Height in inches.
+        fraction: Share of ``TEXT_WIDTH`` that the figure takes, in (0, 1].
+
+    Returns:
+        ``(width, height)`` in inches.
+
+    Raises:
+        ValueError: If the height is not positive or the fraction lies outside (0, 1].
+    """
+    if not height > 0:
+        raise ValueError(f"height = {height!r}; allowed: a positive number of inches. Pass e.g. 2.6.")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction = {fraction!r}; allowed: 0 < fraction <= 1. Leave it out for the full width.")
+    return (TEXT_WIDTH * fraction, height)
+
+
+def _settings() -> Any:
+    return {
+        "figure.figsize": figure_size(2.8),
+        "figure.facecolor": "white",
+        "figure.dpi": 120,
+        "figure.constrained_layout.use": True,
+        "savefig.facecolor": "white",
+        "axes.prop_cycle": cycler(color=CATEGORICAL),
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9.5,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "font.family": "sans-serif",
+        # The face that matplotlib itself ships: the same outlines on every machine.
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9.5,
+        "grid.color": GRID,
+        "grid.linewidth": 0.7,
+        "image.cmap": SEQUENTIAL,
+        "image.interpolation": "nearest",
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 5,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        # Glyphs as outlines need no font on the reader's machine; a fixed salt makes element ids repeatable.
+        "svg.fonttype": "path",
+        "svg.hashsalt": "wavemem",
+    }
+
+
+def use_book_style() -> None:
+    """Set the book's figure style for everything drawn afterwards.
+
+    Inside IPython the inline figures also become SVG without a creation date, so that two executions of a chapter
+    write the same bytes. Outside IPython only matplotlib's settings are touched, and IPython is not imported.
+    """
+    sns.set_theme(context="paper", style="ticks", palette=list(CATEGORICAL))
+    matplotlib.rcParams.update(_settings())
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None})

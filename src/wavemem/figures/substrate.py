@@ -1,0 +1,276 @@
+"""Pictures of a substrate: its activity in space and time, its spectrum, its operators and their eigenvalues.
+
+Every function draws on the axes it is given and returns the artist a caption or colour bar may need. Positions are
+numbered as in the papers, column 1 (oldest) to column s (newest), whatever the code's indices are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from wavemem.checks import require
+from wavemem.figures.style import DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, THEORY
+from wavemem.substrate.readings import Spectrum2D
+
+__all__ = ["complex_plane", "draw_operator", "space_time", "spectrum_image"]
+
+
+def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().to("cpu").resolve_conj().numpy()
+    return np.asarray(values)
+
+
+def space_time(
+    ax: Axes,
+    activity: ArrayLike | torch.Tensor,
+    *,
+    signed: bool = True,
+    limit: float | None = None,
+    start: int = 0,
+    colorbar: bool = False,
+    label: str = "activity",
+) -> AxesImage:
+    """Space-time picture: time along x, the column of the substrate along y, activity as colour.
+
+    A wave that travels from column s to column 1 falls from the upper left to the lower right, one column per step at ν = 1.
+
+    Args:
+        ax: Axes to draw on.
+        activity: (time, position) of one channel and one run.
+        signed: Diverging colours, symmetric about zero; otherwise sequential colours from the least to the largest value.
+        limit: Largest |value| of the colours (or the largest value); taken from the activity unless given.
+        start: Time of the first row.
+        colorbar: Draw a colour bar beside the axes.
+        label: Label of the colour bar.
+
+    Returns:
+        The image.
+
+    Raises:
+        ValueError: If the activity is not a (time, position) array.
+    """
+    values = _array(activity)
+    require(
+        values.ndim == 2 and min(values.shape) >= 1,
+        f"an activity of shape {values.shape}",
+        "(time, position)",
+        "Choose one run and one channel, e.g. activity[:, 0, 0].",
+    )
+    time, position = values.shape
+    finite = values[np.isfinite(values)]
+    top = (
+        limit if limit is not None else float(np.abs(finite).max() if signed else finite.max()) if finite.size else 1.0
+    )
+    low = -top if signed else float(finite.min()) if finite.size else 0.0
+    image = ax.imshow(
+        values.T,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap=DIVERGING if signed else SEQUENTIAL,
+        vmin=low,
+        vmax=top if top > low else low + 1.0,
+        extent=(start - 0.5, start + time - 0.5, 0.5, position + 0.5),
+    )
+    ax.set_xlabel("time (steps)")
+    ax.set_ylabel("column $i$")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if position <= 9:
+        ax.set_yticks(range(1, position + 1))
+    else:
+        ax.set_yticks([1, *range(5, position - 1, max(5, 5 * round(position / 25))), position])
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+    if colorbar:
+        ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, fraction=0.05)
+    return image
+
+
+def spectrum_image(
+    ax: Axes,
+    spectrum: Spectrum2D,
+    *,
+    velocities: tuple[float, ...] = (),
+    log: bool = True,
+    colorbar: bool = False,
+) -> AxesImage:
+    """Two-dimensional spectrum: spatial frequency along x, temporal along y, magnitude as colour.
+
+    Args:
+        ax: Axes to draw on.
+        spectrum: From `wavemem.substrate.readings.spectrum_2d`.
+        velocities: Lines temporal = ν · spatial to draw (wrapped at the Nyquist frequency), one per velocity.
+        log: Logarithmic colours over at most four decades.
+        colorbar: Draw a colour bar beside the axes.
+
+    Returns:
+        The image.
+    """
+    magnitude = spectrum.magnitude
+    top = float(magnitude.max())
+    positive = magnitude[magnitude > 0]
+    norm: Normalize
+    if log and positive.size:
+        low = max(float(positive.min()), top * 1e-4)
+        norm = LogNorm(low, top if top > low else low * 10)
+    else:
+        norm = Normalize(0.0, top if top > 0 else 1.0)
+    step_k, step_w = 1 / len(spectrum.spatial), 1 / len(spectrum.temporal)
+    image = ax.imshow(
+        np.clip(magnitude, norm.vmin, None),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap=SEQUENTIAL,
+        norm=norm,
+        extent=(
+            spectrum.spatial[0] - step_k / 2,
+            spectrum.spatial[-1] + step_k / 2,
+            spectrum.temporal[0] - step_w / 2,
+            spectrum.temporal[-1] + step_w / 2,
+        ),
+    )
+    limits = ax.get_xlim(), ax.get_ylim()
+    for velocity in velocities:
+        k = np.linspace(-0.5, 0.5, 801)
+        w = (velocity * k + 0.5) % 1.0 - 0.5
+        w[1:][np.abs(np.diff(w)) > 0.5] = np.nan
+        ax.plot(k, w, color="white", lw=2.2, alpha=0.8)
+        ax.plot(k, w, color=INK, lw=1.0, ls=(0, (4, 3)))
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    ax.set_xlabel("spatial frequency (cycles / column)")
+    ax.set_ylabel("temporal frequency\n(cycles / step)")
+    if colorbar:
+        label = "magnitude / shuffled" if spectrum.normalised else "magnitude"
+        ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, fraction=0.05)
+    return image
+
+
+def draw_operator(
+    ax: Axes,
+    matrix: ArrayLike | torch.Tensor,
+    s: int,
+    d: int,
+    *,
+    limit: float | None = None,
+    colorbar: bool = False,
+) -> AxesImage:
+    """A matrix that acts on the flattened substrate, drawn as in Table 1 (top): red +, blue −, no colour 0.
+
+    Lines separate the columns of the substrate: every d entries along any side of length s·d, none along a side of length d.
+
+    Args:
+        ax: Axes to draw on.
+        matrix: (d, s·d) boundary operator or (s·d, s·d) operator; a side may also have another length that is a multiple of d
+            (W_hh in the basis of the waves with further principal components appended: the rest is drawn without lines).
+        s: Number of columns.
+        d: Number of dimensions.
+        limit: Largest |value| of the colours; taken from the matrix unless given.
+        colorbar: Draw a colour bar beside the axes.
+
+    Returns:
+        The image.
+
+    Raises:
+        ValueError: If the matrix is not two-dimensional or holds complex numbers.
+    """
+    values = _array(matrix)
+    require(
+        values.ndim == 2 and not np.iscomplexobj(values),
+        f"a matrix of shape {values.shape} and type {values.dtype}",
+        "a real matrix (rows, columns)",
+        "Draw real and imaginary parts separately.",
+    )
+    rows, columns = values.shape
+    top = limit if limit is not None else float(np.nanmax(np.abs(values))) if values.size else 1.0
+    top = top if top > 0 else 1.0
+    image = ax.imshow(values, cmap=DIVERGING, vmin=-top, vmax=top, interpolation="nearest", aspect="equal")
+    # Lines are kept light: the grid is a help for counting, the entries are the message.
+    for side, draw in ((columns, ax.axvline), (rows, ax.axhline)):
+        if side > d:
+            for i in range(1, min(s, side // d) + (1 if side > s * d else 0)):
+                draw(i * d - 0.5, color=MUTED, lw=0.5, alpha=0.7)
+    for axis, side in ((ax.xaxis, columns), (ax.yaxis, rows)):
+        if side >= s * d:
+            axis.set_ticks([(i + 0.5) * d - 0.5 for i in range(s)], [str(i + 1) for i in range(s)])
+            axis.set_tick_params(length=0)
+        else:
+            axis.set_major_locator(MaxNLocator(nbins=min(side, 8), integer=True))
+            axis.set_ticks(range(side), [str(j + 1) for j in range(side)])
+            axis.set_tick_params(length=2)
+    ax.set_xlabel("from column $i$" if columns >= s * d else "from entry")
+    ax.set_ylabel("to column $i$" if rows >= s * d else "to dimension $j$")
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+    if colorbar:
+        ax.figure.colorbar(image, ax=ax, label="weight", pad=0.02, fraction=0.05)
+    return image
+
+
+def complex_plane(
+    ax: Axes,
+    theory: ArrayLike | torch.Tensor | None = None,
+    learned: ArrayLike | torch.Tensor | None = None,
+    *,
+    limit: float | None = None,
+    labels: tuple[str, str] = ("theory", "learned"),
+    legend: bool = True,
+) -> tuple[PathCollection | None, PathCollection | None]:
+    """Eigenvalues in the complex plane with the unit circle: theory as open rings, learned as filled dots.
+
+    Args:
+        ax: Axes to draw on.
+        theory: Complex numbers of any shape, or None.
+        learned: Complex numbers of any shape, or None.
+        limit: Half width of the axes; enough for all values and the unit circle unless given.
+        labels: Names of the two in the legend.
+        legend: Draw the legend.
+
+    Returns:
+        The two collections of markers (None for one not given).
+
+    Raises:
+        ValueError: If neither is given.
+    """
+    require(
+        theory is not None or learned is not None,
+        "neither theory nor learned eigenvalues",
+        "at least one of them",
+        "Pass the eigenvalues of Phi, of W_hh, or both.",
+    )
+    angle = np.linspace(0, 2 * np.pi, 361)
+    ax.plot(np.cos(angle), np.sin(angle), color=MUTED, lw=0.8, zorder=1)
+    for line in (ax.axhline, ax.axvline):
+        line(0, color=MUTED, lw=0.4, alpha=0.6, zorder=0)
+    largest = 1.0
+    drawn: list[PathCollection | None] = [None, None]
+    if learned is not None:
+        z = _array(learned).ravel()
+        largest = max(largest, float(np.abs(z).max(initial=0.0)))
+        drawn[1] = ax.scatter(z.real, z.imag, s=13, color=LEARNED, alpha=0.75, linewidths=0, zorder=3, label=labels[1])
+    if theory is not None:
+        z = _array(theory).ravel()
+        largest = max(largest, float(np.abs(z).max(initial=0.0)))
+        drawn[0] = ax.scatter(
+            z.real, z.imag, s=46, facecolors="none", edgecolors=THEORY, lw=1.0, zorder=4, label=labels[0]
+        )
+    half = limit if limit is not None else 1.12 * largest
+    ax.set_xlim(-half, half)
+    ax.set_ylim(-half, half)
+    ax.set_aspect("equal")
+    ax.set_xlabel(r"Re $\lambda$")
+    ax.set_ylabel(r"Im $\lambda$")
+    if legend and theory is not None and learned is not None:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.3)
+    return drawn[0], drawn[1]

@@ -1,0 +1,113 @@
+"""Which modules of the package a chapter uses, read from its import lines without running anything.
+
+The closure is followed through functions, classes and ``try`` blocks: an import that may happen counts. Blocks under
+``if TYPE_CHECKING:`` never run and do not count. A package's ``__init__.py`` runs when a module inside is imported,
+so it belongs to the closure; the package's other modules do not.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+__all__ = ["closure", "imported_names", "module_file"]
+
+_MAGIC = re.compile(r"^(\s*)[%!?].*$", re.MULTILINE)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    if isinstance(node, ast.If) and _is_type_checking(node.test):
+        children: Iterable[ast.AST] = node.orelse
+    else:
+        children = ast.iter_child_nodes(node)
+    for child in children:
+        yield from _walk(child)
+
+
+def imported_names(source: str, package: str = "") -> set[str]:
+    """Dotted names that a piece of code may import.
+
+    ``from a.b import c`` yields both ``a.b`` and ``a.b.c``, since ``c`` may be a module or an attribute; the caller
+    knows which names are files. Calls of ``import_module`` with a literal name count too.
+
+    Args:
+        source: Python code; lines with IPython magics are skipped. Code that does not parse is searched for dotted
+            names under ``wavemem`` instead, so that a chapter with a broken cell still depends on what it names.
+        package: The package that relative imports start from.
+    """
+    try:
+        tree = ast.parse(_MAGIC.sub(r"\1pass", source))
+    except SyntaxError:
+        return set(re.findall(r"\bwavemem(?:\.\w+)+", source))
+    names: set[str] = set()
+    for node in _walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                kept = parents[: len(parents) - node.level + 1]
+                base = ".".join([*kept, base] if base else kept)
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call):
+            function = node.func
+            called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            first = node.args[0] if node.args else None
+            if called == "import_module" and isinstance(first, ast.Constant) and isinstance(first.value, str):
+                names.add(first.value)
+    return names
+
+
+def module_file(root: Path, name: str) -> Path | None:
+    """File of a module or package below ``root``, or None if there is no such module."""
+    path = root.joinpath(*name.split("."))
+    if (path / "__init__.py").is_file():
+        return path / "__init__.py"
+    file = path.with_name(f"{path.name}.py")
+    return file if file.is_file() else None
+
+
+def closure(sources: Iterable[str], root: Path, top: str = "wavemem") -> dict[str, Path]:
+    """Modules under ``root`` that the given pieces of code import, directly or through one another.
+
+    Args:
+        sources: Pieces of code, e.g. a chapter's cells.
+        root: The folder that holds the package.
+        top: Name of the package; imports of anything else are ignored.
+
+    Returns:
+        Module name to file, in the order of names, packages on the way to a module included.
+    """
+    files: dict[str, Path] = {}
+    waiting: list[str] = []
+
+    def add(names: Iterable[str]) -> None:
+        for name in names:
+            if name == top or name.startswith(f"{top}."):
+                parts = name.split(".")
+                waiting.extend(".".join(parts[: count + 1]) for count in range(len(parts)))
+
+    for source in sources:
+        add(imported_names(source))
+    while waiting:
+        name = waiting.pop()
+        if name in files:
+            continue
+        file = module_file(root, name)
+        if file is None:
+            continue
+        files[name] = file
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        add(imported_names(file.read_text(encoding="utf-8"), package))
+    return dict(sorted(files.items()))

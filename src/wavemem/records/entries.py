@@ -1,0 +1,293 @@
+"""The registry's entries: every equation, figure and table of the three papers, read from ``records/registry/*.toml``.
+
+One file per paper, one ``[[entry]]`` per numbered thing, one ``[[entry.quantity]]`` per number or property in it that
+can be measured. The fields are explained in ``records/README.md``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wavemem.records.errors import nearest
+from wavemem.records.places import records_root
+
+__all__ = ["KINDS", "PROFILES", "Entry", "Paper", "Quantity", "Registry", "load_registry", "number"]
+
+PROFILES = ("quick", "paper")
+"""Sizes that something can be measured at: those of a laptop and those of the papers."""
+
+KINDS = ("equation", "theorem", "algorithm", "figure", "table", "claim")
+_T = TypeVar("_T")
+_ID = re.compile(r"[a-z]+:[a-z0-9.-]+")
+
+
+def number(value: float, digits: int = 6) -> str:
+    """A number for reading: significant digits, a true minus sign, no trailing zeros."""
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something in an entry that is measured, and the criterion that says whether it came out.
+
+    Args:
+        name: what it is, unique in its entry.
+        unit: its unit, empty if it has none.
+        paper: the paper's number, if it gives one.
+        paper_text: what the paper says where it gives no number.
+        at_least, at_most: bounds on ours.
+        within: largest distance from ``paper``.
+        within_factor: largest ratio to ``paper``, either way.
+        of: "seeds" tests every seed, "mean" their mean.
+        share: share of the seeds that must pass where ``of`` is "seeds".
+        size: "paper" if only a measurement at the paper's sizes can count fully; otherwise "any".
+        why: why these bounds.
+    """
+
+    name: str
+    unit: str = ""
+    paper: float | None = None
+    paper_text: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    within: float | None = None
+    within_factor: float | None = None
+    of: str = "seeds"
+    share: float = 1.0
+    size: str = "any"
+    why: str = ""
+
+    def criterion(self) -> str:
+        """The criterion in words, e.g. "every seed: ≤ 0.001 rad"."""
+        unit = f" {self.unit}" if self.unit else ""
+        parts = []
+        if self.at_least is not None and self.at_most is not None:
+            low, high = number(self.at_least), number(self.at_most)
+            parts.append(f"{low}{unit}" if low == high else f"{low} to {high}{unit}")
+        elif self.at_least is not None:
+            parts.append(f"≥ {number(self.at_least)}{unit}")
+        elif self.at_most is not None:
+            parts.append(f"≤ {number(self.at_most)}{unit}")
+        if self.within is not None:
+            parts.append(f"within {number(self.within)}{unit} of the paper")
+        if self.within_factor is not None:
+            parts.append(f"within a factor {self.within_factor:g} of the paper")
+        who = "mean" if self.of == "mean" else "every seed" if self.share == 1 else f"{self.share:.0%} of seeds"
+        size = ", at the paper's size" if self.size == "paper" else ""
+        return f"{who}: {', '.join(parts)}{size}"
+
+    def paper_value(self) -> str:
+        """The paper's number with its unit, or its words."""
+        if self.paper is None:
+            return self.paper_text
+        return f"{number(self.paper)}{f' {self.unit}' if self.unit else ''}"
+
+    def holds(self, value: float) -> bool:
+        """Whether one value meets the bounds; NaN (undetermined) does not."""
+        checks = [not math.isnan(value)]
+        if self.at_least is not None:
+            checks.append(value >= self.at_least)
+        if self.at_most is not None:
+            checks.append(value <= self.at_most)
+        if self.paper is not None and self.within is not None:
+            # A value typed with the paper's own digits must not fail by rounding.
+            checks.append(abs(value - self.paper) <= self.within * (1 + 1e-9))
+        if self.paper is not None and self.within_factor is not None:
+            low, high = sorted((self.paper / self.within_factor, self.paper * self.within_factor))
+            checks.append(low <= value <= high)
+        return all(checks)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A numbered equation, figure or table of a paper and where the book treats it.
+
+    Args:
+        id: e.g. "twm:eq6".
+        kind: one of :data:`KINDS`.
+        title: what it is, in our words.
+        chapter: stem of the notebook that treats it; empty if none does yet.
+        label: its reference target in that chapter.
+        code: "module:symbol" in wavemem.
+        test: "path::function" below the project.
+        experiment: name in ``wavemem.experiments``; empty if none is needed.
+        note: what a reader should know about the comparison.
+        illustration: a drawing without data, reproduced when it is drawn.
+        empty: the paper prints the number with nothing beside it, so there is nothing to reproduce.
+        quantities: what is measured.
+    """
+
+    id: str
+    kind: str
+    title: str
+    chapter: str = ""
+    label: str = ""
+    code: str = ""
+    test: str = ""
+    experiment: str = ""
+    note: str = ""
+    illustration: bool = False
+    empty: bool = False
+    quantities: tuple[Quantity, ...] = ()
+
+    @property
+    def paper(self) -> str:
+        """Short name of the paper: the part of the id before the colon."""
+        return self.id.split(":")[0]
+
+    def quantity(self, name: str) -> Quantity:
+        """The quantity of that name.
+
+        Raises:
+            ValueError: there is none; the message lists the nearest.
+        """
+        names = [q.name for q in self.quantities]
+        if name not in names:
+            raise ValueError(
+                f"{self.id} has no quantity {name!r}; allowed: {'; '.join(names) or '(none)'}. "
+                f"{nearest(name, names)} Quantities are added in records/registry/{self.paper}.toml."
+            )
+        return self.quantities[names.index(name)]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One of the three papers.
+
+    Args:
+        key: prefix of its entries' ids.
+        title: its title.
+        short: how the book calls it.
+        citation: key in book/references.bib.
+        note: which parts of it the registry lists, where that needs saying.
+        order: place among the papers.
+    """
+
+    key: str
+    title: str
+    short: str
+    citation: str
+    note: str = ""
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All entries of all papers."""
+
+    papers: tuple[Paper, ...]
+    entries: tuple[Entry, ...]
+
+    def entry(self, entry_id: str) -> Entry:
+        """The entry with that id.
+
+        Raises:
+            ValueError: there is none; the message lists the nearest.
+        """
+        for entry in self.entries:
+            if entry.id == entry_id:
+                return entry
+        ids = [entry.id for entry in self.entries]
+        raise ValueError(
+            f"registry entry {entry_id!r} does not exist; allowed: the ids in records/registry/*.toml. "
+            f"{nearest(entry_id, ids)}"
+        )
+
+    def of_paper(self, key: str) -> list[Entry]:
+        """The entries of one paper, in the file's order."""
+        return [entry for entry in self.entries if entry.paper == key]
+
+    def of_chapter(self, chapter: str) -> list[Entry]:
+        """The entries that one chapter treats."""
+        return [entry for entry in self.entries if entry.chapter == chapter]
+
+
+def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(table) - names)
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown field {', '.join(unknown)}; allowed: {', '.join(sorted(names))}. "
+            f"{nearest(unknown[0], names)}"
+        )
+    try:
+        return kind(**table)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}; allowed: see records/README.md. Add what is missing.") from None
+
+
+def _quantity(table: dict[str, Any], where: str) -> Quantity:
+    quantity = _build(Quantity, table, where)
+    bounds = (quantity.at_least, quantity.at_most, quantity.within, quantity.within_factor)
+    if all(bound is None for bound in bounds):
+        raise ValueError(
+            f"{where}: quantity {quantity.name!r} has no criterion; allowed: at_least, at_most, within or "
+            "within_factor. A status is computed, so there must be something to compute it from."
+        )
+    if quantity.paper is None and (quantity.within is not None or quantity.within_factor is not None):
+        raise ValueError(
+            f"{where}: quantity {quantity.name!r} is compared with a paper value that is not given; "
+            "allowed: `within` and `within_factor` beside `paper`. Use at_least or at_most."
+        )
+    if quantity.of not in ("seeds", "mean") or quantity.size not in ("any", "paper") or not 0 < quantity.share <= 1:
+        raise ValueError(
+            f"{where}: quantity {quantity.name!r} has of={quantity.of!r}, size={quantity.size!r}, "
+            f"share={quantity.share}; allowed: of seeds|mean, size any|paper, 0 < share <= 1. Change it."
+        )
+    return quantity
+
+
+def _read(path: Path) -> tuple[Paper, list[Entry]]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not TOML ({error}); allowed: see records/README.md. Correct the line.") from None
+    paper = _build(Paper, content.get("paper", {}), f"{path.name} [paper]")
+    entries = []
+    for table in content.get("entry", []):
+        where = f"{path.name} {table.get('id', '(no id)')}"
+        quantities = tuple(_quantity(q, where) for q in table.pop("quantity", []))
+        entry = _build(Entry, {**table, "quantities": quantities}, where)
+        if not _ID.fullmatch(entry.id) or entry.paper != paper.key or entry.kind not in KINDS:
+            raise ValueError(
+                f"{where}: id {entry.id!r}, kind {entry.kind!r}; allowed: ids '{paper.key}:…' and kinds "
+                f"{', '.join(KINDS)}. Change it."
+            )
+        names = [q.name for q in quantities]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{where}: quantities {names}; allowed: each name once. Rename one.")
+        entries.append(entry)
+    return paper, entries
+
+
+@cache
+def _load(files: tuple[Path, ...], _stamps: tuple[int, ...]) -> Registry:
+    papers, entries = [], []
+    for path in files:
+        paper, found = _read(path)
+        papers.append(paper)
+        entries.extend(found)
+    ids = [entry.id for entry in entries]
+    twice = sorted({i for i in ids if ids.count(i) > 1})
+    if twice:
+        raise ValueError(f"registry ids {', '.join(twice)} occur twice; allowed: each id once. Rename one.")
+    return Registry(tuple(sorted(papers, key=lambda p: p.order)), tuple(entries))
+
+
+def load_registry(root: Path | str | None = None) -> Registry:
+    """Read the registry.
+
+    Args:
+        root: folder of all records; None is the project's ``records/``.
+
+    Raises:
+        ValueError: a file is not TOML, has unknown or missing fields, or an id twice.
+    """
+    files = tuple(sorted((records_root(root) / "registry").glob("*.toml")))
+    return _load(files, tuple(path.stat().st_mtime_ns for path in files))

@@ -1,0 +1,192 @@
+"""Where a measurement came from: code, machine, versions, time and memory.
+
+A number without this is not a record. Two questions are answered apart: *which code* (a hash of the source files that
+the experiment's module imports, so that a change elsewhere in the library does not disown the record) and *which
+state of the project* (the git commit and whether the tree differed from it).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wavemem.imports import closure, module_file
+
+__all__ = ["Provenance", "code_version", "device_name", "git_state", "measure", "source_closure", "versions"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]  # src/wavemem
+_LIBRARIES = ("torch", "numpy", "scipy", "pandas", "safetensors", "triton")
+
+
+@dataclass
+class Provenance:
+    """Everything that is kept beside a record's numbers.
+
+    Args:
+        profile: "quick" or "paper".
+        seeds: the seeds of the runs that were measured.
+        device: the machine's processor or GPU by name.
+        commit: git commit, or "unknown" outside a repository.
+        dirty: the tree differed from the commit.
+        started: UTC time, ISO 8601.
+        wall_seconds: duration of the measurement.
+        peak_memory_mib: peak resident memory of the process, or of the GPU's allocator when one was used.
+        threads: threads that torch used on the CPU.
+        versions: Python and library versions.
+    """
+
+    profile: str
+    seeds: tuple[int, ...]
+    device: str
+    commit: str = "unknown"
+    dirty: bool = True
+    started: str = ""
+    wall_seconds: float = float("nan")
+    peak_memory_mib: float = float("nan")
+    threads: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``record.json``."""
+        return {**asdict(self), "seeds": list(self.seeds)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Provenance:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: a field is missing or unknown.
+        """
+        names = {f.name for f in fields(cls)}
+        if set(data) != names:
+            odd = ", ".join(sorted(set(data) ^ names))
+            raise ValueError(
+                f"provenance fields missing or unknown: {odd}; allowed: {', '.join(sorted(names))}. "
+                "Write the record again with this version of wavemem."
+            )
+        return cls(**{**data, "seeds": tuple(data["seeds"])})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name(device: torch.device | str) -> str:
+    """The processor or GPU by its commercial name, e.g. "NVIDIA H200" or "AMD EPYC 7B13 (CPU)"."""
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        return torch.cuda.get_device_name(kind)
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        models = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+    except OSError:
+        models = []
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name} (CPU)"
+
+
+def git_state(folder: Path | None = None) -> tuple[str, bool]:
+    """Commit and whether the tree differs from it; ("unknown", True) where git or the repository is missing."""
+    where = folder or _PACKAGE
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(where), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", True
+
+
+def source_closure(*modules: str) -> list[Path]:
+    """Source files of the modules and of everything inside wavemem that they import, directly or not.
+
+    The search is static: files are parsed, not run.
+
+    Args:
+        modules: dotted names such as ``wavemem.experiments.repeat_copy``.
+
+    Returns:
+        Files in sorted order.
+
+    Raises:
+        ValueError: a module is not part of wavemem.
+    """
+    root = _PACKAGE.parent
+    for name in modules:
+        if name.partition(".")[0] != "wavemem" or module_file(root, name) is None:
+            raise ValueError(f"module {name!r}; allowed: a module of wavemem. Give its dotted name.")
+    return sorted(closure((f"import {name}" for name in modules), root).values())
+
+
+def code_version(*modules: str) -> str:
+    """Hash (16 hexadecimal digits) of the sources that the modules use, by path inside wavemem and content."""
+    digest = hashlib.sha256()
+    for path in source_closure(*modules):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # macOS counts bytes, Linux KiB
+
+
+@contextmanager
+def measure(profile: str, seeds: Sequence[int], device: torch.device | str) -> Iterator[Provenance]:
+    """Time a measurement; the yielded provenance is complete when the block ends.
+
+    Args:
+        profile: "quick" or "paper".
+        seeds: seeds of the runs; may be replaced inside the block once they are known.
+        device: where the measurement runs.
+
+    Yields:
+        A :class:`Provenance` whose wall time and peak memory are filled in at the end of the block.
+    """
+    where = torch.device(device)
+    commit, dirty = git_state()
+    result = Provenance(
+        profile=profile,
+        seeds=tuple(int(seed) for seed in seeds),
+        device=device_name(where),
+        commit=commit,
+        dirty=dirty,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+    )
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+    begin = time.perf_counter()
+    try:
+        yield result
+    finally:
+        if where.type == "cuda":
+            torch.cuda.synchronize(where)
+        result.wall_seconds = time.perf_counter() - begin
+        result.peak_memory_mib = _peak_memory_mib(where)

@@ -1,0 +1,278 @@
+"""The comparison with the papers: a measured number beside the paper's, with a status that is computed.
+
+A chapter calls :func:`report` where it has measured something that the registry lists. The call shows a small table
+and, while the book is being built, notes the numbers for the reproduction report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wavemem.records.entries import PROFILES, Entry, Quantity, load_registry, number
+from wavemem.records.errors import nearest
+
+__all__ = ["STATUSES", "Report", "Verdict", "fingerprint", "judge", "report", "verdicts"]
+
+STATUSES = ("reproduced", "partly", "not reproduced", "not attempted")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One quantity measured and judged.
+
+    Args:
+        entry: id of the registry's entry.
+        quantity: its name.
+        ours: one value per seed; NaN where it could not be determined.
+        profile: "quick" or "paper".
+        status: one of :data:`STATUSES`.
+        passed: how many seeds meet the criterion.
+        paper: the paper's number or words.
+        criterion: the criterion in words.
+        note: what the chapter says about how it was measured.
+    """
+
+    entry: str
+    quantity: str
+    ours: tuple[float, ...]
+    profile: str
+    status: str
+    passed: int
+    paper: str
+    criterion: str
+    note: str = ""
+
+    def summary(self) -> str:
+        """Mean ± standard deviation over seeds, and their number, e.g. "0.00021 ± 0.00012 (n = 4)"."""
+        return summary(self.ours)
+
+
+def summary(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation (n); undetermined values are counted, not averaged."""
+    known = [v for v in values if not math.isnan(v)]
+    n = len(values)
+    missing = f", {n - len(known)} undetermined" if len(known) < n else ""
+    if not known:
+        return f"— (n = {n}, all undetermined)"
+    mean = float(np.mean(known))
+    if len(known) == 1:
+        return f"{number(mean, 4)} (n = {n}{missing})"
+    return f"{number(mean, 4)} ± {number(float(np.std(known, ddof=1)), 2)} (n = {n}{missing})"
+
+
+def judge(quantity: Quantity, values: Sequence[float], profile: str) -> tuple[str, int]:
+    """Status of a measurement and the number of seeds that meet the criterion.
+
+    "reproduced" when the criterion holds: in the mean if it is about the mean (and every seed is determined), otherwise
+    in the required share of the seeds. "partly" when it fails but some seed meets it, or when it holds at a reduced
+    size although the criterion asks for the paper's. "not reproduced" when no seed meets it.
+    """
+    passed = sum(quantity.holds(value) for value in values)
+    of_mean = quantity.of == "mean"
+    met = quantity.holds(float(np.mean(values))) if of_mean else passed >= quantity.share * len(values) - 1e-9
+    if met and (quantity.size == "any" or profile == "paper"):
+        return "reproduced", passed
+    return ("partly" if met or passed else "not reproduced"), passed
+
+
+def _values(ours: Any, name: str) -> tuple[float, ...]:
+    """One float per seed from a number, list, array or tensor."""
+    if hasattr(ours, "detach"):
+        ours = ours.detach().cpu().numpy()
+    try:
+        array = np.asarray([[]] if ours is None else ours, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"ours for {name!r} is {ours!r}; allowed: a number, or one number per seed. "
+            "Pass plain numbers, NaN where a seed has none."
+        ) from None
+    if array.ndim > 1 or array.size == 0:
+        raise ValueError(
+            f"ours for {name!r} has shape {array.shape}; allowed: one number per seed, at least one. "
+            "Reduce it to one value per seed."
+        )
+    if np.isinf(array).any():
+        raise ValueError(
+            f"ours for {name!r} holds an infinite value; allowed: finite numbers, NaN where a seed has none. "
+            "Give NaN for a run that diverged and say so in the note."
+        )
+    return tuple(float(v) for v in array.reshape(-1))
+
+
+def verdicts(
+    entry_id: str,
+    quantity: str | None = None,
+    ours: Any = None,
+    *,
+    quantities: Mapping[str, Any] | None = None,
+    profile: str,
+    note: str = "",
+) -> list[Verdict]:
+    """What :func:`report` shows, as objects; same arguments and errors."""
+    entry = load_registry().entry(entry_id)
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r}; allowed: {', '.join(PROFILES)}. {nearest(profile, PROFILES)}")
+    if (quantity is None) == (quantities is None):
+        raise ValueError(
+            "report needs one quantity with ours=…, or quantities={name: values}; allowed: exactly one of "
+            f"them. {entry_id} has: {'; '.join(q.name for q in entry.quantities) or '(none)'}."
+        )
+    given: Mapping[str, Any] = quantities if quantities is not None else {str(quantity): ours}
+    result = []
+    for name, measured in given.items():
+        wanted = entry.quantity(name)
+        values = _values(measured, name)
+        status, passed = judge(wanted, values, profile)
+        result.append(
+            Verdict(
+                entry_id,
+                name,
+                values,
+                profile,
+                status,
+                passed,
+                wanted.paper_value(),
+                wanted.criterion(),
+                note,
+            )
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class Report:
+    """A table of verdicts that a notebook shows as HTML and a terminal as text."""
+
+    entry: Entry
+    verdicts: tuple[Verdict, ...]
+
+    def _rows(self) -> list[tuple[str, str, str, str, str]]:
+        return [
+            (
+                v.quantity,
+                v.paper or "no number",
+                f"{v.summary()}, {v.profile}",
+                v.criterion,
+                f"{v.status} ({v.passed} of {len(v.ours)})" if len(v.ours) > 1 else v.status,
+            )
+            for v in self.verdicts
+        ]
+
+    def __repr__(self) -> str:
+        lines = [f"{self.entry.id}: {self.entry.title}"]
+        for name, paper, ours, criterion, status in self._rows():
+            lines += [
+                f"  {name}",
+                f"    paper      {paper}",
+                f"    ours       {ours}",
+                f"    criterion  {criterion}",
+                f"    status     {status}",
+            ]
+        lines += [f"  note: {note}" for note in dict.fromkeys(v.note for v in self.verdicts if v.note)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        # The style travels with the table: a notebook is also read outside the book.
+        cell = ' style="text-align: left; vertical-align: top; padding: 0.3em 0.6em"'
+        columns = ("quantity", "paper", "ours", "criterion", "status")
+        head = "".join(f'<th scope="col"{cell}>{c}</th>' for c in columns)
+        body = ""
+        for name, *cells in self._rows():
+            body += f'<tr><th scope="row"{cell}>{html.escape(name)}</th>'
+            body += "".join(f"<td{cell}>{html.escape(text)}</td>" for text in cells) + "</tr>"
+        notes = "".join(f"<p>{html.escape(n)}</p>" for n in dict.fromkeys(v.note for v in self.verdicts if v.note))
+        caption = f"<caption>{html.escape(self.entry.id)}: {html.escape(self.entry.title)}</caption>"
+        return (
+            '<div class="wavemem-report" style="overflow-x: auto"><table class="dataframe">'
+            f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}</div>"
+        )
+
+
+_started: set[Path] = set()  # results files begun by this process: a fresh execution starts a fresh file
+
+
+def _note_down(found: Iterable[Verdict]) -> None:
+    """Append to the chapter's results file, if the book is being built; a repeated quantity replaces the earlier one."""
+    folder, chapter = os.environ.get("WAVEMEM_RESULTS_DIR"), os.environ.get("WAVEMEM_CHAPTER")
+    if not folder:
+        return
+    if not chapter:
+        raise ValueError(
+            "WAVEMEM_RESULTS_DIR is set but WAVEMEM_CHAPTER is not; allowed: both or none. "
+            "Set WAVEMEM_CHAPTER to the notebook's stem."
+        )
+    path = Path(folder) / f"{chapter}.json"
+    old = json.loads(path.read_text(encoding="utf-8"))["results"] if path in _started and path.is_file() else []
+    _started.add(path)
+    fresh = [asdict(v) for v in found]
+    replaced = {(r["entry"], r["quantity"], r["profile"]) for r in fresh}
+    kept = [r for r in old if (r["entry"], r["quantity"], r["profile"]) not in replaced]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # NaN is written as null: JSON has no NaN, and other programs read this file too.
+    for row in fresh:
+        row["ours"] = [None if math.isnan(v) else v for v in row["ours"]]
+    draft.write_text(
+        json.dumps({"chapter": chapter, "results": kept + fresh}, indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
+    draft.replace(path)
+
+
+def report(
+    entry_id: str,
+    quantity: str | None = None,
+    ours: Any = None,
+    *,
+    quantities: Mapping[str, Any] | None = None,
+    profile: str,
+    note: str = "",
+) -> None:
+    """Show what was measured beside what the paper says, with a status computed from the registry's criterion.
+
+    Args:
+        entry_id: an id of the registry, e.g. "twm:fig5".
+        quantity: name of one of its quantities.
+        ours: the measured values, one per seed (number, sequence, array or tensor); NaN where undetermined.
+        quantities: instead of ``quantity`` and ``ours``: several at once, as a mapping of names to values.
+        profile: "quick" or "paper": the sizes it was measured at.
+        note: one sentence on how it was measured, shown below the table.
+
+    Raises:
+        ValueError: unknown id, quantity or profile, or values that are not one number per seed.
+    """
+    found = verdicts(entry_id, quantity, ours, quantities=quantities, profile=profile, note=note)
+    _note_down(found)
+    table = Report(load_registry().entry(entry_id), tuple(found))
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
+        from IPython.display import display
+
+        display(table)
+    else:
+        print(table)
+
+
+def fingerprint(text: str, root: Path | str | None = None) -> str:
+    """Hash of what :func:`report` reads from the registry for the entries that a chapter names.
+
+    A change in it makes the tables that the chapter shows stale; a change of another entry, or of a link, does not.
+
+    Args:
+        text: the chapter's source.
+        root: folder of all records; None is the project's ``records/``.
+    """
+    named = [e for e in load_registry(root).entries if f'"{e.id}"' in text or f"'{e.id}'" in text]
+    read = [(e.id, e.title, [asdict(q) for q in e.quantities]) for e in named]
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]

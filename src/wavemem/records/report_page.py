@@ -1,0 +1,242 @@
+"""The reproduction report: a page of the book that is generated from the registry and from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wavemem.records.entries import Entry, Paper, Registry, load_registry
+from wavemem.records.places import project_root, records_root
+from wavemem.records.registry import STATUSES, summary
+from wavemem.records.status import (
+    Evidence,
+    Measurement,
+    entry_status,
+    evidence,
+    measurements,
+    quantity_status,
+)
+
+__all__ = ["render", "write"]
+
+_KIND_NAMES = {
+    "equation": "Eq.",
+    "theorem": "Theorem",
+    "algorithm": "Algorithm",
+    "figure": "Fig.",
+    "table": "Table",
+    "claim": "Claim",
+}
+_PROOFS = ("equation", "theorem", "algorithm")
+
+_INTRODUCTION = """\
+(page-reproduction)=
+# Reproduction report
+
+This page is generated at every build from the registry of everything that the three papers number (`records/registry/`),
+from what the chapters measured when they were executed, and from the committed records of larger runs. No number and no
+status on it is typed.
+
+How a status comes about
+: **reproduced**: an equation is derived in a chapter and checked by a test; a measured quantity meets its criterion.
+: **partly**: some seeds meet the criterion and others do not, only some of an entry's quantities have been measured, or
+  the criterion holds at a reduced size where it asks for the paper's.
+: **not reproduced**: it was measured and no seed meets the criterion.
+: **not attempted**: nothing in the book treats it yet.
+
+*Ours* is the mean ± standard deviation over n seeds, with the profile it was measured in: `quick` is what a laptop runs
+while the book is built, `paper` the papers' own sizes. The criterion stands beside each number, and the reason for it in
+the registry. Tests that a status relies on are run by `make test`; a book whose tests fail is not published.
+"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("$", "\\$")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(head)
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _name(entry: Entry) -> str:
+    """How the paper calls it: "Eq. 6", "Theorem 3.1", "Table 1"; unnumbered ones by the name in their id."""
+    if entry.kind == "claim":
+        return "Claim"
+    tail = entry.id.split(":")[1]
+    number = tail.lstrip("abcdefghijklmnopqrstuvwxyz").lstrip(".")
+    return f"{_KIND_NAMES[entry.kind]} {number or tail.split('.')[-1]}"
+
+
+def _link(entry: Entry, found: Evidence) -> str:
+    return f"{{ref}}`{_name(entry)} <{entry.label}>`" if found.linkable else _name(entry)
+
+
+def _code(entry: Entry) -> str:
+    module, _, symbol = entry.code.partition(":")
+    short = f"{module.rsplit('.', 1)[-1]}.{symbol}"
+    return f"{{py:obj}}`{short} <{module}.{symbol}>`" if symbol else ""
+
+
+def _test(entry: Entry) -> str:
+    return f"`{entry.test.split('::', 1)[1]}`" if "::" in entry.test else ""
+
+
+def _ours(found: Iterable[Measurement], unit: str) -> str:
+    """Every measurement of a quantity, the paper's sizes first."""
+    ordered = sorted(found, key=lambda m: m.profile != "paper")
+    return "<br>".join(
+        f"{summary(m.ours)}{f' {unit}' if unit else ''}, `{m.profile}`"
+        + (f" ({_cell(m.source)})" if m.source.startswith("record") else "")
+        for m in ordered
+    )
+
+
+def _counts(registry: Registry, statuses: Mapping[str, str]) -> str:
+    rows = []
+    for paper in registry.papers:
+        of = [statuses[e.id] for e in registry.of_paper(paper.key) if not e.empty]
+        rows.append(
+            [
+                f"{paper.short} {{cite:p}}`{paper.citation}`",
+                str(len(of)),
+                *(str(of.count(s)) for s in STATUSES),
+            ]
+        )
+    total = list(statuses.values())
+    rows.append(["**together**", str(len(total)), *(str(total.count(s)) for s in STATUSES)])
+    return _table(["paper", "entries", *STATUSES], rows)
+
+
+def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
+    where = []
+    if found.code:
+        where.append(f"Code: {_code(entry)}")
+    if found.test:
+        where.append(f"Test: {_test(entry)}")
+    if entry.experiment:
+        where.append(f"Experiment: `{entry.experiment}`")
+    lines = [
+        f"### {_name(entry)}: {_cell(entry.title)}",
+        "",
+        f"Status: **{status}**. In the book: {_link(entry, found)}.",
+    ]
+    lines += ["", " · ".join(where)] if where else []
+    lines += ["", _cell(entry.note)] if entry.note else []
+    done = [q for q in entry.quantities if found.measured.get(q.name)]
+    rest = [q for q in entry.quantities if not found.measured.get(q.name)]
+    if done:
+        rows = [
+            [
+                _cell(q.name),
+                _cell(q.paper_value()) or "—",
+                _ours(found.measured[q.name], q.unit),
+                _cell(q.criterion()),
+                f"**{quantity_status(entry, q.name, found)}**",
+            ]
+            for q in done
+        ]
+        lines += ["", _table(["quantity", "paper", "ours", "criterion", "status"], rows)]
+        notes = dict.fromkeys(m.note for q in done for m in found.measured[q.name] if m.note)
+        lines += [f"- {_cell(note)}" for note in notes]
+    if rest:
+        rows = [[_cell(q.name), _cell(q.paper_value()) or "—", _cell(q.criterion())] for q in rest]
+        lines += [
+            "",
+            f":::{{dropdown}} Not attempted yet: {len(rest)} of {len(entry.quantities)}",
+            "",
+            _table(["quantity", "paper", "criterion"], rows),
+            ":::",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _note(entry: Entry) -> str:
+    return f" *{_cell(entry.note)}*" if entry.note else ""
+
+
+def _proof_item(entry: Entry, found: Evidence, status: str) -> str:
+    """One equation as an item of a list, which a narrow screen can wrap."""
+    parts = [f"- {_link(entry, found)}, **{status}**: {_cell(entry.title)}."]
+    links = [f"Code {_code(entry)}"] if found.code else []
+    links += [f"checked by {_test(entry)}"] if found.test else []
+    if links:
+        sentence = ", ".join(links)
+        parts.append(f"{sentence[0].upper()}{sentence[1:]}.")
+    return " ".join(parts) + _note(entry)
+
+
+def _paper_section(paper: Paper, registry: Registry, found: Mapping[str, Evidence], statuses: Mapping[str, str]) -> str:
+    entries = [e for e in registry.of_paper(paper.key) if not e.empty]
+    empty = [e for e in registry.of_paper(paper.key) if e.empty]
+    parts = [
+        f"## {paper.short}",
+        "",
+        f"*{paper.title}* {{cite:p}}`{paper.citation}`. {paper.note}".rstrip(),
+        "",
+    ]
+    proofs = [e for e in entries if e.kind in _PROOFS and statuses[e.id] != "not attempted"]
+    if proofs:
+        parts += [f"### {paper.short}: equations, theorems and algorithms", ""]
+        parts += [*(_proof_item(e, found[e.id], statuses[e.id]) for e in proofs), ""]
+    shown = [e for e in entries if e.kind not in _PROOFS and statuses[e.id] != "not attempted"]
+    parts += [_measured_entry(e, found[e.id], statuses[e.id]) for e in shown]
+    rest = [e for e in entries if statuses[e.id] == "not attempted"]
+    if rest:
+        parts += [f"### {paper.short}: not attempted", ""]
+        parts += [*(f"- {_name(e)}: {_cell(e.title)}.{_note(e)}" for e in rest), ""]
+    if empty:
+        names = ", ".join(f"{_name(e)} ({_cell(e.note)})" for e in empty)
+        parts += [f"Numbers that the paper prints without content, not counted: {names}", ""]
+    return "\n".join(parts)
+
+
+def render(registry: Registry, found: Mapping[str, Evidence]) -> str:
+    """The page as MyST Markdown.
+
+    Args:
+        registry: all entries.
+        found: from :func:`wavemem.records.status.evidence`.
+    """
+    statuses = {e.id: entry_status(e, found[e.id]) for e in registry.entries if not e.empty}
+    sections = [_paper_section(paper, registry, found, statuses) for paper in registry.papers]
+    return "\n".join([_INTRODUCTION, "## Summary", "", _counts(registry, statuses), *sections])
+
+
+def write(
+    path: Path | str,
+    results_dir: Path | str | None = None,
+    records_dir: Path | str | None = None,
+    *,
+    notebooks_dir: Path | str | None = None,
+    chapters: Iterable[str] | None = None,
+) -> None:
+    """Write the reproduction report.
+
+    Args:
+        path: the page to write, e.g. ``…/reproduction.md``.
+        results_dir: folder of the chapters' JSON files (WAVEMEM_RESULTS_DIR while executing); None: none were executed.
+        records_dir: folder of all records; None is the project's ``records/``.
+        notebooks_dir: folder of the chapters' sources; None is the project's ``notebooks/``.
+        chapters: stems of the chapters that the book contains; None is all of them. Only these are linked to.
+
+    Raises:
+        ValueError: the registry, a record or a results file cannot be read, or a named chapter does not exist.
+    """
+    records = records_root(records_dir)
+    root = project_root()
+    sources = {p.stem: p for p in sorted((Path(notebooks_dir) if notebooks_dir else root / "notebooks").glob("*.md"))}
+    wanted = list(sources) if chapters is None else list(chapters)
+    unknown = [c for c in wanted if c not in sources]
+    if unknown:
+        raise ValueError(f"chapters {', '.join(unknown)}; allowed: {', '.join(sources)}. Use the notebooks' stems.")
+    registry = load_registry(records)
+    measured = measurements(Path(results_dir) if results_dir else None, records)
+    texts = {name: sources[name].read_text(encoding="utf-8") for name in wanted}
+    executed = {p.stem for p in Path(results_dir).glob("*.json")} if results_dir else set()
+    found = evidence(registry, root, texts, measured, executed)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(render(registry, found), encoding="utf-8")

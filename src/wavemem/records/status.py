@@ -1,0 +1,235 @@
+"""The status of every entry of the registry, from what can be looked up: chapters, code, tests, measurements."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from wavemem.records import store
+from wavemem.records.entries import Entry, Registry
+from wavemem.records.experiment import experiment_names
+from wavemem.records.registry import judge
+
+__all__ = [
+    "Evidence",
+    "Measurement",
+    "chapter_has_label",
+    "entry_status",
+    "evidence",
+    "has_target",
+    "measurements",
+    "quantity_status",
+    "symbol_exists",
+    "test_exists",
+]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Values for one quantity, from a chapter's execution or from a committed record.
+
+    Args:
+        entry: id of the registry's entry.
+        quantity: its name.
+        ours: one value per seed, NaN where undetermined.
+        profile: "quick" or "paper".
+        source: where it was measured, in words.
+        note: what the chapter says about how it was measured.
+    """
+
+    entry: str
+    quantity: str
+    ours: tuple[float, ...]
+    profile: str
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What exists for an entry.
+
+    Args:
+        chapter: the chapter is part of the book that is being built.
+        label: its reference target stands in the chapter.
+        linkable: pages can refer to the target: a figure's exists only once its chapter has been executed.
+        code: the code symbol can be imported.
+        test: the test function exists.
+        measured: the measurements, by quantity.
+    """
+
+    chapter: bool = False
+    label: bool = False
+    linkable: bool = False
+    code: bool = False
+    test: bool = False
+    measured: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
+
+
+def has_target(text: str, label: str) -> bool:
+    """Whether a chapter's source holds the MyST target ``(label)=``, to which any page can refer."""
+    return bool(label) and bool(re.search(rf"^\({re.escape(label)}\)=\s*$", text, re.MULTILINE))
+
+
+def chapter_has_label(text: str, label: str) -> bool:
+    """Whether a chapter's source defines a reference target: a MyST target, or the name or label of a figure or block."""
+    name = re.escape(label)
+    field = rf"(?:\bname|:label|:name):\s*[\"']?{name}[\"']?\s*(?:[,}}]|$)"
+    return has_target(text, label) or (bool(label) and bool(re.search(field, text, re.MULTILINE)))
+
+
+def symbol_exists(code: str) -> bool:
+    """Whether "module:symbol" can be imported; the symbol may be dotted (a method)."""
+    module, _, symbol = code.partition(":")
+    if not module or not symbol:
+        return False
+    try:
+        found: Any = import_module(module)
+        for part in symbol.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+@cache
+def _functions(path: Path, _stamp: int) -> frozenset[str]:
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            names.update(f"{node.name}::{part.name}" for part in node.body if isinstance(part, ast.FunctionDef))
+    return frozenset(names)
+
+
+def test_exists(root: Path, test: str) -> bool:
+    """Whether "path::function" (or "path::Class::method") is defined below the project."""
+    name, _, function = test.partition("::")
+    path = root / name
+    return bool(function) and path.is_file() and function in _functions(path, path.stat().st_mtime_ns)
+
+
+test_exists.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it
+
+
+def measurements(results_dir: Path | None, records_dir: Path) -> list[Measurement]:
+    """Everything that was measured: by the executed chapters, and by the committed records of experiments.
+
+    An experiment's module may define ``findings(rows) -> {entry id: {quantity: values per seed}}``; then its records
+    are compared with the papers too.
+
+    Args:
+        results_dir: the folder of the chapters' JSON files; None if no chapter was executed.
+        records_dir: the folder of all records.
+
+    Raises:
+        ValueError: a results file is not what :func:`wavemem.records.registry.report` writes.
+    """
+    found = []
+    for path in sorted(results_dir.glob("*.json")) if results_dir is not None and results_dir.is_dir() else []:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            for row in content["results"]:
+                values = tuple(math.nan if v is None else float(v) for v in row["ours"])
+                found.append(
+                    Measurement(
+                        row["entry"],
+                        row["quantity"],
+                        values,
+                        row["profile"],
+                        f"chapter {content['chapter']}",
+                        row.get("note", ""),
+                    )
+                )
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not a chapter's results ({error!r}); allowed: files written by report(). "
+                "Execute the chapter again."
+            ) from None
+    names = set(experiment_names())
+    for record in store.find(records_dir, profile="paper"):
+        if record.experiment not in names:
+            continue
+        findings = getattr(import_module(f"wavemem.experiments.{record.experiment}"), "findings", None)
+        if findings is None:
+            continue
+        where = f"record {record.key}, {record.provenance.device}, {record.provenance.started[:10]}"
+        for entry, quantities in findings(record.rows).items():
+            found += [
+                Measurement(entry, name, tuple(float(v) for v in values), record.profile, where)
+                for name, values in quantities.items()
+            ]
+    return found
+
+
+def evidence(
+    registry: Registry,
+    root: Path,
+    chapters: Mapping[str, str],
+    measured: Sequence[Measurement],
+    executed: Collection[str] = (),
+) -> dict[str, Evidence]:
+    """What exists for each entry.
+
+    Args:
+        registry: all entries.
+        root: the project's folder, below which tests are looked up.
+        chapters: source text of each chapter that the book contains, by stem.
+        measured: from :func:`measurements`.
+        executed: chapters whose outputs are in the book.
+
+    Returns:
+        Evidence by entry id.
+    """
+    result = {}
+    for entry in registry.entries:
+        ours: dict[str, list[Measurement]] = {}
+        for m in measured:
+            # A results file may be older than the registry: what is no longer listed is not shown.
+            if m.entry == entry.id and any(q.name == m.quantity for q in entry.quantities):
+                ours.setdefault(m.quantity, []).append(m)
+        text = chapters.get(entry.chapter, "")
+        label = chapter_has_label(text, entry.label)
+        result[entry.id] = Evidence(
+            chapter=entry.chapter in chapters,
+            label=label,
+            linkable=has_target(text, entry.label) or (label and entry.chapter in executed),
+            code=symbol_exists(entry.code),
+            test=test_exists(root, entry.test),
+            measured=ours,
+        )
+    return result
+
+
+def quantity_status(entry: Entry, name: str, found: Evidence) -> str:
+    """Status of one quantity: at the paper's sizes where that was measured, else at reduced sizes."""
+    ours = sorted(found.measured.get(name, ()), key=lambda m: m.profile != "paper")
+    if not ours:
+        return "not attempted"
+    return judge(entry.quantity(name), ours[0].ours, ours[0].profile)[0]
+
+
+def entry_status(entry: Entry, found: Evidence) -> str:
+    """Status of an entry.
+
+    With quantities: that of all of them, "partly" where they differ. Without: an equation, theorem or algorithm is
+    reproduced when a chapter contains it and a test checks it, an illustration when a chapter draws it; a figure or
+    table without anything measured is at most "partly".
+    """
+    if entry.quantities:
+        statuses = {quantity_status(entry, q.name, found) for q in entry.quantities}
+        return statuses.pop() if len(statuses) == 1 else "partly"
+    if not entry.chapter or not found.chapter:
+        return "not attempted"
+    if entry.kind in ("equation", "theorem", "algorithm"):
+        return "reproduced" if found.label and found.test and found.code else "partly"
+    return "reproduced" if found.label and entry.illustration else "partly"

@@ -1,0 +1,375 @@
+"""The store of measured results: one folder per record, written whole or not at all.
+
+Layout: ``records/<experiment>/<profile>-<key>/{record.json, rows.csv, weights.safetensors}``. The key hashes the
+configuration, the seeds asked for, the code the experiment uses and the data it read, so that a record can always be
+matched with what would make it again. ``record.json`` holds the provenance and the length and hash of the other files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wavemem.records.errors import DamagedRecord, ForeignRecord, MissingRecord, nearest
+from wavemem.records.experiment import PROFILES, Result, get_experiment
+from wavemem.records.places import records_root
+from wavemem.records.provenance import Provenance, code_version, measure
+from wavemem.records.table import read_rows, write_rows
+
+__all__ = ["Record", "config_json", "find", "load", "open_record", "record_key", "run_experiment", "write"]
+
+FORMAT = "wavemem record"
+VERSION = 1
+_RECORD, _ROWS, _WEIGHTS = "record.json", "rows.csv", "weights.safetensors"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def config_json(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values.
+
+    Args:
+        config: a dataclass instance of plain values: numbers, strings, booleans, None, tuples of them, dataclasses.
+
+    Raises:
+        ValueError: it is not a dataclass instance, or a field holds something else.
+    """
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise ValueError(
+            f"configuration of type {type(config).__name__}; allowed: an instance of a dataclass. "
+            "Build one, e.g. with Config.profile('quick')."
+        )
+
+    def plain(value: Any, where: str) -> Any:
+        if isinstance(value, dict):
+            return {str(k): plain(v, f"{where}.{k}") for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        raise ValueError(
+            f"configuration field {where} = {value!r}; allowed: finite numbers, strings, booleans, "
+            "None and tuples of them. Store large or random things as weights or rows."
+        )
+
+    return {
+        f.name: plain(getattr(config, f.name), f.name)
+        if not dataclasses.is_dataclass(getattr(config, f.name))
+        else config_json(getattr(config, f.name))
+        for f in dataclasses.fields(config)
+    }
+
+
+def record_key(experiment: str, config: Any, seed: int = 0, code: str = "", data: str = "") -> str:
+    """Twelve hexadecimal digits that identify what would make the record again.
+
+    Args:
+        experiment: its name.
+        config: the configuration (dataclass instance).
+        seed: the seed the experiment was run with.
+        code: hash of the code, see :func:`wavemem.records.provenance.code_version`.
+        data: hash of the data that was read; empty if none was.
+    """
+    identity = {
+        "experiment": experiment,
+        "config": config_json(config),
+        "seed": seed,
+        "code": code,
+        "data": data,
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored measurement; rows and weights are read, and checked, when first asked for."""
+
+    path: Path
+    experiment: str
+    profile: str
+    key: str
+    seed: int
+    config: dict[str, Any]
+    code: str
+    data: str
+    provenance: Provenance
+    columns: dict[str, str]
+    files: dict[str, dict[str, Any]]
+
+    def _checked(self, name: str) -> Path:
+        path, expected = self.path / name, self.files[name]
+        if not path.is_file():
+            raise DamagedRecord(
+                f"record {self.path} has no {name}; allowed: a whole record. "
+                "Restore the folder (git checkout) or measure again."
+            )
+        content = path.read_bytes()
+        if len(content) != expected["bytes"] or hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            raise DamagedRecord(
+                f"{path} has {len(content)} bytes that are not the {expected['bytes']} bytes written; allowed: the file "
+                "as measured. Restore it (git checkout; git may have changed line ends) or measure again."
+            )
+        return path
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The measurements, bit for bit as they were written."""
+        return read_rows(self._checked(_ROWS), self.columns)
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The stored tensors, on the CPU; empty if none were stored."""
+        return load_file(str(self._checked(_WEIGHTS))) if _WEIGHTS in self.files else {}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_names(experiment: str, profile: str) -> None:
+    if not _NAME.fullmatch(experiment):
+        raise ValueError(f"experiment {experiment!r}; allowed: lower-case letters, digits, underscores. Rename it.")
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r}; allowed: {', '.join(PROFILES)}. {nearest(profile, PROFILES)}")
+
+
+def write(
+    root: Path | str | None,
+    experiment: str,
+    config: Any,
+    result: Result,
+    provenance: Provenance,
+    *,
+    seed: int = 0,
+    code: str | None = None,
+    data: str = "",
+    replace: bool = False,
+) -> Path:
+    """Store a result; afterwards the whole record is there, or, if anything failed, nothing is.
+
+    The files are written to a hidden folder beside the final one, flushed to disk, and the folder renamed.
+
+    Args:
+        root: folder of all records; None is the project's ``records/``.
+        experiment: its name.
+        config: what was run (dataclass instance).
+        result: rows and weights.
+        provenance: from :func:`wavemem.records.provenance.measure`.
+        seed: the seed the experiment was run with.
+        code: hash of the code used; None computes it from ``wavemem.experiments.<experiment>``.
+        data: hash of the data read, if any.
+        replace: store again where a record of the same key exists.
+
+    Returns:
+        The record's folder.
+
+    Raises:
+        ValueError: a name, the configuration or a column cannot be stored, or the record exists and ``replace`` is False.
+    """
+    _check_names(experiment, provenance.profile)
+    code = code_version(f"wavemem.experiments.{experiment}") if code is None else code
+    key = record_key(experiment, config, seed, code, data)
+    folder = records_root(root) / experiment
+    target = folder / f"{provenance.profile}-{key}"
+    if target.exists() and not replace:
+        raise ValueError(
+            f"record {target} exists; allowed: one record per configuration, seed, code and data. "
+            "Pass replace=True to measure it again."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".writing-{target.name}-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        columns = write_rows(draft / _ROWS, result.rows)
+        names = [_ROWS]
+        if result.weights:
+            save_file(
+                {k: v.detach().cpu().contiguous().clone() for k, v in result.weights.items()},
+                str(draft / _WEIGHTS),
+            )
+            names.append(_WEIGHTS)
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "experiment": experiment,
+            "profile": provenance.profile,
+            "key": key,
+            "seed": seed,
+            "config": config_json(config),
+            "code": code,
+            "data": data,
+            "provenance": provenance.to_json(),
+            "columns": columns,
+            "files": {name: _describe(draft / name) for name in names},
+        }
+        (draft / _RECORD).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for path in (*draft.iterdir(), draft):
+            _sync(path)
+        if target.exists():
+            old = folder / f".replaced-{target.name}-{os.getpid()}"
+            target.rename(old)
+            draft.rename(target)
+            shutil.rmtree(old)
+        else:
+            draft.rename(target)
+        _sync(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return target
+
+
+def open_record(path: Path | str) -> Record:
+    """Read one record's description.
+
+    Raises:
+        DamagedRecord: ``record.json`` is missing or cut short.
+        ForeignRecord: it is not a record of this library, or of another version of the format.
+    """
+    path = Path(path)
+    file = path / _RECORD
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedRecord(
+            f"{path} has no {_RECORD}; allowed: a folder that wavemem wrote. "
+            "Restore it (git checkout) or measure again."
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedRecord(
+            f"{file} is cut short or not JSON ({error}); allowed: the file as written. "
+            "Restore it (git checkout) or measure again."
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ForeignRecord(
+            f"{file} is not a wavemem record; allowed: folders written by wavemem.records.store. "
+            "Move the folder out of records/."
+        )
+    if content.get("version") != VERSION:
+        raise ForeignRecord(
+            f"{file} has format version {content.get('version')!r}; allowed: {VERSION}. "
+            "Read it with the version of wavemem that wrote it, or measure again."
+        )
+    try:
+        fields = {
+            name: content[name]
+            for name in ("experiment", "profile", "key", "seed", "config", "code", "data", "columns", "files")
+        }
+        return Record(path=path, provenance=Provenance.from_json(content["provenance"]), **fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedRecord(
+            f"{file} lacks or mangles a field ({error}); allowed: the file as written. "
+            "Restore it (git checkout) or measure again."
+        ) from None
+
+
+def find(root: Path | str | None = None, experiment: str | None = None, profile: str | None = None) -> list[Record]:
+    """The records that are there, oldest first; drafts of interrupted writes are not records.
+
+    Args:
+        root: folder of all records; None is the project's ``records/``.
+        experiment: only this one.
+        profile: only this one.
+
+    Raises:
+        DamagedRecord, ForeignRecord: a folder that should be a record is none.
+    """
+    base = records_root(root)
+    if not base.is_dir():
+        return []
+    found = []
+    for folder in sorted(p for p in base.iterdir() if p.is_dir() and (experiment is None or p.name == experiment)):
+        for path in sorted(folder.iterdir()):
+            kind = path.name.split("-")[0]
+            if path.is_dir() and kind in PROFILES and (profile is None or kind == profile):
+                found.append(open_record(path))
+    return sorted(found, key=lambda r: (r.provenance.started, r.path.name))
+
+
+def load(root: Path | str | None, experiment: str, profile: str = "paper", key: str | None = None) -> Record:
+    """The newest record of an experiment in a profile, or the one with a given key; its files are checked.
+
+    Raises:
+        MissingRecord: there is none.
+        DamagedRecord, ForeignRecord: it cannot be used.
+    """
+    _check_names(experiment, profile)
+    records = [r for r in find(root, experiment, profile) if key is None or r.key == key]
+    if not records:
+        there = sorted({f"{r.experiment} ({r.profile}, key {r.key})" for r in find(root)})
+        raise MissingRecord(
+            f"no {profile} record of {experiment}{f' with key {key}' if key else ''}; "
+            f"allowed: {'; '.join(there) or 'no record has been measured yet'}. "
+            f"Measure it: wavemem run {experiment} --profile {profile}"
+        )
+    record = records[-1]
+    for name in record.files:
+        record._checked(name)
+    return record
+
+
+def run_experiment(
+    name: str,
+    profile: str = "quick",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    root: Path | str | None = None,
+    replace: bool = False,
+) -> Path:
+    """Run ``wavemem.experiments.<name>`` and store what it measured.
+
+    Args:
+        name: the experiment.
+        profile: "quick" or "paper".
+        seed: first seed; an experiment of several runs derives theirs from it.
+        device: where to run, e.g. "cpu" or "cuda".
+        root: folder of all records; None is the project's ``records/``.
+        replace: measure again what is already stored.
+
+    Returns:
+        The record's folder.
+
+    Raises:
+        ValueError: unknown experiment or profile, or the record exists and ``replace`` is False.
+    """
+    experiment = get_experiment(name)
+    _check_names(name, profile)
+    config = experiment.Config.profile(profile)
+    code = code_version(f"wavemem.experiments.{name}")
+    target = records_root(root) / name / f"{profile}-{record_key(name, config, seed, code)}"
+    if target.exists() and not replace:  # said before the hours of training, not after
+        raise ValueError(
+            f"record {target} exists; allowed: one record per configuration, seed, code and data. "
+            "Pass replace=True (--replace) to measure it again."
+        )
+    with measure(profile, [seed], device) as provenance:
+        result = experiment.run(config, seed, device)
+    if "seed" in result.rows:
+        provenance.seeds = tuple(sorted(int(value) for value in result.rows["seed"].unique()))
+    return write(root, name, config, result, provenance, seed=seed, code=code, replace=replace)

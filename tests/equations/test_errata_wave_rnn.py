@@ -1,0 +1,115 @@
+"""The errata of the Wave-RNN and v-Wave papers and of the string-copying code, and the page that lists them all.
+
+Numbers of the papers that follow from their own text by counting are counted here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from wavemem.records.status import test_exists
+
+Array = npt.NDArray[np.float64]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_wrnn_kernel_is_a_correlation(rng: np.random.Generator) -> None:
+    n, nu = 7, 0.3
+    Sigma = (1 - nu) * np.eye(n) + nu * np.roll(np.eye(n), 1, axis=1)
+    h = rng.standard_normal(n)
+    kernel = np.array([0, 1 - nu, nu])
+
+    def circular(weights: Array) -> Array:
+        return np.array([sum(weights[k] * h[(i + k - 1) % n] for k in range(3)) for i in range(n)])
+
+    np.testing.assert_allclose(circular(kernel), Sigma @ h, atol=1e-14)  # what PyTorch's conv1d computes
+    np.testing.assert_allclose(circular(kernel[::-1]), Sigma.T @ h, atol=1e-14)  # convolution: the other direction
+
+
+def test_wrnn_input_initialisation_makes_all_symbols_alike() -> None:
+    V = np.zeros((6, 10))
+    V[0] = 1.0  # weight 1 from every input into the first unit
+    one_hot = np.eye(10)
+    assert np.ptp(V @ one_hot, axis=1).max() == 0
+
+
+def test_wrnn_copy_lengths_disagree() -> None:
+    flags, printed = (10, 20, 50, 100, 500), (0, 10, 30, 80, 480)
+    generated = [flag + 10 for flag in flags]
+    described = [T + 20 for T in printed]
+    assert generated == [20, 30, 60, 110, 510]
+    assert described == [20, 30, 50, 100, 500]
+    sequence = np.zeros(20)
+    sequence[:10] = np.arange(1, 11)
+    sequence[-11] = 9  # the delimiter of the shortest task falls on the tenth symbol
+    assert sequence[9] == 9
+    assert len(sequence[10:]) == 10
+
+
+def test_wrnn_parameter_counts() -> None:
+    def iRNN(inputs: int, n: int, outputs: int) -> int:
+        return inputs * n + n * n + n * outputs
+
+    def wRNN(inputs: int, n: int, c: int, outputs: int) -> int:
+        return inputs * n * c + 3 * c * c + n * c * outputs
+
+    counted: dict[str, tuple[Callable[..., int], tuple[int, ...], float]] = {
+        "copy, wRNN": (wRNN, (10, 100, 6, 10), 12e3),
+        "copy, iRNN 100": (iRNN, (10, 100, 10), 12e3),
+        "copy, iRNN 625": (iRNN, (10, 625, 10), 403e3),
+        "adding, wRNN": (wRNN, (2, 100, 27, 1), 10.29e3),
+        "adding, iRNN": (iRNN, (2, 100, 1), 10.3e3),
+        "nsCIFAR10, wRNN": (wRNN, (96, 256, 16, 10), 435e3),
+        "nsCIFAR10, iRNN": (iRNN, (96, 529, 10), 336e3),
+        "sMNIST, iRNN": (iRNN, (1, 256, 10), 68e3),
+    }
+    for name, (count, sizes, printed) in counted.items():
+        assert count(*sizes) == pytest.approx(printed, rel=0.01), name
+    assert wRNN(1, 256, 16, 10) == 45_824  # the paper prints 47k
+    assert round(iRNN(10, 625, 10) / wRNN(10, 100, 6, 10)) == 33  # the paper says nearly 40 times
+
+
+def test_wrnn_unsolved_adding_is_the_variance_of_the_target(rng: np.random.Generator) -> None:
+    assert np.var(rng.random((100_000, 2)).sum(1)) == pytest.approx(1 / 6, rel=0.02)  # printed 0.16
+
+
+def test_vwave_upper_diagonal_with_input_at_0_remembers_one_step() -> None:
+    n = 6
+
+    def memory(A: Array, at: int) -> int:
+        h, steps = np.eye(n)[at], 0
+        while h.any():
+            h, steps = A @ h, steps + 1
+        return steps
+
+    upper = np.eye(n, k=1)
+    assert memory(upper, 0) == 1
+    assert memory(upper, n - 1) == n
+    assert memory(upper.T, 0) == n
+
+
+def test_string_copy_evaluation_leaves_out_the_longest() -> None:
+    assert 20 not in np.arange(10, 20)
+    assert len(np.arange(20, 20)) == 0
+
+
+def test_the_page_names_every_check_and_only_existing_ones() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "book" / "errata.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    here = set()
+    for file in Path(__file__).parent.glob("test_errata*.py"):
+        here |= set(re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named == here - {"test_the_page_names_every_check_and_only_existing_ones"}
+    for test in re.findall(r"`(tests/[\w/]+\.py::\w+)`", page):
+        assert test_exists(root, test), test

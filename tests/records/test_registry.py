@@ -1,0 +1,173 @@
+"""The registry's contents, its errors, and the statuses that are computed from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wavemem.records import registry
+from wavemem.records.entries import Quantity, load_registry
+from wavemem.records.registry import judge, report, summary, verdicts
+
+DECAY = "decay rate after crossing, relative to start"
+
+
+def numbered(paper: str, kind: str) -> set[str]:
+    return {e.id.split(":")[1] for e in load_registry().of_paper(paper) if e.kind == kind}
+
+
+def test_everything_that_the_papers_number_is_listed() -> None:
+    assert {f"eq{n}" for n in range(1, 49)} == numbered("twm", "equation")
+    assert {f"fig{n}" for n in range(1, 15)} == numbered("twm", "figure")
+    assert {"table1", "table2"} == numbered("twm", "table")
+    assert numbered("twm", "theorem") == {"thm3.1"}
+    assert numbered("twm", "algorithm") == {"alg1"}
+    assert {f"eq{n}" for n in range(1, 4)} <= numbered("wrnn", "equation")
+    assert {f"fig{n}" for n in range(1, 20)} == numbered("wrnn", "figure")
+    assert {f"table{n}" for n in range(1, 8)} == numbered("wrnn", "table")
+    assert numbered("vwave", "figure") == {"fig1", "fig2"}
+
+
+def test_table_1_is_the_recorded_one() -> None:
+    table = load_registry().entry("twm:table1")
+    value = {q.name: q.paper for q in table.quantities}
+    assert value["T1, N = 128, L2 = 0: angle error"] == 0.0005
+    assert value["T4, N = 64, L2 = 0: accuracy"] == 0.94
+    assert sum(q.name.endswith(": accuracy") for q in table.quantities) == 24
+    errors = [q for q in table.quantities if q.name.endswith(": angle error")]
+    assert len(errors) == 12
+    assert len([q for q in table.quantities if "counts agree" in q.name]) == 12
+
+
+def test_unknown_ids_and_quantities_list_the_nearest() -> None:
+    with pytest.raises(ValueError, match="twm:fig5"):
+        report("twm:fig05", "x", 1.0, profile="quick")
+    with pytest.raises(ValueError, match=DECAY):
+        report("twm:fig5", "decay rate after", 1.0, profile="quick")
+    with pytest.raises(ValueError, match="quick, paper"):
+        report("twm:fig5", DECAY, 1.0, profile="slow")
+    with pytest.raises(ValueError, match="exactly one"):
+        report("twm:fig5", profile="quick")
+    for bad in ("many", [], [[1.0]], [math.inf], None):
+        with pytest.raises(ValueError, match="ours"):
+            report("twm:fig5", DECAY, bad, profile="quick")
+
+
+@given(values=st.lists(st.floats(-10, 10), min_size=1, max_size=8), bound=st.floats(-10, 10))
+def test_status_follows_from_how_many_seeds_pass(values: list[float], bound: float) -> None:
+    status, passed = judge(Quantity("q", at_most=bound), values, "quick")
+    assert passed == sum(v <= bound for v in values)
+    assert status == {len(values): "reproduced", 0: "not reproduced"}.get(passed, "partly")
+
+
+def test_share_mean_size_and_undetermined_seeds() -> None:
+    values = [0.0, 0.0, 0.0, 1.0]
+    assert judge(Quantity("q", at_most=0.5, share=0.75), values, "quick")[0] == "reproduced"
+    assert judge(Quantity("q", at_most=0.5), values, "quick")[0] == "partly"
+    assert judge(Quantity("q", at_most=0.5, of="mean"), values, "quick")[0] == "reproduced"
+    assert judge(Quantity("q", at_most=0.5, of="mean"), [*values, math.nan], "quick")[0] == "partly"
+    assert judge(Quantity("q", at_most=0.5, size="paper"), [0.0], "quick")[0] == "partly"
+    assert judge(Quantity("q", at_most=0.5, size="paper"), [0.0], "paper")[0] == "reproduced"
+    assert judge(Quantity("q", at_most=0.5), [math.nan], "quick")[0] == "not reproduced"
+
+
+def test_bounds_relative_to_the_paper() -> None:
+    assert Quantity("q", paper=0.97, within=0.05).holds(0.92)
+    assert not Quantity("q", paper=0.97, within=0.05).holds(0.919)
+    factor = Quantity("q", paper=1e-9, within_factor=10)
+    assert factor.holds(9e-9)
+    assert factor.holds(1.1e-10)
+    assert not factor.holds(1.1e-8)
+    assert not factor.holds(-1e-9)
+
+
+def test_summary_counts_what_it_averages() -> None:
+    assert summary([1.0, 2.0, 3.0]) == "2 ± 1 (n = 3)"
+    assert summary([1.0, math.nan]) == "1 (n = 2, 1 undetermined)"
+    assert summary([math.nan]) == "— (n = 1, all undetermined)"
+
+
+def test_report_shows_a_table_and_notes_it_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAVEMEM_RESULTS_DIR", str(tmp_path))
+    monkeypatch.setenv("WAVEMEM_CHAPTER", "06-gradient-bounds")
+    monkeypatch.setattr(registry, "_started", set())
+    path = tmp_path / "06-gradient-bounds.json"
+    path.write_text("left by an earlier execution")
+    report("twm:fig5", DECAY, torch.tensor([0.05, 0.2]), profile="quick", note="s = d = 4 & small")
+    report("twm:fig5", quantities={DECAY: np.array([0.05, math.nan])}, profile="quick")
+    shown = capsys.readouterr().out
+    assert "0.125 ± 0.11 (n = 2)" in shown
+    assert "partly (1 of 2)" in shown
+    assert "s = d = 4 & small" in shown
+    rows = json.loads(path.read_text())["results"]
+    assert len(rows) == 1
+    assert rows[0]["ours"] == [0.05, None]
+    assert rows[0]["status"] == "partly"
+    monkeypatch.delenv("WAVEMEM_CHAPTER")
+    with pytest.raises(ValueError, match="WAVEMEM_CHAPTER"):
+        report("twm:fig5", DECAY, 0.0, profile="quick")
+
+
+def test_html_is_escaped_and_names_its_rows() -> None:
+    found = verdicts("twm:fig5", DECAY, [0.05], profile="quick", note="a < b")
+    shown = registry.Report(load_registry().entry("twm:fig5"), tuple(found))._repr_html_()
+    assert "a &lt; b" in shown
+    assert 'scope="row"' in shown
+    assert "<caption>" in shown
+
+
+def test_every_criterion_can_be_stated_and_has_a_reason() -> None:
+    for entry in load_registry().entries:
+        for quantity in entry.quantities:
+            assert quantity.criterion().split(": ", 1)[1], (entry.id, quantity.name)
+            assert quantity.why, (entry.id, quantity.name)
+
+
+HEAD = '[paper]\nkey = "x"\ntitle = "t"\nshort = "s"\ncitation = "c"\n[[entry]]\n'
+ENTRY = 'id = "x:eq1"\nkind = "equation"\ntitle = "t"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[entry", "not TOML"),
+        (HEAD + 'id = "x:eq1"\nkind = "equation"\n', "title"),
+        (HEAD + ENTRY + 'chaptr = "y"\n', "chapter"),
+        (HEAD + 'id = "y:eq1"\nkind = "equation"\ntitle = "t"\n', "x:…"),
+        (HEAD + 'id = "x:eq1"\nkind = "formula"\ntitle = "t"\n', "equation, theorem"),
+        (HEAD + ENTRY + "[[entry]]\n" + ENTRY, "twice"),
+        (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\n', "no criterion"),
+        (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nwithin = 1\n', "not given"),
+        (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nat_most = 1\nof = "all"\n', "seeds|mean"),
+        (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nat_most = 1\n' * 2, "each name once"),
+    ],
+)
+def test_mistakes_in_a_registry_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / "x.toml").write_text(text)
+    with pytest.raises(ValueError, match=message.replace("|", r"\|")):
+        load_registry(tmp_path)
+
+
+def test_fingerprint_follows_criteria_of_named_entries_not_links(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    path = tmp_path / "registry" / "x.toml"
+
+    def mark(extra: str = "", bound: int = 1, other: int = 1) -> str:
+        first = ENTRY + f'{extra}[[entry.quantity]]\nname = "q"\nat_most = {bound}\n'
+        second = '[[entry]]\nid = "x:eq2"\nkind = "equation"\ntitle = "t"\n'
+        second += f'[[entry.quantity]]\nname = "q"\nat_most = {other}\n'
+        path.write_text(f"{HEAD}{first}{second}# {extra!r} {bound} {other}\n")
+        return registry.fingerprint('report("x:eq1", "q", 1)', tmp_path)
+
+    assert mark() == mark('label = "a label"\n') == mark(other=20)
+    assert mark() != mark(bound=20)

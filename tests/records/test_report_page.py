@@ -1,0 +1,161 @@
+"""The reproduction report: statuses from evidence, links only to what exists, equal pages from equal inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wavemem.records import status
+from wavemem.records.entries import Entry, Quantity
+from wavemem.records.experiment import Result
+from wavemem.records.provenance import Provenance
+from wavemem.records.report_page import write
+from wavemem.records.status import (
+    Evidence,
+    Measurement,
+    chapter_has_label,
+    entry_status,
+    measurements,
+    symbol_exists,
+    test_exists,
+)
+from wavemem.records.store import open_record
+from wavemem.records.store import write as store_write
+
+
+def test_labels_are_found_in_every_form_a_chapter_uses() -> None:
+    text = "(twm-eq-6)=\n\n$$ x $$\n\nfigure: {name: fig-a, caption: x}\n"
+    text += "```{exercise}\n:label: ex-1\n```\n  name: fig-b\n"
+    for label in ("twm-eq-6", "fig-a", "ex-1", "fig-b"):
+        assert chapter_has_label(text, label)
+    for label in ("twm-eq-60", "twm-eq", "fig", "x", ""):
+        assert not chapter_has_label(text, label)
+
+
+def test_code_and_tests_are_looked_up() -> None:
+    root = Path(__file__).resolve().parents[2]
+    here = "tests/records/test_report_page.py"
+    assert symbol_exists("wavemem.records.store:Record.rows")
+    assert not symbol_exists("wavemem.records.store:nothing")
+    assert not symbol_exists("wavemem.nothing:x")
+    assert not symbol_exists("")
+    assert test_exists(root, f"{here}::test_code_and_tests_are_looked_up")
+    assert not test_exists(root, f"{here}::test_nothing")
+    assert not test_exists(root, "tests/none.py::f")
+    assert not test_exists(root, "")
+
+
+def measured(profile: str, *values: float) -> Measurement:
+    return Measurement("x:fig1", "q", values, profile, "chapter c")
+
+
+def test_entry_statuses() -> None:
+    equation = Entry("x:eq1", "equation", "t", chapter="c")
+    whole = Evidence(chapter=True, label=True, code=True, test=True)
+    assert entry_status(equation, whole) == "reproduced"
+    for missing in ("label", "code", "test"):
+        lacking = dataclasses.replace(whole, **{missing: False})  # type: ignore[arg-type]
+        assert entry_status(equation, lacking) == "partly"
+    assert entry_status(equation, Evidence()) == "not attempted"
+    figure = Entry(
+        "x:fig1", "figure", "t", chapter="c", quantities=(Quantity("q", at_most=1), Quantity("r", at_most=1))
+    )
+    assert entry_status(figure, whole) == "not attempted"
+    assert entry_status(figure, dataclasses.replace(whole, measured={"q": [measured("quick", 0)]})) == "partly"
+    both = {"q": [measured("quick", 0)], "r": [measured("quick", 0)]}
+    assert entry_status(figure, dataclasses.replace(whole, measured=both)) == "reproduced"
+    both["r"].append(measured("paper", 2))  # the paper's sizes decide where they were measured
+    assert entry_status(figure, dataclasses.replace(whole, measured=both)) == "partly"
+    drawing = Entry("x:fig2", "figure", "t", chapter="c", illustration=True)
+    assert entry_status(drawing, whole) == "reproduced"
+    assert entry_status(dataclasses.replace(drawing, illustration=False), whole) == "partly"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "records" / "registry").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "records" / "registry" / "x.toml").write_text(
+        '[paper]\nkey = "x"\ntitle = "t"\nshort = "X"\ncitation = "c"\n'
+        '[[entry]]\nid = "x:eq1"\nkind = "equation"\ntitle = "first"\nchapter = "01-a"\nlabel = "x-eq-1"\n'
+        'code = "wavemem.records.store:load"\ntest = "tests/t.py::test_eq1"\n'
+        '[[entry]]\nid = "x:fig1"\nkind = "figure"\ntitle = "drawn | $5"\nchapter = "01-a"\nlabel = "fig-a"\n'
+        '[[entry.quantity]]\nname = "q"\nunit = "rad"\npaper = 1.0\nwithin = 0.5\nwhy = "w"\n'
+        '[[entry.quantity]]\nname = "r"\nat_most = 1\nwhy = "w"\npaper_text = "small"\n'
+        '[[entry]]\nid = "x:table1"\nkind = "table"\ntitle = "later"\n'
+    )
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "t.py").write_text("def test_eq1() -> None: ...\n")
+    (tmp_path / "notebooks" / "01-a.md").write_text("# A\n\n(x-eq-1)=\n\n$$ x $$\n\nfigure: {name: fig-a}\n")
+    row = {
+        "entry": "x:fig1",
+        "quantity": "q",
+        "ours": [1.2, 1.4, None],
+        "profile": "quick",
+        "note": "n = 3 runs",
+    }
+    (tmp_path / "results" / "01-a.json").write_text(json.dumps({"chapter": "01-a", "results": [row]}))
+    monkeypatch.setenv("WAVEMEM_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_page_shows_values_statuses_and_existing_links_only(project: Path) -> None:
+    page = project / "out" / "reproduction.md"
+    write(page, project / "results", project / "records")
+    text = page.read_text()
+    assert text.startswith("(page-reproduction)=\n# ")
+    assert "{ref}`Eq. 1 <x-eq-1>`" in text
+    assert "{ref}`Fig. 1 <fig-a>`" in text
+    assert "{py:obj}`store.load <wavemem.records.store.load>`" in text
+    assert "`test_eq1`" in text
+    assert "1.3 ± 0.14 (n = 3, 1 undetermined) rad, `quick`" in text
+    assert "n = 3 runs" in text
+    assert "drawn \\| \\$5" in text
+    assert "Not attempted yet: 1 of 2" in text
+    assert "- Table 1: later." in text
+    assert "| **together** | 3 | 1 | 1 | 0 | 1 |" in text
+    write(project / "again.md", project / "results", project / "records")
+    assert (project / "again.md").read_text() == text
+
+
+def test_a_figure_of_a_chapter_that_was_not_executed_is_not_linked(project: Path) -> None:
+    page = project / "reproduction.md"
+    write(page, None, project / "records")
+    assert "{ref}`Eq. 1 <x-eq-1>`" in page.read_text()
+    assert "fig-a" not in page.read_text()
+    write(page, None, project / "records", chapters=[])
+    assert "{ref}" not in page.read_text()
+
+
+def test_bad_inputs_are_named(project: Path) -> None:
+    with pytest.raises(ValueError, match="01-a"):
+        write(project / "p.md", None, None, chapters=["02-b"])
+    (project / "results" / "01-a.json").write_text('{"results": [{}]}')
+    with pytest.raises(ValueError, match=r"01-a\.json"):
+        measurements(project / "results", project / "records")
+
+
+def test_committed_records_stand_beside_the_live_values(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        s: int = 8
+
+    def findings(rows: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
+        return {"x:fig1": {"q": rows["value"].tolist()}}
+
+    provenance = Provenance("paper", (0, 1), "a GPU", started="2026-02-03T00:00:00+00:00")
+    result = Result(pd.DataFrame({"value": [1.0, 1.1]}))
+    record = open_record(store_write(project / "records", "trial", Config(), result, provenance, code="c"))
+    monkeypatch.setattr(status, "experiment_names", lambda: ["trial"])
+    monkeypatch.setattr(status, "import_module", lambda name: types.SimpleNamespace(findings=findings))
+    write(project / "p.md", project / "results", project / "records")
+    text = (project / "p.md").read_text()
+    ours = f"1.05 ± 0.071 (n = 2) rad, `paper` (record {record.key}, a GPU, 2026-02-03)"
+    assert f"{ours}<br>1.3 ± 0.14" in text
+    assert "| **reproduced** |" in text  # the paper's sizes decide
