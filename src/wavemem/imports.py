@@ -8,6 +8,7 @@ so it belongs to the closure; the package's other modules do not.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,22 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
         yield from _walk(child)
 
 
+@functools.lru_cache(maxsize=1024)
+def _found(source: str, package: str) -> frozenset[str]:
+    # Chapters share most of their modules; parsing dominates the search.
+    return frozenset(_imports(source, package))
+
+
+def _parsed(source: str) -> ast.Module | None:
+    """The code as it is or, if it does not parse so, without the lines that look like magics."""
+    for code in (source, _MAGIC.sub(r"\1pass", source)):
+        try:
+            return ast.parse(code)
+        except SyntaxError:
+            continue
+    return None
+
+
 def imported_names(source: str, package: str = "") -> set[str]:
     """Dotted names that a piece of code may import.
 
@@ -40,14 +57,19 @@ def imported_names(source: str, package: str = "") -> set[str]:
     knows which names are files. Calls of ``import_module`` with a literal name count too.
 
     Args:
-        source: Python code; lines with IPython magics are skipped. Code that does not parse is searched for dotted
-            names under ``wavemem`` instead, so that a chapter with a broken cell still depends on what it names.
+        source: Python code; lines with IPython magics are skipped. Code that does not parse is searched for names
+            under ``wavemem`` and for words that may be modules there, so that a chapter with a broken cell still
+            depends on what it names.
         package: The package that relative imports start from.
     """
-    try:
-        tree = ast.parse(_MAGIC.sub(r"\1pass", source))
-    except SyntaxError:
-        return set(re.findall(r"\bwavemem(?:\.\w+)+", source))
+    return set(_found(source, package))
+
+
+def _imports(source: str, package: str) -> set[str]:
+    tree = _parsed(source)
+    if tree is None:
+        found = set(re.findall(r"\bwavemem(?:\.\w+)*", source))
+        return found | {f"{base}.{word}" for base in found for word in re.findall(r"\w+", source)}
     names: set[str] = set()
     for node in _walk(tree):
         if isinstance(node, ast.Import):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DamagedRecord", "ForeignRecord", "MissingRecord", "RecordError", "nearest"]
+__all__ = ["DamagedRecord", "ExistingRecord", "ForeignRecord", "MissingRecord", "RecordError", "nearest"]
 
 
 class RecordError(ValueError):
@@ -18,6 +18,10 @@ class MissingRecord(RecordError):
 
 class DamagedRecord(RecordError):
     """A record is incomplete or its files are not the ones that were written."""
+
+
+class ExistingRecord(RecordError):
+    """The record that would be written is there already."""
 
 
 class ForeignRecord(RecordError):

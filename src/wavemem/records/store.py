@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wavemem.records.errors import DamagedRecord, ForeignRecord, MissingRecord, nearest
+from wavemem.records.errors import DamagedRecord, ExistingRecord, ForeignRecord, MissingRecord, nearest
 from wavemem.records.experiment import PROFILES, Result, get_experiment
 from wavemem.records.places import records_root
 from wavemem.records.provenance import Provenance, code_version, measure
@@ -197,7 +197,7 @@ def write(
     folder = records_root(root) / experiment
     target = folder / f"{provenance.profile}-{key}"
     if target.exists() and not replace:
-        raise ValueError(
+        raise ExistingRecord(
             f"record {target} exists; allowed: one record per configuration, seed, code and data. "
             "Pass replace=True to measure it again."
         )
@@ -364,7 +364,7 @@ def run_experiment(
     code = code_version(f"wavemem.experiments.{name}")
     target = records_root(root) / name / f"{profile}-{record_key(name, config, seed, code)}"
     if target.exists() and not replace:  # said before the hours of training, not after
-        raise ValueError(
+        raise ExistingRecord(
             f"record {target} exists; allowed: one record per configuration, seed, code and data. "
             "Pass replace=True (--replace) to measure it again."
         )

@@ -1,0 +1,123 @@
+"""The whole book: execute what is out of date, build the pages, say where they are."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+from dataclasses import dataclass
+from pathlib import Path
+
+from wavemem.building.chapters import discover, select
+from wavemem.building.device import resolve_device
+from wavemem.building.errors import BuildError, UsageError
+from wavemem.building.failures import Failure
+from wavemem.building.paths import Layout, Parameters
+from wavemem.building.schedule import Outcome, execute_chapters
+from wavemem.building.site import Site, build_site
+
+__all__ = ["Built", "Order", "build_book", "execute", "serve", "timings"]
+
+_LAST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a build is asked for; the fields are the options of ``make book``.
+
+    Attributes:
+        profile, device, seed: Parameters of the chapters.
+        chapters: Names or numbers, separated by commas or blanks; empty for all.
+        jobs: How many chapters run at a time.
+        force: Execute even what is up to date.
+        timeout: Seconds that one cell may take, 0 for no limit; None for each chapter's own limit.
+        threads: Threads that each chapter gets.
+    """
+
+    profile: str = "quick"
+    device: str = "auto"
+    seed: int = 0
+    chapters: str = ""
+    jobs: int = 1
+    force: bool = False
+    timeout: int | None = None
+    threads: int = 1
+
+    def parameters(self) -> Parameters:
+        """The papermill parameters, with the device chosen."""
+        # Profile and seed are checked before PyTorch is asked for a device.
+        return Parameters(
+            self.profile, resolve_device(Parameters(self.profile, self.device, self.seed).device), self.seed
+        )
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build did."""
+
+    outcome: Outcome
+    site: Site | None
+    failures: list[Failure]
+
+
+def execute(layout: Layout, order: Order) -> tuple[Outcome, Parameters]:
+    """Execute the chapters of an order that are out of date."""
+    chapters = discover(layout)
+    if not chapters:
+        raise UsageError(f"no chapters in {layout.notebooks}")
+    picked = select(chapters, order.chapters)
+    parameters = order.parameters()
+    outcome = execute_chapters(picked, layout, parameters, order.jobs, order.force, order.timeout, order.threads)
+    return outcome, parameters
+
+
+def build_book(layout: Layout, order: Order, lenient: bool = False) -> Built:
+    """Execute and build.
+
+    If a chapter fails, no pages are built. Where only some chapters are asked for, the others appear as they were
+    executed last, or without outputs, and warnings do not stop the build.
+
+    Args:
+        layout: Where the book lies.
+        order: What is asked for.
+        lenient: Build the pages that exist, warnings or not, even for the whole book.
+
+    Raises:
+        BuildError: If the pages cannot be built.
+        UsageError: If the order names something that does not exist.
+    """
+    outcome, parameters = execute(layout, order)
+    if outcome.failures:
+        return Built(outcome, None, outcome.failures)
+    strict = not lenient and not order.chapters.strip()
+    site = build_site(layout, parameters, discover(layout), strict=strict)
+    return Built(outcome, site, [])
+
+
+def timings(outcome: Outcome) -> list[str]:
+    """One line per chapter: how long it took, and whether it was executed now."""
+    lines = []
+    for name in sorted(outcome.seconds):
+        state = "executed now" if name in outcome.executed else "up to date"
+        lines.append(f"  {name:32} {outcome.seconds[name]:7.1f} s   {state}")
+    return lines
+
+
+def serve(folder: Path, port: int) -> None:
+    """Serve a built site on this machine until interrupted.
+
+    Raises:
+        BuildError: If there is no site, or the port is taken.
+        UsageError: If there can be no such port.
+    """
+    if port > _LAST_PORT:
+        raise UsageError(f"port is {port}; allowed: 0 to {_LAST_PORT}")
+    if not (folder / "index.html").is_file():
+        raise BuildError(f"no site in {folder}; build it first: make book")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise BuildError(f"port {port} cannot be used ({error.strerror}); choose another: --port N") from error
+    with server:
+        print(f"http://127.0.0.1:{server.server_address[1]}/  (stop with Ctrl-C)", flush=True)
+        server.serve_forever()

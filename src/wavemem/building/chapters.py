@@ -1,0 +1,146 @@
+"""The chapters as they stand in ``notebooks/``: discovery, front matter, selection."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wavemem.building.errors import BuildError, UsageError
+from wavemem.building.paths import Layout
+
+__all__ = ["Chapter", "code_cells", "discover", "front_matter", "select"]
+
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---[ \t]*\n", re.DOTALL)
+_CODE_CELL = re.compile(
+    r"^(?P<fence>`{3,}|:{3,})\{code-cell\}[^\n]*\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.DOTALL | re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter's text source and what its front matter declares.
+
+    Attributes:
+        name: File name without suffix, e.g. ``04-linear-boundary``.
+        source: The text file.
+        text: Its content.
+        title: Title in the front matter, or the name.
+        minutes: Reading time in minutes, 0 if not declared.
+        records: Folders under ``records/`` whose measurements the chapter shows.
+        timeout: Seconds that one cell may take in the quick profile.
+    """
+
+    name: str
+    source: Path
+    text: str
+    title: str
+    minutes: int = 0
+    records: tuple[str, ...] = ()
+    timeout: int = 900
+
+    @property
+    def number(self) -> int:
+        """Chapter number, from the file name."""
+        return int(self.name.split("-", 1)[0])
+
+
+def front_matter(text: str, where: str) -> dict[str, Any]:
+    """Parse the YAML block at the top of a text notebook; empty if there is none."""
+    match = _FRONT_MATTER.match(text)
+    if match is None:
+        return {}
+    try:
+        content = yaml.safe_load(match.group(1))
+    except yaml.YAMLError as error:
+        raise BuildError(f"{where}: the front matter is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise BuildError(f"{where}: the front matter is a {type(content).__name__}, not a mapping")
+    return content
+
+
+def code_cells(text: str) -> list[str]:
+    """Source of each code cell of a MyST text notebook, without its option lines."""
+    cells = []
+    for match in _CODE_CELL.finditer(text):
+        body = match.group("body")
+        if body.startswith("---\n"):
+            body = body.split("\n---\n", 1)[-1] if "\n---\n" in body else ""
+        lines = body.split("\n")
+        while lines and re.match(r"^:[\w-]+:", lines[0]):
+            lines.pop(0)
+        cells.append("\n".join(lines))
+    return cells
+
+
+def _read(path: Path) -> Chapter:
+    """One chapter from its text file."""
+    text = path.read_text(encoding="utf-8")
+    settings = front_matter(text, path.name).get("wavemem") or {}
+    number = path.stem.split("-", 1)[0]
+    if not number.isdecimal():
+        raise BuildError(f"{path.name}: a chapter's name begins with its number and a hyphen, e.g. 04-name.md")
+    if not isinstance(settings, dict):
+        raise BuildError(f"{path.name}: 'wavemem' in the front matter is {settings!r}; allowed: a mapping")
+    for name, kind in (("minutes", int), ("timeout", int), ("records", list)):
+        if name in settings and not isinstance(settings[name], kind):
+            allowed = "a list of folder names" if kind is list else "a whole number"
+            raise BuildError(f"{path.name}: {name} in the front matter is {settings[name]!r}; allowed: {allowed}")
+    return Chapter(
+        name=path.stem,
+        source=path,
+        text=text,
+        title=str(settings.get("title", path.stem)),
+        minutes=settings.get("minutes", 0),
+        records=tuple(map(str, settings.get("records", ()))),
+        timeout=settings.get("timeout", 900),
+    )
+
+
+def discover(layout: Layout) -> list[Chapter]:
+    """All chapters, in the order of their numbers.
+
+    Raises:
+        BuildError: If a front matter cannot be read or two chapters share a number.
+    """
+    found: dict[int, Chapter] = {}
+    for path in sorted(layout.notebooks.glob("[0-9]*-*.md")):
+        chapter = _read(path)
+        if chapter.number in found:
+            raise BuildError(f"chapters {found[chapter.number].name} and {chapter.name} share a number")
+        found[chapter.number] = chapter
+    return [found[number] for number in sorted(found)]
+
+
+def select(chapters: list[Chapter], wanted: str | None) -> list[Chapter]:
+    """Chapters named in a list such as ``"4,06 02-wave-equation"``; all of them if nothing is named.
+
+    Args:
+        chapters: The chapters that exist.
+        wanted: Names, numbers or unambiguous beginnings of names, separated by commas or blanks.
+
+    Raises:
+        UsageError: If a name fits no chapter, or more than one.
+    """
+    words = [word for word in re.split(r"[,\s]+", wanted or "") if word]
+    if not words:
+        return list(chapters)
+    available = ", ".join(chapter.name for chapter in chapters) or "none"
+    picked: set[str] = set()
+    for word in words:
+        stem = word.removesuffix(".md").removeprefix("notebooks/")
+        if stem.isdecimal():
+            fits = [chapter for chapter in chapters if chapter.number == int(stem)]
+        else:
+            fits = [chapter for chapter in chapters if chapter.name == stem]
+            fits = fits or [c for c in chapters if c.name.startswith(stem) or c.name.split("-", 1)[1] == stem]
+        if len(fits) != 1:
+            problem = "unknown chapter" if not fits else "ambiguous chapter"
+            raise UsageError(f"{problem} {word!r}; available: {available}")
+        picked.add(fits[0].name)
+    return [chapter for chapter in chapters if chapter.name in picked]

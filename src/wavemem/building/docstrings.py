@@ -1,0 +1,115 @@
+"""A Sphinx extension that reads the library's docstrings as they are written.
+
+Docstrings are meant to be read in an editor: names stand in single backticks, shapes look like ``(*batch, s, d)``,
+moduli like ``|x|``, and a module may open with a Markdown table of its symbols. reStructuredText means other things
+by each of these. Here they are translated before napoleon and autodoc see them; emphasis, roles and everything
+between double backticks stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["setup", "translate"]
+
+# What must not be touched: double backticks, roles with their content, references with an underscore.
+_KEPT = re.compile(r"``.+?``|:[\w:+-]+:`[^`]+`|`[^`]+`__?(?!\w)")
+_CODE = re.compile(r"`([^`]+)`")
+_EMPHASIS = re.compile(r"(?<![\w*\\])(\*{1,2})(?=[^\s*])([^*]+?)(?<=[^\s*(\[])\1(?![\w*])")
+_TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
+_TABLE_RULE = re.compile(r"^\s*\|[\s:|-]+\|\s*$")
+
+
+def _plain(text: str) -> str:
+    """Escape what reStructuredText would take for markup, outside emphasis."""
+
+    def escaped(part: str) -> str:
+        part = re.sub(r"(?<!\\)([*|])", r"\\\1", part)
+        return re.sub(r"(\w)_(?![\w\\])", r"\1\\_", part)
+
+    done, position = "", 0
+    for match in _EMPHASIS.finditer(text):
+        done += escaped(text[position : match.start()])
+        done += f"{match[1]}{match[2].replace('|', chr(92) + '|')}{match[1]}"
+        position = match.end()
+    return done + escaped(text[position:])
+
+
+def _inline(text: str) -> str:
+    pieces, position = [], 0
+    for match in _KEPT.finditer(text):
+        pieces.append((False, text[position : match.start()]))
+        pieces.append((True, match[0]))
+        position = match.end()
+    pieces.append((False, text[position:]))
+    done = ""
+    for kept, piece in pieces:
+        if kept:
+            done += piece
+            continue
+        last = 0
+        for match in _CODE.finditer(piece):
+            done += _plain(piece[last : match.start()]) + f"``{match[1]}``"
+            last = match.end()
+        done += _plain(piece[last:])
+    return done
+
+
+def _cells(row: str) -> list[str]:
+    # A bar may stand escaped, or inside backticks, without ending its cell.
+    parts = re.findall(r"(?:`[^`]*`|\\\||[^|`])+", row.strip().strip("|"))
+    return [_inline(part.strip()) or "\\ " for part in parts]
+
+
+def _table(rows: Iterable[str]) -> list[str]:
+    body = [_cells(row) for row in rows if not _TABLE_RULE.match(row)]
+    width = max(len(row) for row in body)
+    lines = ["", ".. list-table::", "   :header-rows: 1", ""]
+    for row in body:
+        for index, cell in enumerate([*row, *["\\ "] * (width - len(row))]):
+            lines.append(f"   {'* -' if index == 0 else '  -'} {cell}")
+    return [*lines, ""]
+
+
+def translate(lines: list[str]) -> list[str]:
+    """A docstring's lines as reStructuredText.
+
+    Args:
+        lines: the docstring, indentation removed.
+
+    Returns:
+        The translated lines; code blocks (after ``::`` or in doctests) are left alone.
+    """
+    done: list[str] = []
+    table: list[str] = []
+    literal: int | None = None  # indentation of the paragraph that announced a literal block
+    for line in [*lines, ""]:
+        indent = len(line) - len(line.lstrip())
+        if literal is not None:
+            if not line.strip() or indent > literal:
+                done.append(line)
+                continue
+            literal = None
+        if _TABLE_ROW.match(line):
+            table.append(line)
+            continue
+        if table:
+            left = " " * (len(table[0]) - len(table[0].lstrip()))
+            done += [left + row if row else row for row in _table(table)]
+            table = []
+        done.append(line if line.lstrip().startswith((">>>", "...", "..")) else _inline(line))
+        if line.rstrip().endswith("::"):
+            literal = indent
+    return done[:-1] if not lines or lines[-1] else done
+
+
+def _process(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    lines[:] = translate(lines)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx, ahead of napoleon."""
+    app.connect("autodoc-process-docstring", _process, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,145 @@
+"""Check the set-up: versions, device, threads, disk, browser, tools of the book."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wavemem.building.browser import find_browser
+
+__all__ = ["Finding", "examine", "locked_versions"]
+
+_SMALLEST_PYTHON = (3, 11)
+_DISK_NEEDED = 3.0
+_DISK_LEAST = 0.5
+_CORE = ("torch", "numpy", "scipy", "pandas", "safetensors", "tqdm", "jaxtyping", "typer", "matplotlib", "seaborn")
+_BOOK = (
+    "jupyter-book",
+    "jupytext",
+    "papermill",
+    "ipykernel",
+    "sphinx-proof",
+    "sphinx-exercise",
+    "sphinxcontrib-bibtex",
+    "sphinx-mathjax-offline",
+    "pyyaml",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: "ok", "note" (works, but differs) or "fail", about what, in which words."""
+
+    state: str
+    subject: str
+    text: str
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked_versions(constraints: Path) -> dict[str, str]:
+    """Name and version of each pin in a constraints file."""
+    pins = {}
+    for line in constraints.read_text(encoding="utf-8").splitlines():
+        match = re.match(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", line)
+        if match:
+            pins[_normal(match.group(1))] = match.group(2)
+    return pins
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> Finding:
+    text = f"{platform.python_version()} at {sys.executable}"
+    wanted = ".".join(map(str, _SMALLEST_PYTHON))
+    if sys.version_info < _SMALLEST_PYTHON:
+        return Finding("fail", "python", f"{text}; needed: {wanted} or newer")
+    return Finding("ok", "python", text)
+
+
+def _packages(subject: str, names: tuple[str, ...], advice: str, vital: bool) -> Finding:
+    missing = [name for name in names if _installed(name) is None]
+    if missing:
+        return Finding("fail" if vital else "note", subject, f"not installed: {', '.join(missing)}; {advice}")
+    return Finding("ok", subject, ", ".join(f"{name} {_installed(name)}" for name in names))
+
+
+def _constraints(root: Path | None) -> Finding:
+    file = root / "constraints.txt" if root else None
+    if file is None or not file.is_file():
+        return Finding("note", "versions", "no constraints.txt here to compare with")
+    pins = locked_versions(file)
+    differing = []
+    for name, wanted in sorted(pins.items()):
+        have = _installed(name)
+        if have is not None and have.split("+")[0] != wanted.split("+")[0]:
+            differing.append(f"{name} {have} (locked: {wanted})")
+    if differing:
+        text = f"{len(differing)} differ from constraints.txt: " + ", ".join(differing[:6])
+        return Finding("note", "versions", text + (" …" if len(differing) > 6 else ""))
+    return Finding("ok", "versions", f"all installed packages are as in constraints.txt ({len(pins)} pins)")
+
+
+def _torch() -> Iterator[Finding]:
+    if _installed("torch") is None:
+        yield Finding("fail", "device", "PyTorch is not installed; make book installs it, or pip install -e .")
+        return
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Finding("fail", "device", f"PyTorch is installed but does not load ({error}); install it again")
+        return
+
+    if torch.cuda.is_available():
+        yield Finding("ok", "device", f"cuda: {torch.cuda.get_device_name(0)}; cpu")
+    else:
+        yield Finding("ok", "device", "cpu (no CUDA device found)")
+    text = f"{torch.get_num_threads()} for PyTorch on {os.cpu_count()} cores"
+    limit = os.environ.get("OMP_NUM_THREADS")
+    yield Finding("ok", "threads", text + (f"; OMP_NUM_THREADS={limit}" if limit else ""))
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 1e9
+    text = f"{free:.1f} GB free at {folder}"
+    if free < _DISK_LEAST:
+        return Finding("fail", "disk", f"{text}; executing the chapters needs {_DISK_LEAST} GB: make room")
+    if free < _DISK_NEEDED:
+        return Finding("note", "disk", f"{text}; a fresh environment with the book needs about {_DISK_NEEDED:.0f} GB")
+    return Finding("ok", "disk", text)
+
+
+def _browser() -> Finding:
+    found = find_browser()
+    if found is None:
+        advice = "the tests of the built pages need chromium or google-chrome on the path, or WAVEMEM_CHROMIUM=PATH"
+        return Finding("note", "browser", f"none found; {advice}")
+    return Finding("ok", "browser", found)
+
+
+def examine(root: Path | None) -> list[Finding]:
+    """All findings, in the order in which they matter.
+
+    Args:
+        root: Top of the book, or None where the library is used without it.
+    """
+    findings = [_python(), _packages("library", _CORE, "pip install -e .", vital=True)]
+    findings += [_constraints(root), *_torch()]
+    # Where there is a book, its tools are needed; the library alone does without.
+    findings.append(_packages("book", _BOOK, "make book installs them, or pip install -e '.[book]'", root is not None))
+    findings += [_browser(), _disk(root or Path.cwd())]
+    return findings

@@ -1,0 +1,135 @@
+"""Execute one chapter; run as ``python -m wavemem.building.worker REQUEST.json`` in a process of its own.
+
+The request names the paths and the parameters. The process leaves ``outcome.json`` beside the request: ``seconds``
+and, if the chapter failed, a ``failure``. Only a chapter that executed to its end leaves ``published.ipynb``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from wavemem.building.failures import Failure, plain, read_partial, running_cell
+from wavemem.building.notebooks import executable, published
+from wavemem.building.paths import write_atomically, write_json
+
+__all__ = ["execute", "main", "serialised"]
+
+_START_TIMEOUT = 120
+_PARENT_POLL = 1.0
+
+
+def serialised(notebook: Any) -> bytes:
+    """A notebook's bytes: UTF-8 JSON, keys sorted."""
+    return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _papermill_failure(chapter: str, partial: Path, error: Exception) -> Failure:
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    shown = str(partial) if partial.is_file() else ""
+    notebook = read_partial(partial)
+    if isinstance(error, PapermillExecutionError):
+        cell, first_line = _failed_cell(notebook, error.source)
+        message = plain(f"{error.ename}: {error.evalue}")
+        traceback = "\n".join(error.traceback or [])
+        return Failure(chapter, "error", message, cell, first_line, traceback, shown)
+    cell, first_line = running_cell(notebook) if notebook is not None else (0, "")
+    if isinstance(error, CellTimeoutError):
+        limit = (
+            "the cell took longer than its time limit (front matter: wavemem: {timeout: SECONDS}; make book TIMEOUT=…)"
+        )
+        return Failure(chapter, "time-out", limit, cell, first_line, "", shown)
+    if isinstance(error, DeadKernelError):
+        reason = "the kernel died without a Python error: it ran out of memory, crashed in native code, or was killed"
+        return Failure(chapter, "dead kernel", reason, cell, first_line, "", shown)
+    return Failure(chapter, "error", f"{type(error).__name__}: {error}", cell, first_line, "", shown)
+
+
+def _failed_cell(notebook: Any, source: str) -> tuple[int, str]:
+    for index, cell in enumerate(notebook.cells if notebook is not None else []):
+        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("exception"):
+            return running_cell(notebook, index)
+    return 0, source.strip().split("\n")[0]
+
+
+def execute(request: dict[str, Any]) -> dict[str, Any]:
+    """Execute a chapter as the request says.
+
+    Args:
+        request: ``chapter``, ``source`` (text file), ``work`` (scratch folder), ``root`` (the kernel's working
+            folder), ``package`` (the folder that holds the package), ``parameters`` and ``timeout`` (seconds per
+            cell, 0 for none).
+
+    Returns:
+        ``seconds`` and, if execution failed, ``failure``.
+    """
+    chapter, work = str(request["chapter"]), Path(request["work"])
+    partial = work / f"{chapter}.ipynb"
+    # The kernel imports the modules that the key was computed from, even where another copy is installed.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (request["package"], os.environ.get("PYTHONPATH"))))
+    started = time.monotonic()
+    try:
+        import papermill
+
+        notebook = executable(Path(request["source"]).read_text(encoding="utf-8"), chapter)
+        done = papermill.execute_notebook(
+            notebook,
+            str(partial),
+            parameters=request["parameters"],
+            kernel_name="python3",
+            progress_bar=False,
+            start_timeout=_START_TIMEOUT,
+            execution_timeout=request["timeout"] or None,
+            cwd=request["root"],
+        )
+        write_atomically(work / "published.ipynb", serialised(published(done)))
+    except KeyboardInterrupt:
+        failure = Failure(chapter, "stopped", "execution was interrupted", notebook=str(partial))
+        return {"seconds": time.monotonic() - started, "failure": failure.as_dict()}
+    except Exception as error:
+        return {
+            "seconds": time.monotonic() - started,
+            "failure": _papermill_failure(chapter, partial, error).as_dict(),
+        }
+    return {"seconds": time.monotonic() - started}
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    # The client shuts its kernel down on the way out.
+    raise KeyboardInterrupt
+
+
+def _follow(parent: int) -> None:
+    """End with the build: a killed one cannot ask for it."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point of the process; 0 if the chapter executed."""
+    signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    warnings.filterwarnings("ignore", message="Passed a NotebookNode")
+    logging.basicConfig(level=logging.WARNING)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    request_file = Path(arguments[0])
+    request = json.loads(request_file.read_text(encoding="utf-8"))
+    outcome = execute(request)
+    write_json(request_file.with_name("outcome.json"), outcome)
+    return 1 if "failure" in outcome else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,261 @@
+"""The command line ``wavemem``: what there is, run one thing, build the book, check the set-up.
+
+Whatever needs Jupyter or PyTorch is imported inside the command that uses it, so that the library's commands work
+without the one and listings do not wait for the other.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app", "main"]
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=_HELP,
+    help="Waves of Working Memory: its chapters, its experiments, and the book made from them.",
+)
+book = typer.Typer(no_args_is_help=True, context_settings=_HELP, help="Execute chapters, build the site, serve it.")
+app.add_typer(book, name="book")
+
+Profile = Annotated[str, typer.Option(help="quick: minutes on two CPU cores; paper: the papers' sizes.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Seed = Annotated[str, typer.Option(help="Seed of everything random.")]
+Jobs = Annotated[str, typer.Option(help="How many chapters run at a time.")]
+Timeout = Annotated[str, typer.Option(help="Seconds that one cell may take; 0 for no limit.")]
+Threads = Annotated[str, typer.Option(help="Threads that each chapter gets, however many run at a time.")]
+Force = Annotated[bool, typer.Option("--force", help="Execute even what is up to date.")]
+
+
+def _whole(name: str, value: str, smallest: int) -> int:
+    """A whole number from the command line, or one clear line."""
+    from wavemem.building.errors import UsageError
+
+    digits = value.strip()
+    if not (digits.isascii() and digits.isdigit()) or int(digits) < smallest:
+        kind = "a positive integer" if smallest == 1 else "0 or a positive integer"
+        raise UsageError(f"{name} is {value!r}; allowed: {kind}")
+    return int(digits)
+
+
+@app.command()
+def chapters() -> None:
+    """List the chapters."""
+    from wavemem.building.chapters import discover
+    from wavemem.building.paths import Layout, find_root
+
+    for chapter in discover(Layout(find_root())):
+        minutes = f"{chapter.minutes} min" if chapter.minutes else ""
+        print(f"{chapter.name:32} {minutes:>7}  {chapter.title}")
+
+
+@app.command()
+def experiments() -> None:
+    """List the experiments that regenerate the papers' figures and tables."""
+    import wavemem.experiments
+    from wavemem.records.experiment import PROFILES, experiment_names
+
+    for name in experiment_names():
+        file = Path(wavemem.experiments.__path__[0]) / f"{name}.py"
+        described = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        print(f"{name:24} {described.splitlines()[0] if described else ''}")
+    print(f"\nprofiles: {', '.join(PROFILES)}; run one: wavemem run NAME --profile PROFILE")
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="Name of an experiment, as `wavemem experiments` lists them.")],
+    profile: Profile = "quick",
+    device: Device = "auto",
+    seed: Seed = "0",
+    records: Annotated[Path | None, typer.Option(help="Folder to write the record to; records/ by default.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Measure again what is stored already.")] = False,
+) -> None:
+    """Run an experiment and store what it measured as a record."""
+    from wavemem.building.device import resolve_device
+    from wavemem.building.errors import UsageError, choose
+    from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
+
+    name = choose("experiment", experiment, experiment_names())
+    choose("profile", profile, PROFILES)
+    number = _whole("seed", seed, 0)
+    chosen = resolve_device(device)
+    from wavemem.records.errors import ExistingRecord
+    from wavemem.records.store import open_record, run_experiment
+
+    if records is not None and records.exists() and not records.is_dir():
+        raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
+    started = time.monotonic()
+    try:
+        folder = run_experiment(name, profile, number, chosen, records, replace)
+    except ExistingRecord as error:
+        raise UsageError(str(error)) from error
+    rows = open_record(folder).rows
+    print(get_experiment(name).summarise(rows).to_string())
+    print(f"\n{folder}  ({len(rows)} rows, {time.monotonic() - started:.0f} s)")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    options_metavar="[--help for its options]",
+)
+def bench(context: typer.Context) -> None:
+    """Measure the speed of training against a loop over torch.nn.RNN."""
+    from wavemem.benchmarks.__main__ import main as measure
+    from wavemem.building.paths import find_root
+
+    benchmark = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    benchmark.command()(measure)
+    arguments = list(context.args)
+    if not any(argument == "--out" or argument.startswith("--out=") for argument in arguments):
+        arguments += ["--out", str(find_root() / "records" / "bench")]
+    benchmark(arguments, prog_name="wavemem bench", standalone_mode=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the set-up: versions, device, threads, disk, browser, tools of the book."""
+    from wavemem.building.doctor import examine
+    from wavemem.building.errors import UsageError
+    from wavemem.building.paths import find_root
+
+    try:
+        root = find_root()
+    except UsageError:
+        root = None
+    findings = examine(root)
+    for finding in findings:
+        print(f"{finding.state:5} {finding.subject:9} {finding.text}")
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+@book.command("run")
+def book_run(
+    names: Annotated[list[str] | None, typer.Argument(help="Chapters, by name or number; all if left out.")] = None,
+    profile: Profile = "quick",
+    device: Device = "auto",
+    seed: Seed = "0",
+    jobs: Jobs = "1",
+    force: Force = False,
+    timeout: Timeout = "",
+    threads: Threads = "1",
+) -> None:
+    """Execute chapters that are out of date; build no pages."""
+    from wavemem.building.build import Order, execute, timings
+    from wavemem.building.paths import Layout, find_root
+
+    layout = Layout(find_root())
+    limit = _whole("timeout", timeout, 0) if timeout else None
+    wanted = ",".join(names or [])
+    order = Order(
+        profile,
+        device,
+        _whole("seed", seed, 0),
+        wanted,
+        _whole("JOBS", jobs, 1),
+        force,
+        limit,
+        _whole("THREADS", threads, 1),
+    )
+    outcome, parameters = execute(layout, order)
+    print("\n".join(timings(outcome)))
+    print(f"executed notebooks: {layout.chapters(parameters)}")
+    for failure in outcome.failures:
+        print("\n" + failure.describe(), file=sys.stderr)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+@book.command("build")
+def book_build(
+    chapters: Annotated[str, typer.Option(help="Chapters to execute, by name or number, comma-separated.")] = "",
+    profile: Profile = "quick",
+    device: Device = "auto",
+    seed: Seed = "0",
+    jobs: Jobs = "2",
+    force: Force = False,
+    timeout: Timeout = "",
+    threads: Threads = "1",
+    lenient: Annotated[bool, typer.Option("--lenient", help="Let warnings and missing pages pass.")] = False,
+) -> None:
+    """Execute what is out of date, build the pages, and say where they are."""
+    from wavemem.building.build import Order, build_book, timings
+    from wavemem.building.paths import Layout, find_root
+
+    started = time.monotonic()
+    layout = Layout(find_root())
+    limit = _whole("timeout", timeout, 0) if timeout else None
+    order = Order(
+        profile,
+        device,
+        _whole("seed", seed, 0),
+        chapters,
+        _whole("JOBS", jobs, 1),
+        force,
+        limit,
+        _whole("THREADS", threads, 1),
+    )
+    built = build_book(layout, order, lenient)
+    print("\nchapters:\n" + "\n".join(timings(built.outcome)))
+    if built.site is None:
+        for failure in built.failures:
+            print("\n" + failure.describe(), file=sys.stderr)
+        kept = len(built.outcome.seconds)
+        print(f"\n{len(built.failures)} failed; {kept} finished and kept; no pages built", file=sys.stderr)
+        raise typer.Exit(1)
+    for page in built.site.left_out:
+        print(f"left out, no such page: {page}")
+    for name in built.site.unexecuted:
+        print(f"shown without outputs, not executed: {name}")
+    print(f"\nsite:  {layout.site / 'index.html'}  ({'built' if built.site.rebuilt else 'up to date'})")
+    print(f"serve: python -m http.server --directory {layout.site} 8000   then open http://localhost:8000")
+    print(f"took {time.monotonic() - started:.0f} s")
+
+
+@book.command("links")
+def book_links() -> None:
+    """Ask every external link of the built book whether it answers."""
+    from wavemem.building.paths import Layout, find_root
+    from wavemem.building.site import broken_links
+
+    broken = broken_links(Layout(find_root()))
+    print("\n".join(broken) if broken else "every external link answers")
+    if broken:
+        raise typer.Exit(1)
+
+
+@book.command("serve")
+def book_serve(port: Annotated[str, typer.Option(help="Port on this machine; 0 takes a free one.")] = "8000") -> None:
+    """Serve the built site on this machine."""
+    from wavemem.building.build import serve
+    from wavemem.building.paths import Layout, find_root
+
+    serve(Layout(find_root()).site, _whole("port", port, 0))
+
+
+def main() -> None:
+    """Run the command line; a mistake in the arguments is one line and exit status 2, never a traceback."""
+    from wavemem.building.errors import BuildError, UsageError
+
+    try:
+        app()
+    except (UsageError, BuildError) as error:
+        print(f"wavemem: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        print("wavemem: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Docstrings as written, translated for Sphinx."""
+
+from __future__ import annotations
+
+import pytest
+
+from wavemem.building.docstrings import translate
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("the matrix `F` of `f`", "the matrix ``F`` of ``f``"),
+        ("shape (*batch, s, d) and (*any, N)", r"shape (\*batch, s, d) and (\*any, N)"),
+        ("the largest |x| and |y|", r"the largest \|x\| and \|y\|"),
+        ("an *emphasised* and a **strong** word", "an *emphasised* and a **strong** word"),
+        ("see :class:`Result` and ``a * b | c``", "see :class:`Result` and ``a * b | c``"),
+        ("state h_ and W_hh", r"state h\_ and W_hh"),
+        ("a link `page <https://example.org>`_ stays", "a link `page <https://example.org>`_ stays"),
+        ("s * d", r"s \* d"),
+    ],
+)
+def test_inline(written: str, meant: str) -> None:
+    assert translate([written]) == [meant]
+
+
+def test_tables_become_list_tables() -> None:
+    written = ["Symbols.", "", "| name | shape |", "|---|---|", "| `h` | (*batch, `s|d`) |", "| `u` |", "", "After."]
+    done = translate(written)
+    assert done == [
+        "Symbols.", "", "", ".. list-table::", "   :header-rows: 1", "",
+        "   * - name", "     - shape", r"   * - ``h``", r"     - (\*batch, ``s|d``)", "   * - ``u``", "     - \\ ",
+        "", "", "After.",
+    ]  # fmt: skip
+
+
+def test_code_is_left_alone() -> None:
+    code = ["Example::", "", "    a = `b` * |c|", "", "Then `d`."]
+    assert translate(code) == [*code[:4], "Then ``d``."]
+    assert translate([">>> a * b | c"]) == [">>> a * b | c"]

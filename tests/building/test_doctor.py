@@ -1,0 +1,91 @@
+"""The report on a set-up."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import pytest
+
+from wavemem.building import browser, device, doctor
+from wavemem.building.device import resolve_device
+from wavemem.building.doctor import examine, locked_versions
+from wavemem.building.errors import UsageError
+
+
+def _states(root) -> dict[str, doctor.Finding]:
+    return {finding.subject: finding for finding in examine(root)}
+
+
+def test_this_machine(real) -> None:
+    found = _states(real.root)
+    subjects = {"python", "library", "versions", "device", "threads", "book", "browser", "disk"}
+    assert set(found) == subjects
+    assert all(finding.state in ("ok", "note", "fail") for finding in found.values())
+    assert "torch" in found["library"].text
+
+
+def test_locked_versions(toy) -> None:
+    file = toy.layout.root / "constraints.txt"
+    file.write_text("# note\nTorch==2.13.0\nruamel.yaml_x==1.0 ; python_version > '3'\nnot a pin\n")
+    assert locked_versions(file) == {"torch": "2.13.0", "ruamel-yaml-x": "1.0"}
+
+
+def test_missing_packages(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda name: None)
+    in_the_book, outside = _states(toy.layout.root), _states(None)
+    for subject in ("library", "device", "book"):
+        assert in_the_book[subject].state == "fail"
+        assert "pip install -e" in in_the_book[subject].text
+    assert outside["book"].state == "note"
+    assert outside["versions"].state == "note"
+
+
+def test_other_versions_than_the_locked(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    (toy.layout.root / "constraints.txt").write_text("".join(f"p{n}==1.0\n" for n in range(9)))
+    monkeypatch.setattr(doctor, "_installed", lambda name: "2.0+cpu" if name.startswith("p") else "1.0")
+    finding = doctor._constraints(toy.layout.root)
+    assert finding.state == "note"
+    assert finding.text.startswith("9 differ from constraints.txt: p0 2.0+cpu (locked: 1.0), ")
+    monkeypatch.setattr(doctor, "_installed", lambda name: "1.0+cpu")
+    assert doctor._constraints(toy.layout.root).state == "ok"
+
+
+@pytest.mark.parametrize(("free", "state"), [(50e9, "ok"), (2e9, "note"), (1e8, "fail")])
+def test_disk(toy, monkeypatch: pytest.MonkeyPatch, free: float, state: str) -> None:
+    usage = namedtuple("usage", "total used free")(1e12, 0, free)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
+    finding = doctor._disk(toy.layout.root)
+    assert finding.state == state
+    assert "GB free at" in finding.text
+
+
+def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 0))
+    finding = doctor._python()
+    assert finding.state == "fail"
+    assert "3.11 or newer" in finding.text
+
+
+def test_browser(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("WAVEMEM_CHROMIUM", raising=False)
+    assert browser.find_browser() is None
+    assert doctor._browser().state == "note"
+    assert "WAVEMEM_CHROMIUM" in doctor._browser().text
+    program = tmp_path / "google-chrome"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert browser.find_browser() == str(program)
+    monkeypatch.setenv("WAVEMEM_CHROMIUM", "/nowhere/chromium")
+    assert browser.find_browser() is None
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_has_cuda", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+    with pytest.raises(UsageError, match="'cuda' is not available on this machine; available: auto, cpu"):
+        resolve_device("cuda")
+    with pytest.raises(UsageError, match="unknown device 'tpu'; available: auto, cpu, cuda"):
+        resolve_device("tpu")
+    monkeypatch.setattr(device, "_has_cuda", lambda: True)
+    assert resolve_device("auto") == resolve_device("cuda") == "cuda"

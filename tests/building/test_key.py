@@ -1,0 +1,219 @@
+"""What a chapter depends on: the modules that it imports, and everything else that its cache key holds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+
+import pytest
+
+from wavemem.building import key as key_module
+from wavemem.building.chapters import code_cells, discover
+from wavemem.building.key import chapter_key
+from wavemem.building.paths import Layout, Parameters
+from wavemem.imports import closure, imported_names
+
+QUICK = Parameters("quick", "cpu", 0)
+
+
+def _keys(layout: Layout) -> dict[str, str]:
+    return {chapter.name: chapter_key(chapter, layout, QUICK).value for chapter in discover(layout)}
+
+
+def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    ("source", "package", "names"),
+    [
+        ("import wavemem.a.b as c", "", {"wavemem.a.b"}),
+        ("from wavemem.a import b, c", "", {"wavemem.a", "wavemem.a.b", "wavemem.a.c"}),
+        ("from wavemem.a import *", "", {"wavemem.a"}),
+        ("def f():\n    from wavemem import a", "", {"wavemem", "wavemem.a"}),
+        ("try:\n    import wavemem.a\nexcept ImportError:\n    import wavemem.b", "", {"wavemem.a", "wavemem.b"}),
+        ("from . import a", "wavemem.p", {"wavemem.p", "wavemem.p.a"}),
+        ("from ..q import a", "wavemem.p", {"wavemem.q", "wavemem.q.a"}),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wavemem.a", "", None),
+        ("import importlib\nimportlib.import_module('wavemem.a')", "", {"importlib", "wavemem.a"}),
+        ("%matplotlib inline\nimport wavemem.a", "", {"wavemem.a"}),
+        ("x = ('%s'\n% 1)\nimport wavemem.a", "", {"wavemem.a"}),
+    ],
+)
+def test_imported_names(source: str, package: str, names: set[str] | None) -> None:
+    found = imported_names(source, package)
+    if names is None:
+        assert not any(name.startswith("wavemem") for name in found)
+    else:
+        assert found == names
+
+
+def test_broken_code_still_depends_on_what_it_names() -> None:
+    found = imported_names("from wavemem.tasks import hds\nimport wavemem.a.b\nx = = 1")
+    assert {"wavemem.tasks", "wavemem.tasks.hds", "wavemem.a.b"} <= found
+
+
+def test_closure_of_a_package(toy) -> None:
+    toy.module("wavemem.deep.inner", "from ..plain import X\n")
+    toy.module("wavemem.deep.beside", "")
+    toy.module("wavemem.lazy", "def f():\n    from wavemem.deep import inner\n    return inner\n")
+    toy.module("wavemem.unused", "import wavemem.plain\n")
+    (toy.layout.package / "wavemem" / "deep" / "__init__.py").write_text("from . import hidden\n")
+    toy.module("wavemem.deep.hidden", "")
+
+    found = closure(["from wavemem import lazy\nimport numpy"], toy.layout.package)
+
+    assert set(found) == {
+        "wavemem",
+        "wavemem.lazy",
+        "wavemem.deep",
+        "wavemem.deep.inner",
+        "wavemem.deep.hidden",
+        "wavemem.plain",
+    }
+
+
+def test_closure_survives_circles_and_names_that_are_no_modules(toy) -> None:
+    toy.module("wavemem.a", "from wavemem.b import thing, absent\n")
+    toy.module("wavemem.b", "import wavemem.a\n")
+    assert set(closure(["import wavemem.a, wavemem.nothing"], toy.layout.package)) == {
+        "wavemem",
+        "wavemem.a",
+        "wavemem.b",
+    }
+
+
+def test_a_module_changes_exactly_the_chapters_that_import_it(toy) -> None:
+    toy.module("wavemem.low", "Y = 1\n")
+    toy.module("wavemem.high", "def f():\n    from wavemem import low\n")
+    toy.module("wavemem.apart", "")
+    toy.chapter("01-direct", "from wavemem.low import Y")
+    toy.chapter("02-through", "import wavemem.high")
+    toy.chapter("03-other", "import wavemem.plain")
+    before = _keys(toy.layout)
+
+    toy.module("wavemem.low", "Y = 2\n")
+    changed_low = _keys(toy.layout)
+    toy.module("wavemem.apart", "Z = 1\n")
+    changed_apart = _keys(toy.layout)
+    toy.module("wavemem.plain", "X = 2\n")
+    changed_plain = _keys(toy.layout)
+
+    assert _changed(before, changed_low) == {"01-direct", "02-through"}
+    assert _changed(changed_low, changed_apart) == set()
+    assert _changed(changed_apart, changed_plain) == {"03-other"}
+
+
+def test_everything_else_in_the_key(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = toy.layout.root / "records"
+    for name in ("mine", "yours"):
+        (records / name / "quick-1").mkdir(parents=True)
+        (records / name / "quick-1" / "rows.csv").write_text("1\n")
+    chapter = toy.chapter("01-first", "x = 1", settings="records: [mine]")
+    first = chapter_key(chapter, toy.layout, QUICK)
+
+    assert chapter_key(chapter, toy.layout, QUICK).value == first.value
+    assert chapter_key(chapter, toy.layout, QUICK, threads=1).value == first.value
+    for parameters, name in [
+        (Parameters("paper", "cpu", 0), "parameter profile"),
+        (Parameters("quick", "cuda", 0), "parameter device"),
+        (Parameters("quick", "cpu", 1), "parameter seed"),
+    ]:
+        assert chapter_key(chapter, toy.layout, parameters).changes(first.ingredients) == [name]
+    assert chapter_key(chapter, toy.layout, QUICK, threads=2).changes(first.ingredients) == ["threads"]
+
+    (records / "yours" / "quick-1" / "rows.csv").write_text("2\n")
+    assert chapter_key(chapter, toy.layout, QUICK).value == first.value
+    (records / "mine" / "quick-1" / "rows.csv").write_text("2\n")
+    second = chapter_key(chapter, toy.layout, QUICK)
+    assert second.changes(first.ingredients) == ["data records/mine/quick-1/rows.csv"]
+
+    (toy.layout.root / "constraints.txt").write_text("numpy==2.0.1\n")
+    third = chapter_key(chapter, toy.layout, QUICK)
+    assert third.changes(second.ingredients) == ["constraints.txt"]
+
+    monkeypatch.setattr(key_module, "KEY_PACKAGES", ("numpy",))
+    monkeypatch.setattr(key_module.importlib.metadata, "version", lambda name: "0.0")
+    assert "version numpy" in chapter_key(chapter, toy.layout, QUICK).changes(third.ingredients)
+
+    edited = toy.chapter("01-first", "x = 2", settings="records: [mine]")
+    monkeypatch.undo()
+    assert chapter_key(edited, toy.layout, QUICK).changes(third.ingredients) == ["chapter text"]
+
+
+OBVIOUS = {
+    1: "wavemem.tasks.hds",
+    2: "wavemem.substrate.wave_equation",
+    3: "wavemem.substrate.boundary",
+    4: "wavemem.substrate.repeat_copy",
+    5: "wavemem.substrate.attention",
+    6: "wavemem.kernels.elman",
+}
+
+
+def test_the_book_s_chapters_contain_what_they_obviously_use(real: Layout) -> None:
+    chapters = {chapter.number: chapter for chapter in discover(real)}
+    assert set(OBVIOUS) <= set(chapters)
+    for number, module in OBVIOUS.items():
+        assert module in closure(code_cells(chapters[number].text), real.package), chapters[number].name
+
+
+_LOAD = """
+import contextlib, json, sys
+loaded = {}
+for name, lines in json.load(sys.stdin).items():
+    for module in [m for m in sys.modules if m.partition(".")[0] == "wavemem"]:
+        del sys.modules[module]
+    exec(lines, {})
+    loaded[name] = sorted(m for m in sys.modules if m.partition(".")[0] == "wavemem")
+print(json.dumps(loaded))
+"""
+
+
+def test_what_python_really_loads_is_in_the_closure(real: Layout) -> None:
+    lines, found = {}, {}
+    for chapter in discover(real):
+        cells = code_cells(chapter.text)
+        nodes = [node for cell in cells for node in ast.walk(ast.parse(cell))]
+        wanted = [
+            node
+            for node in nodes
+            if isinstance(node, ast.Import | ast.ImportFrom) and "wavemem" in ast.unparse(node).split(" ", 2)[1]
+        ]
+        lines[chapter.name] = "\n".join(ast.unparse(node) for node in wanted)
+        found[chapter.name] = set(closure(cells, real.package))
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD], input=json.dumps(lines), capture_output=True, text=True, check=True
+    )
+    for name, modules in json.loads(done.stdout).items():
+        assert modules, name
+        assert set(modules) <= found[name], name
+
+
+def test_editing_the_look_up_task_changes_exactly_the_chapters_that_use_it(real_copy: Layout) -> None:
+    using = {
+        chapter.name
+        for chapter in discover(real_copy)
+        if "wavemem.tasks.lookup" in closure(code_cells(chapter.text), real_copy.package)
+    }
+    before = _keys(real_copy)
+    file = real_copy.package / "wavemem" / "tasks" / "lookup.py"
+    file.write_text(file.read_text(encoding="utf-8") + "\n# another line\n", encoding="utf-8")
+    changed = _changed(before, _keys(real_copy))
+    assert changed == using
+    assert "05-self-attention-boundary" in changed
+    assert changed < set(before)
+
+
+def test_editing_any_module_changes_exactly_the_chapters_whose_closure_has_it(real_copy: Layout) -> None:
+    closures = {c.name: closure(code_cells(c.text), real_copy.package) for c in discover(real_copy)}
+    before = _keys(real_copy)
+    for module in ("kernels.elman", "tasks.hds", "building.schedule"):
+        file = real_copy.package.joinpath("wavemem", *module.split(".")).with_suffix(".py")
+        file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        after = _keys(real_copy)
+        expected = {name for name, modules in closures.items() if f"wavemem.{module}" in modules}
+        assert _changed(before, after) == expected, module
+        before = after

@@ -1,0 +1,242 @@
+"""The command line, as a reader would type it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import wavemem.experiments
+from wavemem.building import build, doctor
+from wavemem.building.chapters import discover
+from wavemem.building.doctor import Finding
+from wavemem.building.paths import Layout
+from wavemem.cli import app, main
+from wavemem.records.experiment import experiment_names
+
+ROOT = Path(__file__).resolve().parents[1]
+runner = CliRunner()
+
+_TINY = '''"""A tiny experiment.
+
+More words.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from wavemem.records.experiment import Result
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = 3
+
+    @classmethod
+    def profile(cls, name):
+        return cls(2 if name == "quick" else 9)
+
+
+def run(config, seed, device):
+    if seed == 13:
+        raise ValueError("something inside went wrong")
+    return Result(pd.DataFrame({"seed": [seed] * config.size, "value": range(config.size)}))
+
+
+def summarise(rows):
+    return rows.groupby("seed").agg({"value": "sum"})
+'''
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An experiment beside the real ones."""
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    (folder / "tiny.py").write_text(_TINY, encoding="utf-8")
+    monkeypatch.setattr(wavemem.experiments, "__path__", [*wavemem.experiments.__path__, str(folder)])
+    monkeypatch.setattr("wavemem.records.store.code_version", lambda *_: "code")
+    monkeypatch.delitem(sys.modules, "wavemem.experiments.tiny", raising=False)
+    yield "tiny"
+    sys.modules.pop("wavemem.experiments.tiny", None)
+
+
+def _refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Standard error of a command that has to end with status 2 and one line."""
+    monkeypatch.setattr(sys, "argv", ["wavemem", *arguments])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said.count("\n") == 1
+    assert said.startswith("wavemem: ")
+    return said
+
+
+def test_chapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = runner.invoke(app, ["chapters"])
+    assert done.exit_code == 0
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == [chapter.name for chapter in discover(Layout(ROOT))]
+
+
+def test_experiments() -> None:
+    done = runner.invoke(app, ["experiments"])
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    listed = {line.split()[0]: line for line in lines[: lines.index("")]}
+    assert sorted(listed) == experiment_names()
+    assert all(len(line.split()) > 3 for line in listed.values())
+    assert lines[-1].startswith("profiles: quick, paper")
+
+
+def test_run(tiny: str, tmp_path: Path) -> None:
+    arguments = ["run", tiny, "--device", "cpu", "--seed", "5", "--records", str(tmp_path / "records")]
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 0, done.exception
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["      value", "seed       ", "5         1"]
+    assert "(2 rows, " in lines[-1]
+    folder = Path(lines[-1].split("  (")[0])
+    assert folder.parent == tmp_path / "records" / "tiny"
+    assert (folder / "record.json").is_file()
+    assert runner.invoke(app, [*arguments, "--replace"]).exit_code == 0
+
+
+def test_a_record_is_not_overwritten_by_accident(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["run", tiny, "--device", "cpu", "--records", str(tmp_path / "records")]
+    assert runner.invoke(app, arguments).exit_code == 0
+    assert "exists" in _refused(capsys, monkeypatch, *arguments)
+    file = tmp_path / "file"
+    file.touch()
+    assert "a file; allowed: a folder" in _refused(capsys, monkeypatch, *arguments[:-1], str(file))
+
+
+def test_an_experiment_s_own_error_keeps_its_traceback(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["run", tiny, "--device", "cpu", "--seed", "13", "--records", str(tmp_path / "records")]
+    monkeypatch.setattr(sys, "argv", ["wavemem", *arguments])
+    with pytest.raises(ValueError, match="something inside went wrong") as caught:
+        main()
+    assert any(entry.name == "run" and entry.path.name == "tiny.py" for entry in caught.traceback)
+    assert not list((tmp_path / "records").glob("tiny/quick-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "absent"], "unknown experiment 'absent'; available: "),
+        (["run", "repeat_copy", "--profile", "slow"], "unknown profile 'slow'; available: quick, paper"),
+        (["run", "repeat_copy", "--device", "tpu"], "unknown device 'tpu'; available: auto, cpu, cuda"),
+        (["run", "repeat_copy", "--seed", "x"], "seed is 'x'; allowed: 0 or a positive integer"),
+        (["book", "run", "99"], "unknown chapter '99'; available: 01-"),
+        (["book", "build", "--chapters", "1,nope"], "unknown chapter 'nope'; available: 01-"),
+        (["book", "build", "--profile", "slow"], "unknown profile 'slow'; available: quick, paper"),
+        (["book", "build", "--device", "tpu"], "unknown device 'tpu'; available: auto, cpu, cuda"),
+        (["book", "build", "--seed", "-1"], "seed is '-1'; allowed: 0 or a positive integer"),
+        (["book", "build", "--jobs", "0"], "JOBS is '0'; allowed: a positive integer"),
+        (["book", "build", "--jobs", "-2"], "JOBS is '-2'; allowed: a positive integer"),
+        (["book", "build", "--jobs", "1.5"], "JOBS is '1.5'; allowed: a positive integer"),
+        (["book", "build", "--jobs", ""], "JOBS is ''; allowed: a positive integer"),
+        (["book", "build", "--threads", "two"], "THREADS is 'two'; allowed: a positive integer"),
+        (["book", "run", "1", "--threads", "0"], "THREADS is '0'; allowed: a positive integer"),
+        (["book", "build", "--timeout", "soon"], "timeout is 'soon'; allowed: 0 or a positive integer"),
+        (["book", "serve", "--port", "http"], "port is 'http'; allowed: 0 or a positive integer"),
+    ],
+)
+def test_bad_arguments(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert said in _refused(capsys, monkeypatch, *arguments)
+
+
+def test_no_book_here(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["wavemem", "book", "run"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "no chapters in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("note", 0), ("fail", 1)])
+def test_doctor(monkeypatch: pytest.MonkeyPatch, state: str, code: int) -> None:
+    findings = [Finding("ok", "python", "3.11"), Finding(state, "disk", "so much")]
+    monkeypatch.setattr(doctor, "examine", lambda root: findings)
+    done = runner.invoke(app, ["doctor"])
+    assert done.exit_code == code
+    assert done.stdout.splitlines()[1].split() == [state, "disk", "so", "much"]
+
+
+def test_doctor_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = runner.invoke(app, ["doctor"])
+    for subject in ("python", "library", "versions", "device", "threads", "book", "browser", "disk"):
+        assert f" {subject} " in done.stdout
+
+
+def test_bench_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wavemem.benchmarks import __main__ as benchmarks
+
+    calls = []
+
+    def measured(*arguments: object) -> dict[str, object]:
+        calls.append(arguments)
+        return {"machine": {"processor": "abacus", "cores": 2, "torch": "2"}}
+
+    monkeypatch.setattr(benchmarks, "run", measured)
+    done = runner.invoke(app, ["bench", "--rounds", "3", "--no-scaling", "--out", str(tmp_path / "bench")])
+    assert done.exit_code == 0, done.exception
+    assert calls == [(3, 3, False, 10.0)]
+    assert (tmp_path / "bench" / "elman.json").is_file()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    assert runner.invoke(app, ["bench"]).exit_code == 0
+    assert (tmp_path / "records" / "bench" / "elman.json").is_file()
+
+
+def test_bench_refuses_unknown_options() -> None:
+    assert runner.invoke(app, ["bench", "--absent"]).exit_code == 2
+
+
+def test_the_order_reaches_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+
+    def execute(layout: Layout, order: build.Order):
+        orders.append(order)
+        failure = build.Failure("04-x", "error", "E: e", 3, "x = 1", "", "/somewhere/04-x.ipynb")
+        return build.Outcome({"01-a": 1.5}, ["01-a"], [failure]), order.parameters()
+
+    monkeypatch.setattr(build, "execute", execute)
+    monkeypatch.chdir(ROOT)
+    options = ["--profile", "paper", "--device", "cpu", "--seed", "3", "--jobs", "4", "--threads", "2", "--force"]
+    done = runner.invoke(app, ["book", "run", "1", "4", *options, "--timeout", "60"])
+    assert orders == [build.Order("paper", "cpu", 3, "1,4", 4, True, 60, 2)]
+    assert done.exit_code == 1
+    assert "01-a" in done.stdout
+    assert "chapter 04-x: error" in done.stderr
+    assert "partly executed notebook: /somewhere/04-x.ipynb" in done.stderr
+    done = runner.invoke(app, ["book", "build", "--device", "cpu"])
+    assert orders[1] == build.Order(device="cpu", jobs=2)
+    assert done.exit_code == 1
+    assert "1 failed; 1 finished and kept; no pages built" in done.stderr
+
+
+def test_help_lists_every_command() -> None:
+    done = runner.invoke(app, ["--help"])
+    for command in ("chapters", "experiments", "run", "bench", "doctor", "book"):
+        assert command in done.stdout
+    inside = runner.invoke(app, ["book", "--help"]).stdout
+    for command in ("run", "build", "serve", "links"):
+        assert command in inside
