@@ -57,3 +57,15 @@ def test_landscapes_and_rule_have_a_panel_each() -> None:
     x = np.linspace(-1, 1, 5)
     assert len(figures.loss_landscapes(x, {"2": {"32": x}, "16": {"32": x}}).axes) == 2
     assert len(figures.driven_by_a_rule(np.ones((6, 4)), 4).axes) == 1
+
+
+def test_ripples_mark_what_was_put_in_and_what_was_read() -> None:
+    fig = figures.ripples(np.eye(5), [(1, 2, 3)], [(1, 2, 3)])
+    marks = [tuple(float(np.asarray(v)[0]) for v in line.get_data()) for line in fig.axes[0].lines]
+    assert marks == [(1.0, 2.0), (1.0, 2.0)]
+    assert fig.axes[0].texts[0].get_text() == "3 steps ago"
+
+
+def test_architecture_has_a_neuron_per_column_and_wave() -> None:
+    fig = figures.architecture(np.arange(12.0).reshape(4, 3))
+    assert len(fig.axes[0].collections[0].get_offsets()) == 12

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, figure_size
+from wavemem.figures.style import ACCENT, CATEGORICAL, DIVERGING, INK, LEARNED, MUTED, figure_size
 from wavemem.figures.substrate import space_time
 
 __all__ = [
+    "architecture",
     "characteristics",
     "convergence",
     "driven_by_a_rule",
@@ -22,8 +23,73 @@ __all__ = [
     "mode_errors",
     "packets",
     "recovery",
+    "ripples",
     "spans",
 ]
+
+
+def ripples(
+    field: ArrayLike, stimuli: Sequence[tuple[float, float, float]], read: Sequence[tuple[float, float, float]]
+) -> Figure:
+    """A snapshot of a two-dimensional wave field, with the stimuli that were read off it.
+
+    Args:
+        field: Activity (y, x) at one moment, on a grid of unit spacing.
+        stimuli: The true (x, y, age) of each stimulus.
+        read: (x, y, age) as recovered from the field alone.
+    """
+    figure, ax = plt.subplots(figsize=figure_size(3.2, 0.6))
+    values = np.asarray(field)
+    top = float(np.abs(values).max())
+    ax.imshow(values, origin="lower", cmap=DIVERGING, vmin=-top, vmax=top)
+    for x, y, _ in stimuli:
+        ax.plot(x, y, "+", color=INK, ms=9, mew=1.4)
+    for x, y, age in read:
+        ax.plot(x, y, "o", mfc="none", mec=INK, ms=11)
+        ax.annotate(f"{age:.0f} steps ago", (x, y + age + 3.5), ha="center", fontsize=9)
+    ax.set_xlabel("position $x$")
+    ax.set_ylabel("position $y$")
+    return figure
+
+
+def architecture(h: ArrayLike) -> Figure:
+    """The travelling-wave memory: d waves on s columns, shifted towards column 1, and f writing column s.
+
+    Args:
+        h: A state (s, d) whose values colour the neurons.
+    """
+    values = np.asarray(h)
+    s, d = values.shape
+    figure, ax = plt.subplots(figsize=figure_size(2.5))
+    top = float(np.abs(values).max())
+    x, y = np.meshgrid(np.arange(1, s + 1), np.arange(1, d + 1), indexing="ij")
+    for i in range(2, s + 1):
+        for j in range(1, d + 1):
+            ax.annotate("", (i - 0.75, j), (i - 0.25, j), arrowprops={"arrowstyle": "->", "color": MUTED, "lw": 1.0})
+    for j in range(1, d + 1):
+        ax.annotate("", (0.25, j), (0.75, j), arrowprops={"arrowstyle": "->", "color": MUTED, "lw": 1.0, "ls": ":"})
+    ax.scatter(
+        x.ravel(), y.ravel(), s=260, c=values.ravel(), cmap=DIVERGING, vmin=-top, vmax=top, edgecolors=INK, zorder=3
+    )
+    box = {"boxstyle": "round,pad=0.45", "fc": "white", "ec": INK}
+    ax.text(s + 1.6, (d + 1) / 2, "$f$", ha="center", va="center", fontsize=14, bbox=box)
+    ax.annotate(
+        "", (s + 0.3, (d + 1) / 2), (s + 1.25, (d + 1) / 2), arrowprops={"arrowstyle": "->", "color": INK, "lw": 1.4}
+    )
+    ax.plot([1, 1, s + 1.6, s + 1.6], [d + 0.55, d + 0.8, d + 0.8, (d + 1) / 2 + 0.5], color=INK, lw=1.2)
+    ax.plot([s, s], [d + 0.55, d + 0.8], color=INK, lw=1.2)
+    ax.text((s + 1) / 2, d + 0.95, "all columns are read by $f$", ha="center", va="bottom", fontsize=9)
+    ax.text(s + 0.78, (d + 1) / 2 - 0.25, "writes\ncolumn $s$", ha="center", va="top", fontsize=9)
+    ax.text(0.1, (d + 1) / 2, "open end", ha="right", va="center", fontsize=9)
+    ax.set_xticks(range(1, s + 1), [*(str(i) for i in range(1, s)), "$s$"])
+    ax.set_yticks(range(1, d + 1), [*(str(j) for j in range(1, d)), "$d$"])
+    ax.set_xlabel("column $i$")
+    ax.set_ylabel("wave $j$")
+    ax.set_xlim(-0.9, s + 2.2)
+    ax.set_ylim(0.4, d + 1.5)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.tick_params(length=0)
+    return figure
 
 
 def characteristics(panels: Mapping[str, tuple[ArrayLike, float]], length: float) -> Figure:

@@ -1,0 +1,112 @@
+"""What a reader does: search, unfold a solution, take a notebook along, open the site without a server."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from playwright.sync_api import Page, expect
+
+RESULTS = "#search-results li a"
+
+
+@pytest.mark.parametrize("term", ["Fibonacci", "upwind"])
+def test_search_finds_a_term(page: Page, origin: str, term: str) -> None:
+    page.goto(f"{origin}/search.html?q={term}")
+    page.wait_for_selector(RESULTS)
+    expect(page.locator("#search-results")).to_contain_text(re.compile("finished|found", re.IGNORECASE))
+    found = page.eval_on_selector_all(RESULTS, "links => links.map(link => link.getAttribute('href'))")
+    assert any("chapters/" in address for address in found), f"search.html?q={term}: no chapter among {found}"
+    page.locator(RESULTS + "[href*='chapters/']").first.click()
+    page.wait_for_url("**/chapters/**")
+    assert term.lower() in page.locator("article").inner_text().lower(), f"{page.url} does not contain {term!r}"
+
+
+def test_search_finds_nothing_for_nonsense(page: Page, origin: str) -> None:
+    page.goto(f"{origin}/search.html?q=qwrtzpsdf")
+    expect(page.locator("#search-results")).to_contain_text("did not match any documents")
+    assert page.locator(RESULTS).count() == 0
+
+
+def test_search_begins_on_any_page(page: Page, origin: str) -> None:
+    page.goto(f"{origin}/book/intro.html")
+    page.locator(".search-button, .search-button-field, input[type=search]").filter(visible=True).first.click()
+    box = page.locator("input[name=q]").filter(visible=True).first
+    box.fill("wave")
+    box.press("Enter")
+    page.wait_for_url("**/search.html?q=wave*")
+    page.wait_for_selector(RESULTS)
+
+
+def test_solutions_are_folded(page: Page, origin: str, chapter: str) -> None:
+    page.goto(f"{origin}/{chapter}")
+    exercises, solutions = page.locator("div.exercise"), page.locator("div.solution")
+    count = exercises.count()
+    assert 3 <= count <= 5, f"{chapter}: {count} exercises; expected: 3 to 5"
+    assert solutions.count() == count, f"{chapter}: {count} exercises but {solutions.count()} solutions"
+    for k in range(count):
+        solution = solutions.nth(k)
+        where = f"{chapter}: {solution.get_attribute('id')}"
+        body, button = solution.locator("section").first, solution.locator("button.toggle-button").first
+        expect(button, f"{where}: no button to unfold it").to_be_visible()
+        expect(body, f"{where}: not folded when the page opens").not_to_be_visible()
+        button.click()
+        expect(body, f"{where}: does not unfold").to_be_visible()
+        assert body.inner_text().strip(), f"{where}: empty"
+
+
+def test_numbers_follow_the_chapter(site: Path, chapter: str) -> None:
+    page = BeautifulSoup((site / chapter).read_text(encoding="utf-8"), "html.parser")
+    title = page.select_one("article h1")
+    assert title is not None, f"{chapter}: no title"
+    number = title.find(class_="section-number")
+    assert number is not None, f"{chapter}: the title {title.get_text()!r} has no number"
+    expected = number.get_text().strip().rstrip(".")
+    assert len(page.select("article h1")) == 1, f"{chapter}: more than one title"
+    for caption in page.select("figcaption .caption-number, .exercise .caption-number, .theorem .caption-number"):
+        found = re.search(r"(\d+)\.\d+", caption.get_text())
+        assert found is not None, f"{chapter}: {caption.get_text()!r} has no number of the form chapter.number"
+        assert found.group(1) == expected, f"{chapter}: {caption.get_text()!r} in chapter {expected}"
+
+
+def test_notebook_can_be_taken_along(page: Page, origin: str, chapter: str) -> None:
+    page.goto(f"{origin}/{chapter}")
+    link = page.locator("article a.download[href$='.ipynb']").first
+    with page.expect_download() as started:
+        link.click()
+    download = started.value
+    name = Path(chapter).stem
+    assert download.suggested_filename == f"{name}.ipynb", f"{chapter}: {download.suggested_filename}"
+    content = json.loads(Path(download.path()).read_text(encoding="utf-8"))
+    assert content["nbformat"] == 4, f"{chapter}: the notebook has format {content['nbformat']}"
+    assert any(cell["cell_type"] == "code" for cell in content["cells"]), f"{chapter}: the notebook has no code"
+    assert "parameters" in json.dumps(content["cells"]), f"{chapter}: the notebook has no cell of parameters"
+
+
+def test_text_source_can_be_taken_along(site: Path, chapter: str) -> None:
+    page = BeautifulSoup((site / chapter).read_text(encoding="utf-8"), "html.parser")
+    links = [tag["href"] for tag in page.select("article a.download") if tag["href"].endswith(".md")]
+    assert links, f"{chapter}: no link to the text source"
+    for link in links:
+        text = ((site / chapter).parent / link).resolve().read_text(encoding="utf-8")
+        assert "{code-cell}" in text, f"{chapter}: {link} is no text notebook"
+
+
+def test_site_works_from_a_folder(site: Path, page: Page) -> None:
+    """Opened as a file, without a server: the formulas are drawn and the search finds a chapter."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    welcome = (site / "index.html").as_uri()
+    page.goto(welcome)
+    page.wait_for_url("**/book/intro.html")
+    page.locator("nav.bd-links a[href*='chapters/']").first.click()
+    page.wait_for_url("**/chapters/*.html")
+    page.wait_for_selector("mjx-container")
+    assert page.locator("article img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    assert not errors, f"{page.url} opened from a folder: {errors}"
+    # The list of results comes from the index; only the excerpts under it need a server.
+    page.goto((site / "search.html").as_uri() + "?q=upwind")
+    page.wait_for_selector(RESULTS + "[href*='chapters/']")
