@@ -5,7 +5,7 @@ Everything generated lives under ``_build/``, which git ignores::
     _build/chapters/<variant>/NN-name.ipynb      executed chapter, published whole or not at all
     _build/chapters/<variant>/NN-name.key.json   what it was made from
     _build/results/<variant>/NN-name.json        what the chapter measured, for the reproduction report
-    _build/work/<variant>/NN-name/               scratch of a running or failed execution
+    _build/scratch/<variant>/NN-name/               scratch of a running or failed execution
     _build/source/                               the tree that Sphinx reads, assembled from the above
     _build/html/                                 the site
 
@@ -94,7 +94,7 @@ class Layout:
 
     def work(self, parameters: Parameters, chapter: str) -> Path:
         """Scratch folder of one chapter's execution."""
-        return self.build / "work" / parameters.variant / chapter
+        return self.build / "scratch" / parameters.variant / chapter
 
 
 def find_root(start: Path | None = None) -> Path:
