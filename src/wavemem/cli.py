@@ -10,9 +10,12 @@ import ast
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from wavemem.building.build import Order
 
 __all__ = ["app", "main"]
 
@@ -45,6 +48,25 @@ def _whole(name: str, value: str, smallest: int) -> int:
         kind = "a positive integer" if smallest == 1 else "0 or a positive integer"
         raise UsageError(f"{name} is {value!r}; allowed: {kind}")
     return int(digits)
+
+
+def _order(
+    profile: str, device: str, seed: str, chapters: str, jobs: str, force: bool, timeout: str, threads: str
+) -> Order:
+    """What was asked for on the command line, checked."""
+    from wavemem.building.build import Order
+
+    limit = _whole("timeout", timeout, 0) if timeout else None
+    return Order(
+        profile,
+        device,
+        _whole("seed", seed, 0),
+        chapters,
+        _whole("JOBS", jobs, 1),
+        force,
+        limit,
+        _whole("THREADS", threads, 1),
+    )
 
 
 @app.command()
@@ -151,22 +173,11 @@ def book_run(
     threads: Threads = "1",
 ) -> None:
     """Execute chapters that are out of date; build no pages."""
-    from wavemem.building.build import Order, execute, timings
+    from wavemem.building.build import execute, timings
     from wavemem.building.paths import Layout, find_root
 
     layout = Layout(find_root())
-    limit = _whole("timeout", timeout, 0) if timeout else None
-    wanted = ",".join(names or [])
-    order = Order(
-        profile,
-        device,
-        _whole("seed", seed, 0),
-        wanted,
-        _whole("JOBS", jobs, 1),
-        force,
-        limit,
-        _whole("THREADS", threads, 1),
-    )
+    order = _order(profile, device, seed, ",".join(names or []), jobs, force, timeout, threads)
     outcome, parameters = execute(layout, order)
     print("\n".join(timings(outcome)))
     print(f"executed notebooks: {layout.chapters(parameters)}")
@@ -189,22 +200,12 @@ def book_build(
     lenient: Annotated[bool, typer.Option("--lenient", help="Let warnings and missing pages pass.")] = False,
 ) -> None:
     """Execute what is out of date, build the pages, and say where they are."""
-    from wavemem.building.build import Order, build_book, timings
+    from wavemem.building.build import build_book, timings
     from wavemem.building.paths import Layout, find_root
 
     started = time.monotonic()
     layout = Layout(find_root())
-    limit = _whole("timeout", timeout, 0) if timeout else None
-    order = Order(
-        profile,
-        device,
-        _whole("seed", seed, 0),
-        chapters,
-        _whole("JOBS", jobs, 1),
-        force,
-        limit,
-        _whole("THREADS", threads, 1),
-    )
+    order = _order(profile, device, seed, chapters, jobs, force, timeout, threads)
     built = build_book(layout, order, lenient)
     print("\nchapters:\n" + "\n".join(timings(built.outcome)))
     if built.site is None:
