@@ -101,8 +101,17 @@ def run(
     seed: Seed = "0",
     records: Annotated[Path | None, typer.Option(help="Folder to write the record to; records/ by default.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Measure again what is stored already.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="FIELD=VALUE, or FIELD=VALUE,VALUE: another value in the configuration; repeatable."
+        ),
+    ] = None,
 ) -> None:
-    """Run an experiment and store what it measured as a record."""
+    """Run an experiment and store what it measured as a record.
+
+    Killed at any moment, the same command goes on where it was; started twice at once, the two share the work.
+    """
     from wavemem.building.device import resolve_device
     from wavemem.building.errors import UsageError, choose
     from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
@@ -112,14 +121,22 @@ def run(
     number = _whole("seed", seed, 0)
     chosen = resolve_device(device)
     from wavemem.records.errors import ExistingRecord
-    from wavemem.records.store import open_record, run_experiment
+    from wavemem.records.settings import parse_settings
+    from wavemem.records.store import open_record, run_experiment, with_settings
+    from wavemem.training.checkpoint import CheckpointError
 
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
     started = time.monotonic()
     try:
-        folder = run_experiment(name, profile, number, chosen, records, replace)
-    except ExistingRecord as error:
+        base = get_experiment(name).Config.profile(profile)
+        replaced = parse_settings(base, settings or [])
+        with_settings(base, replaced)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
+        folder = run_experiment(name, profile, number, chosen, records, replace, replaced)
+    except (ExistingRecord, CheckpointError) as error:
         raise UsageError(str(error)) from error
     rows = open_record(folder).rows
     print(get_experiment(name).summarise(rows).to_string())

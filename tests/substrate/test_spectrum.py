@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from wavemem.substrate.boundary import fibonacci_phi, phi_in_basis
 from wavemem.substrate.spectrum import (
     angle_error,
+    angle_error_optimal,
     eigenvalues,
     growth_polynomial,
     reduced_basis,
@@ -88,6 +90,34 @@ def test_greedy_pairing_uses_each_learned_eigenvalue_once() -> None:
     assert result.error == pytest.approx((0.05 + 2.9) / 2)
 
 
+def test_greedy_pairing_can_miss_the_best_one() -> None:
+    theory, learned = _unit(np.array([0.0, 0.1])), _unit(np.array([0.06, -0.2]))
+    # In order of angle: 0 takes 0.06, and 0.1 is left with -0.2.
+    assert angle_error(theory, learned).error == pytest.approx((0.06 + 0.3) / 2)
+    assert angle_error_optimal(theory, learned).error == pytest.approx((0.2 + 0.04) / 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 10_000))
+def test_optimal_pairing_is_the_best_of_all(n: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    theory, learned = (_unit(generator.uniform(-np.pi, np.pi, n)) for _ in range(2))
+    optimal = angle_error(theory, learned, assignment="optimal")
+    every = [np.abs(np.angle(learned[list(order)] / theory)).mean() for order in itertools.permutations(range(n))]
+    assert optimal.error == pytest.approx(min(every), abs=1e-12)
+    assert optimal.error <= angle_error(theory, learned).error + 1e-12
+    assert sorted(np.angle(optimal.pairs[:, 1])) == pytest.approx(sorted(np.angle(learned)))
+
+
+def test_moduli_are_compared_within_the_pairs() -> None:
+    theory = _unit(2 * np.pi * np.arange(4) / 4)
+    result = angle_error(theory, theory * np.array([1.01, 0.99, 1.02, 1.0]))
+    assert result.error == pytest.approx(0.0, abs=1e-12)
+    assert result.modulus_error == pytest.approx(0.01)
+    assert math.isnan(angle_error(theory, theory[:3]).modulus_error)
+    assert math.isnan(angle_error(theory, theory[:3], assignment="optimal").error)
+
+
 def test_a_change_of_basis_leaves_no_error() -> None:
     Phi = paper_task("T3").Phi()
     Psi = torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
@@ -127,6 +157,7 @@ def test_batches_of_matrices() -> None:
         (lambda: growth_polynomial(0), "s = 0"),
         (lambda: angle_error(np.zeros((2, 2, 2)), np.zeros(2)), "eigenvalues has shape"),
         (lambda: angle_error(np.zeros(2), np.zeros(2), modulus=-1), "modulus = -1"),
+        (lambda: angle_error(np.zeros(2), np.zeros(2), assignment="best"), "assignment = 'best'"),
         (lambda: reduced_basis(torch.zeros(2, 3)), "W has shape|square|has shape"),
     ],
 )

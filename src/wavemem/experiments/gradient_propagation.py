@@ -23,6 +23,7 @@ Source: Karuvally, Sejnowski and Siegelmann (2024), section 4.3 and Fig. 5.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -204,13 +205,14 @@ def _gain_jacobian(ensemble: ElmanEnsemble, histories: Float[Tensor, "B s d"]) -
     return torch.cat(read, dim=-2)
 
 
-def run(config: Config, seed: int, device: torch.device | str) -> Result:
+def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path | None = None) -> Result:
     """Train the ensemble and measure the gradients at every snapshot.
 
     Args:
         config: settings.
         seed: seed of the first run; the others follow.
         device: where to train.
+        checkpoints: folder in which the training keeps its state; None keeps nothing.
 
     Returns:
         Rows with `iteration`, `run`, `seed`, `cost`, `input` (1 = oldest), `norm`, `relative` (to the newest
@@ -238,6 +240,7 @@ def run(config: Config, seed: int, device: torch.device | str) -> Result:
         ),
         seeds,
         label=f"{config.task}, N = {config.hidden_size}",
+        checkpoint=None if checkpoints is None else checkpoints / f"{config.task}.safetensors",
     )
     accuracy = evaluate(ensemble, task, 2 * config.horizons[-1], seeds=seeds)
     histories = random_histories(

@@ -8,6 +8,7 @@ a network without biases; no other point is linearised here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -93,7 +94,13 @@ def seeds_of(config: Config, seed: int) -> tuple[int, ...]:
     return tuple(range(seed * config.runs, (seed + 1) * config.runs))
 
 
-def run(config: Config, seed: int, device: torch.device | str = "cpu", progress: bool = True) -> Result:
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
     """Train the ensemble, test it at twice the training horizon and compare its spectra with Φ's.
 
     Args:
@@ -101,6 +108,7 @@ def run(config: Config, seed: int, device: torch.device | str = "cpu", progress:
         seed: base seed, see `seeds_of`.
         device: where to train.
         progress: whether to report progress.
+        checkpoints: folder in which the training keeps its state; None keeps nothing.
 
     Returns:
         Rows (seed, iteration, quantity, value): the learning curves (horizon in steps, loss, batch accuracy, gradient norm before
@@ -123,7 +131,8 @@ def run(config: Config, seed: int, device: torch.device | str = "cpu", progress:
         curriculum=LadderCurriculum(config.horizons, config.threshold),
         log_every=config.log_every,
     )
-    log = train(ensemble, task, training, seeds, progress=progress, label="T1").log
+    path = None if checkpoints is None else checkpoints / "T1.safetensors"
+    log = train(ensemble, task, training, seeds, progress=progress, label="T1", checkpoint=path).log
     curves = log.melt(["seed", "iteration"], list(CURVES), var_name="quantity", value_name="value")
 
     accuracy = evaluate(

@@ -53,7 +53,10 @@ class Experiment(Protocol):
     Config: type[Configuration]
 
     def run(self, config: Any, seed: int, device: torch.device | str) -> Result:
-        """Measure; the same configuration, seed and device give the same rows."""
+        """Measure; the same configuration, seed and device give the same rows.
+
+        Experiments that train for long take a further ``checkpoints: Path | None`` and go on from what is there.
+        """
         ...
 
     def summarise(self, rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,12 @@ class CurriculumState(Protocol):
 
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
         """Take in one iteration: the runs' accuracies, shape (K,), and each run's mean squared error at every step."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that changes while training, as arrays."""
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a state that `state` returned."""
 
 
 class Curriculum(Protocol):
@@ -50,6 +56,12 @@ class _Fixed:
     horizons: NDArray[np.int64]
 
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
+        return
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         return
 
 
@@ -86,6 +98,13 @@ class _Ladder:
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
         # NaN compares as False: a run that failed stays where it is.
         self.rung = np.minimum(self.rung + (accuracy > self.threshold), len(self.ladder) - 1)
+        self.horizons = self.ladder[self.rung]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"rung": self.rung}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.rung = state["rung"].copy()
         self.horizons = self.ladder[self.rung]
 
 
@@ -137,7 +156,20 @@ class _Multiplicative:
             self.rolling[k] = now
             factor = settings.factor if now.mean() < settings.threshold else 1.0 / settings.factor
             self.exact[k] = min(max(self.exact[k] * factor, settings.smallest), settings.largest)
+        self._round()
+
+    def _round(self) -> None:
         self.horizons = np.floor(self.exact + 1e-9).astype(np.int64)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        # NaN stands for a run whose average has not begun.
+        empty = np.full(self.settings.smallest, np.nan)
+        return {"exact": self.exact, "rolling": np.stack([empty if r is None else r for r in self.rolling])}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.exact = state["exact"].copy()
+        self.rolling = [None if np.isnan(row).any() else row.copy() for row in state["rolling"]]
+        self._round()
 
 
 @dataclass(frozen=True)

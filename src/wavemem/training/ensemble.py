@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from wavemem.tasks.hds import HDS
 from wavemem.training.curriculum import Curriculum, LadderCurriculum
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
+from wavemem.training.resume import TrainingCheckpoint
 from wavemem.training.workers import Workers, plan_groups
 
 __all__ = ["TrainingConfig", "TrainingResult", "evaluate", "train"]
@@ -176,11 +178,14 @@ def train(
     progress: bool = True,
     on_log: Callable[[int, list[dict[str, Any]]], None] | None = None,
     label: str = "training",
+    checkpoint: Path | str | None = None,
+    checkpoint_every: float = 30.0,
 ) -> TrainingResult:
     """Train the runs of an ensemble, independently of each other.
 
     The loss is the mean squared error of the output phase only. Run k's data come from a stream that depends on
-    seeds[k] alone.
+    seeds[k] alone. With a checkpoint, the same call after a kill goes on where the file was last written, and returns
+    what an uninterrupted call returns, bit for bit; a finished training is read from it.
 
     Args:
         ensemble: The networks; changed in place.
@@ -190,12 +195,15 @@ def train(
         progress: Whether to report progress.
         on_log: Called with the iteration and its rows whenever rows are logged.
         label: What the progress report calls this training.
+        checkpoint: File that keeps the state of the training; None keeps nothing.
+        checkpoint_every: Seconds between two saves, at least.
 
     Returns:
         The trained ensemble, its log and its snapshots.
 
     Raises:
         ValueError: If the ensemble, the task and the seeds do not fit together.
+        CheckpointError: If the checkpoint is damaged, belongs to another training, or cannot be written.
     """
     _check(ensemble, task, seeds)
     K = ensemble.K
@@ -205,8 +213,15 @@ def train(
     curriculum = config.curriculum.start(K)
     rows: list[dict[str, Any]] = []
     snapshots = {0: _snapshot(ensemble)} if 0 in config.snapshots else {}
+    keeper = None
+    first = 1
+    if checkpoint is not None:
+        keeper = TrainingCheckpoint(
+            checkpoint, checkpoint_every, ensemble, task, config, seeds, optimiser, generators, curriculum
+        )
+        first += keeper.restore(rows, snapshots)
     with Progress(config.iterations, label, enabled=progress) as bar, Workers() as workers:
-        for iteration in range(1, config.iterations + 1):
+        for iteration in range(first, config.iterations + 1):
             horizons = curriculum.horizons.copy()
             batch = _iterate(ensemble, task, config.batch, generators, horizons, workers)
             norms = optimiser.step(batch.gradients, batch.losses)
@@ -233,6 +248,8 @@ def train(
                 optimiser.scale_lr(config.lr_drop_factor)
             if iteration in config.snapshots:
                 snapshots[iteration] = _snapshot(ensemble)
+            if keeper is not None:
+                keeper.save_if_due(iteration, rows, snapshots)
     return TrainingResult(ensemble, pd.DataFrame(rows), snapshots)
 
 

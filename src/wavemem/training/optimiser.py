@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -77,6 +77,21 @@ class EnsembleAdam:
     def scale_lr(self, factor: float) -> None:
         """Multiply every run's learning rate by a factor."""
         self.lr = self.lr * factor
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that changes while training but the parameters: moments, rates, and which runs are alive."""
+        moments = {f"mean {i}": value for i, value in enumerate(self._mean)}
+        moments |= {f"square {i}": value for i, value in enumerate(self._square)}
+        return {**moments, "lr": self.lr, "alive": self.alive, "steps": torch.tensor(self.steps)}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state that `state` returned."""
+        for kind, own in (("mean", self._mean), ("square", self._square)):
+            for i, value in enumerate(own):
+                value.copy_(state[f"{kind} {i}"])
+        self.lr, self.alive = state["lr"].to(self.lr.device), state["alive"].to(self.alive.device)
+        self.steps = int(state["steps"])
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], losses: Float[Tensor, " K"] | None = None) -> Float[Tensor, " K"]:

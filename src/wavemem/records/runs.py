@@ -1,0 +1,62 @@
+"""What chapters show: trainings shared by a build, and the committed records of an experiment.
+
+A shared training is done once per build. Its folder is named by a hash of the configuration, the seed and the code, like
+a record, so that a chapter can never meet networks that other code trained. Whoever comes first trains; the numbers do not
+depend on who it was.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wavemem.records.experiment import Result, get_experiment
+from wavemem.records.places import project_root
+from wavemem.records.provenance import code_version
+from wavemem.records.store import Record, find, record_key
+
+__all__ = ["recorded", "runs_root", "shared_run"]
+
+
+def runs_root() -> Path:
+    """The folder of shared trainings: named by WAVEMEM_RUNS, or `_build/runs` in the project."""
+    named = os.environ.get("WAVEMEM_RUNS")
+    return Path(named) if named else project_root() / "_build" / "runs"
+
+
+def shared_run(name: str, config: Any, seed: int = 0, device: torch.device | str = "cpu") -> Result:
+    """Run an experiment, or read what an earlier call with the same configuration, seed and code trained.
+
+    Processes that ask for the same trainings at the same time share the work.
+
+    Args:
+        name: an experiment whose ``run`` takes ``checkpoints``.
+        config: its configuration.
+        seed: the first seed.
+        device: where to train.
+
+    Returns:
+        What the experiment's ``run`` returns, the same numbers whether trained now or before.
+
+    Raises:
+        ValueError: unknown experiment, or its ``run`` is not usable with this configuration.
+        CheckpointError: a stored training is damaged; the message says which file to move away.
+    """
+    experiment = get_experiment(name)
+    key = record_key(name, config, seed, code_version(f"wavemem.experiments.{name}"))
+    folder = runs_root() / f"{name}-{key}-{torch.device(device).type}"
+    return experiment.run(config, seed, device, checkpoints=folder)  # type: ignore[call-arg]
+
+
+def recorded(name: str, profile: str = "paper", root: Path | str | None = None) -> list[Record]:
+    """The committed records of an experiment, oldest first; maybe none.
+
+    Args:
+        name: the experiment.
+        profile: "quick" or "paper".
+        root: folder of all records; None is the project's ``records/``.
+    """
+    return find(root, name, profile)
