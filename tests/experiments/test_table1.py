@@ -1,0 +1,165 @@
+"""Table 1: what its rows say is what the kept weights do, whoever trained them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from wavemem.experiments.table1 import FINAL, Config, cells, networks, run, summarise
+from wavemem.records.experiment import Result
+from wavemem.records.runs import recorded, runs_root, shared_run
+from wavemem.records.store import run_experiment
+from wavemem.substrate.spectrum import angle_error, theoretical_eigenvalues
+from wavemem.training.ensemble import evaluate
+
+SMALL = Config(
+    s=2,
+    d=2,
+    tasks=("T1", "T3"),
+    hidden_sizes=(8, 12),
+    # Neither grid is in increasing order: the weights must be found all the same.
+    weight_decays=(1e-2, 0.0),
+    thresholds=(0.9, 0.6),
+    runs=3,
+    iterations=60,
+    batch=8,
+    horizons=(2, 4),
+    weights_of=2,
+    test_batches=2,
+    log_every=20,
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> Result:
+    return run(SMALL, 5, progress=False)
+
+
+def test_every_network_of_the_grid_is_there(small: Result) -> None:
+    table = cells(small.rows)
+    assert len(table) == 2 * 2 * 2 * 2 * 3
+    assert sorted(set(table["seed"])) == [5, 6, 7]
+    assert set(FINAL) <= set(table.columns)
+    curves = small.rows[small.rows["quantity"] == "loss"]
+    assert sorted(set(curves["iteration"])) == [1, 20, 40, 60]
+    assert len(curves) == 48 * 4
+
+
+@pytest.mark.parametrize(("task", "size"), [("T1", 8), ("T3", 12)])
+def test_the_kept_weights_are_those_that_were_measured(small: Result, task: str, size: int) -> None:
+    kept = networks(small, task, size)
+    assert kept.ensemble.K == 8
+    assert size == kept.ensemble.N
+    assert (kept.task.s, kept.task.d) == (2, 2)
+    table = cells(small.rows).set_index(["task", "hidden_size", "weight_decay", "threshold", "seed"])
+    accuracy = evaluate(kept.ensemble, kept.task, 8, batches=2, batch=8, seeds=kept.seeds)
+    for k in range(kept.ensemble.K):
+        row = table.loc[(task, size, kept.weight_decays[k], kept.thresholds[k], kept.seeds[k])]
+        assert accuracy[k] == row["test_accuracy"]
+        spectral = angle_error(theoretical_eigenvalues(kept.task), kept.ensemble.W_hh[k])
+        np.testing.assert_equal(spectral.error, row["angle_error"])
+        assert spectral.n_learned == row["n_learned"]
+
+
+def test_networks_can_be_chosen(small: Result) -> None:
+    chosen = networks(small, "T1", 8, weight_decay=0.0, threshold=0.6)
+    assert chosen.weight_decays == (0.0, 0.0)
+    assert chosen.thresholds == (0.6, 0.6)
+    assert chosen.seeds == (5, 6)
+    everything = networks(small, "T1", 8)
+    picked = [k for k in range(8) if (everything.weight_decays[k], everything.thresholds[k]) == (0.0, 0.6)]
+    assert torch.equal(chosen.ensemble.W_hh, everything.ensemble.W_hh[picked])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("T2", 8), "tasks \\['T1', 'T3'\\]"),
+        (("T1",), "hidden sizes \\[8, 12\\]"),
+        (("T1", 9), "hidden_size = 9"),
+        (("T1", 8, 0.5), "weight_decay = 0.5"),
+    ],
+)
+def test_networks_that_were_not_trained_are_named(small: Result, arguments: tuple[object, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        networks(small, *arguments)  # type: ignore[arg-type]
+
+
+def test_a_network_does_not_depend_on_its_neighbours(small: Result) -> None:
+    alone = run(
+        replace(SMALL, tasks=("T3",), hidden_sizes=(8,), weight_decays=(0.0,), thresholds=(0.6,), runs=1),
+        6,
+        progress=False,
+    )
+    other = networks(small, "T3", 8, 0.0, 0.6)
+    mine = networks(alone, "T3").ensemble.W_hh[0]
+    torch.testing.assert_close(mine, other.ensemble.W_hh[other.seeds.index(6)], rtol=1e-4, atol=1e-5)
+
+
+def test_the_paper_s_configuration_has_its_960_networks() -> None:
+    paper = Config.profile("paper")
+    assert len(paper.tasks) * len(paper.hidden_sizes) * len(paper.grid) * paper.runs == 960
+    assert (paper.s, paper.d, paper.test_horizon, paper.iterations) == (8, 8, 200, 20_000)
+    with pytest.raises(ValueError, match="allowed: 'quick', 'paper'"):
+        Config.profile("tiny")
+
+
+def test_the_multiplicative_curriculum_trains_too() -> None:
+    settings = {"tasks": ("T1",), "hidden_sizes": (8,), "weight_decays": (0.0,), "thresholds": (0.6,), "runs": 1}
+    result = run(replace(SMALL, curriculum="multiplicative", **settings), 0, progress=False)
+    assert cells(result.rows)["test_accuracy"].between(0, 1).all()
+    with pytest.raises(ValueError, match="curriculum"):
+        replace(SMALL, curriculum="steps")
+
+
+def test_the_summary_prints_an_error_only_over_seeds_that_match(small: Result) -> None:
+    table = summarise(small.rows)
+    assert len(table) == 16
+    assert (table["seeds"] == 3).all()
+    everything = cells(small.rows)
+    for _, line in table.iterrows():
+        own = everything[
+            (everything["task"] == line["task"])
+            & (everything["hidden_size"] == line["hidden_size"])
+            & (everything["weight_decay"] == line["weight_decay"])
+            & (everything["threshold"] == line["threshold"])
+        ]
+        matching = own[own["n_theory"] == own["n_learned"]]
+        assert line["matching"] == len(matching) / 3
+        assert line["all_match"] == (len(matching) == 3)
+        np.testing.assert_allclose(line["error"], matching["angle_error"].mean() if len(matching) else np.nan)
+    with pytest.raises(ValueError, match="column"):
+        cells(pd.DataFrame({"task": ["T1"]}))
+
+
+def test_a_shared_run_trains_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEMEM_RUNS", str(tmp_path))
+    config = replace(SMALL, tasks=("T1",), hidden_sizes=(8,), runs=1)
+    first = shared_run("table1", config, 3)
+    (folder,) = tmp_path.iterdir()
+    when = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.safetensors")}
+    second = shared_run("table1", config, 3)
+    assert {p.name: p.stat().st_mtime_ns for p in folder.glob("*.safetensors")} == when
+    pd.testing.assert_frame_equal(first.rows, second.rows)
+    assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    shared_run("table1", replace(config, lr=2e-3), 3)
+    assert len(list(tmp_path.iterdir())) == 2  # another configuration has a folder of its own
+    monkeypatch.delenv("WAVEMEM_RUNS")
+    assert runs_root().parts[-2:] == ("_build", "runs")
+
+
+def test_a_part_is_recorded_and_read_back(tmp_path: Path) -> None:
+    settings = {name: getattr(SMALL, name) for name in ("s", "d", "iterations", "batch", "horizons", "weights_of")}
+    settings |= {"tasks": ("T3",), "hidden_sizes": (8,), "runs": 2, "test_batches": 1}
+    assert recorded("table1", "quick", tmp_path) == []
+    run_experiment("table1", "quick", 2, root=tmp_path, settings=settings)
+    (record,) = recorded("table1", "quick", tmp_path)
+    assert record.config["tasks"] == ["T3"]
+    kept = networks(record, "T3")
+    assert kept.seeds == (2, 3, 2, 3)
+    assert kept.weight_decays == (0.0, 0.0, 1e-3, 1e-3)

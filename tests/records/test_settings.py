@@ -1,0 +1,67 @@
+"""Settings typed on a command line: read after the kinds of the fields, or refused with what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from wavemem.experiments.table1 import Config
+from wavemem.records.settings import parse_settings
+from wavemem.records.store import with_settings
+
+
+def test_values_take_the_kind_of_the_field() -> None:
+    read = parse_settings(
+        Config(),
+        [
+            "tasks=T1,T2",
+            "hidden_sizes=128",
+            "weight_decays=0,1e-3",
+            "runs=5",
+            "lr=1",
+            "lr_drop_at=100",
+            "init=gaussian",
+        ],
+    )
+    assert read == {
+        "tasks": ("T1", "T2"),
+        "hidden_sizes": (128,),
+        "weight_decays": (0.0, 1e-3),
+        "runs": 5,
+        "lr": 1.0,
+        "lr_drop_at": 100,
+        "init": "gaussian",
+    }
+    config = with_settings(Config(), read)
+    assert config.tasks == ("T1", "T2")
+    assert config.grid == ((0.0, 0.98), (1e-3, 0.98))
+    assert parse_settings(Config(), ["lr_drop_at=none"]) == {"lr_drop_at": None}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["task=T1"], r"'task=T1'; allowed: FIELD=VALUE .* Nearest: 'tasks'"),
+        (["runs"], "allowed: FIELD=VALUE"),
+        (["runs=1.5"], "allowed: a int like 4"),
+        (["lr=fast"], "allowed: a float like 0.001"),
+        (["runs=1", "runs=2"], "given twice"),
+        (["lr_drop_at=soon"], "allowed: a number"),
+        (["runs=none"], "Leave it out"),
+    ],
+)
+def test_what_cannot_be_read_is_named(typed: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_settings(Config(), typed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"run": 3}, "setting 'run'"), ({"runs": "3"}, "allowed: a int like 4")]
+)
+def test_a_setting_that_does_not_fit_is_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        with_settings(Config(), settings)
+
+
+def test_a_setting_that_empties_the_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="tasks is empty"):
+        with_settings(Config(), {"tasks": ()})

@@ -1,0 +1,271 @@
+"""A training that is killed goes on with the same numbers; a checkpoint that cannot be used is named and left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from wavemem.models.elman import ElmanEnsemble
+from wavemem.tasks.selection import paper_task
+from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
+from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
+from wavemem.training.ensemble import TrainingConfig, TrainingResult, train
+from wavemem.training.pieces import work_through
+
+LADDER = LadderCurriculum((3, 6, 9), 0.6)
+CURRICULA = [LADDER, MultiplicativeCurriculum(3, 9, 1.2, 0.9), FixedHorizon(4)]
+
+
+class Stopped(Exception):
+    """Ends a training from outside."""
+
+
+def trained(path: Path | None, curriculum: Curriculum = LADDER, stop: int = 0, **settings: object) -> TrainingResult:
+    def ends(iteration: int, _: object) -> None:
+        if stop and iteration >= stop:
+            raise Stopped
+
+    config = TrainingConfig(
+        **{  # type: ignore[arg-type]
+            "iterations": 60,
+            "batch": 8,
+            "weight_decay": (0.0, 1e-3),
+            "curriculum": curriculum,
+            "log_every": 7,
+            "snapshots": (0, 10, 40),
+            "lr_drop_at": 30,
+            **settings,
+        }
+    )
+    ensemble = ElmanEnsemble.initialise([0, 1], 12, 2)
+    task = paper_task("T2", 3, 2)
+    return train(ensemble, task, config, [0, 1], False, ends, checkpoint=path, checkpoint_every=0.0)
+
+
+def same(a: TrainingResult, b: TrainingResult) -> None:
+    pd.testing.assert_frame_equal(a.log, b.log)
+    assert digest(a.ensemble.state_dict()) == digest(b.ensemble.state_dict())
+    assert a.snapshots.keys() == b.snapshots.keys()
+    assert all(digest(a.snapshots[i]) == digest(b.snapshots[i]) for i in a.snapshots)
+
+
+@pytest.mark.parametrize("curriculum", CURRICULA, ids=lambda c: type(c).__name__)
+def test_stopped_several_times_it_ends_as_if_it_had_not_been(tmp_path: Path, curriculum: Curriculum) -> None:
+    path = tmp_path / "run.safetensors"
+    for stop in (7, 21, 35, 49):
+        with pytest.raises(Stopped):
+            trained(path, curriculum, stop)
+    whole = trained(None, curriculum)
+    same(trained(path, curriculum), whole)
+    same(trained(path, curriculum), whole)  # read from the file: nothing is left to do
+    assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_a_run_frozen_before_the_stop_stays_frozen(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    settings = {"lr": (1e-3, 1e30), "snapshots": (), "clip": None}
+    with pytest.raises(Stopped):
+        trained(path, stop=49, **settings)
+    resumed, whole = trained(path, **settings), trained(None, **settings)
+    assert not whole.log.query("run == 1").finite.all()
+    same(resumed, whole)
+
+
+SCRIPT = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import torch
+    from dataclasses import replace
+    from wavemem.experiments.table1 import Config
+    from wavemem.records.store import run_experiment
+    import wavemem.training.resume as resume
+    import wavemem.training.ensemble as ensemble
+
+    torch.set_num_threads(1)
+
+    class Often(resume.TrainingCheckpoint):
+        def __init__(self, path, every, *rest):
+            super().__init__(path, 0.0, *rest)
+
+    ensemble.TrainingCheckpoint = Often
+    settings = dict(tasks=("T1", "T2"), s=3, d=2, hidden_sizes=(10,), runs=2, iterations=150, horizons=(3, 6), log_every=10)
+    print(run_experiment("table1", root=Path(sys.argv[1]), settings=settings))
+    """
+)
+
+
+def killed(root: Path, seconds: float) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WAVEMEM_PROGRESS_FILE": os.devnull}
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(root)], env=environment, stdout=subprocess.DEVNULL)
+    before = written(root)
+    end = time.monotonic() + 60
+    while process.poll() is None and written(root) <= before and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return process.returncode
+
+
+def written(root: Path) -> int:
+    """When a checkpoint was last written, in nanoseconds."""
+    return max((p.stat().st_mtime_ns for p in root.glob("table1/.running-*/*.safetensors")), default=0)
+
+
+def test_killed_three_times_an_experiment_leaves_the_record_of_an_undisturbed_one(tmp_path: Path) -> None:
+    disturbed = tmp_path / "disturbed"
+    codes = [killed(disturbed, pause) for pause in (0.0, 0.03, 0.08)]
+    assert -signal.SIGKILL in codes  # at least one of them was still at work
+    for root in (disturbed, tmp_path / "whole"):
+        if not list(root.glob("table1/quick-*")):
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "WAVEMEM_PROGRESS_FILE": os.devnull}
+            subprocess.run([sys.executable, "-c", SCRIPT, str(root)], env=environment, check=True, capture_output=True)
+    (one,), (other,) = (list((tmp_path / name / "table1").glob("quick-*")) for name in ("disturbed", "whole"))
+    assert one.name == other.name
+    for name in ("rows.csv", "weights.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    assert not list(tmp_path.glob("*/table1/.running-*"))
+
+
+def test_a_disk_without_room_is_named_and_the_last_checkpoint_kept(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import resource, signal, sys
+        import torch
+        from wavemem.training.checkpoint import Checkpoint, CheckpointError
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        keeper = Checkpoint(sys.argv[1], {"a": 1})
+        keeper.save({"x": torch.ones(10)}, {"iteration": 1})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            keeper.save({"x": torch.ones(100_000)}, {"iteration": 2})
+        except CheckpointError as error:
+            print(error)
+        print(keeper.load().state, keeper.load().tensors["x"].sum().item())
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "c.safetensors")], capture_output=True, text=True, check=True
+    )
+    message, state = done.stdout.strip().splitlines()
+    assert "cannot be written (File too large), the previous checkpoint is untouched" in message
+    assert "Make room" in message
+    assert state == "{'iteration': 1} 10.0"
+    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "flipped", "other tensors"])
+def test_a_file_that_is_no_whole_checkpoint_is_refused_and_left_alone(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(Stopped):
+        trained(path, stop=21)
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "foreign":
+        path.write_text("iteration,loss\n1,0.5\n")
+    elif damage == "flipped":
+        path.write_bytes(content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
+    else:
+        from safetensors.torch import save_file
+
+        save_file({"W_hh": torch.zeros(2)}, str(path))
+    left = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"allowed: .* Move it away to start from the beginning"):
+        trained(path)
+    assert path.read_bytes() == left
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"lr": 2e-3}, "'lr': 0.001"), ({"curriculum": FixedHorizon(5)}, "FixedHorizon"), ({"batch": 9}, "'batch': 8")],
+)
+def test_another_configuration_is_refused_and_named(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(Stopped):
+        trained(path, stop=21)
+    left = path.read_bytes()
+    curriculum = change.pop("curriculum", LADDER)
+    with pytest.raises(CheckpointError, match="belongs to another training") as error:
+        trained(path, curriculum, **change)  # type: ignore[arg-type]
+    assert said in str(error.value)
+    assert path.read_bytes() == left
+
+
+def test_other_seeds_initial_weights_and_tasks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    config = TrainingConfig(iterations=4, batch=2, curriculum=FixedHorizon(2))
+
+    def go(seeds: list[int], init: str = "uniform", task: str = "T2") -> None:
+        ensemble = ElmanEnsemble.initialise(seeds, 6, 2, init=init)  # type: ignore[arg-type]
+        train(ensemble, paper_task(task, 3, 2), config, seeds, False, checkpoint=path)
+
+    go([0, 1])
+    for arguments, said in (
+        ([[0, 2]], "seeds"),
+        ([[0, 1], "gaussian"], "initial weights"),
+        ([[0, 1], "uniform", "T1"], "task"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            go(*arguments)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="no checkpoint was there before"):
+        Checkpoint(tmp_path / "file" / "c.safetensors", {}).save({"x": torch.ones(1)}, {})
+
+
+def test_seconds_add_up_over_attempts(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    for _ in range(2):
+        keeper = Checkpoint(path, {})
+        keeper.load()
+        keeper._start -= 10.0  # as if it had trained for ten seconds
+        keeper.save({"x": torch.ones(1)}, {})
+    (tmp_path / "foreign.safetensors").write_bytes(b"nothing")
+    assert 20.0 <= seconds_spent(tmp_path) < 21.0
+
+
+def test_pieces_in_other_hands_are_left_for_later(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def piece(name: str) -> object:
+        def run(path: Path | None) -> str:
+            assert path == tmp_path / f"{name}.safetensors"
+            order.append(name)
+            if name == "b":
+                holder.__exit__(None, None, None)
+            return name.upper()
+
+        return run
+
+    holder = claimed(tmp_path / "a.safetensors")
+    assert holder.__enter__()
+    done = work_through({name: piece(name) for name in "abc"}, tmp_path)  # type: ignore[misc]
+    assert order == ["b", "c", "a"]
+    assert list(done.items()) == [("a", "A"), ("b", "B"), ("c", "C")]
+
+
+def test_a_claim_is_refused_while_another_holds_it(tmp_path: Path) -> None:
+    with claimed(tmp_path / "x") as mine, claimed(tmp_path / "x", wait=False) as second:
+        assert mine
+        assert not second
+    with claimed(tmp_path / "x", wait=False) as again:
+        assert again
+
+
+def test_without_a_folder_pieces_run_in_order() -> None:
+    assert work_through({"a": lambda path: path, "b": lambda path: path}) == {"a": None, "b": None}
