@@ -7,6 +7,7 @@ without the one and listings do not wait for the other.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import sys
 import time
 from pathlib import Path
@@ -107,6 +108,7 @@ def run(
             "--set", help="FIELD=VALUE, or FIELD=VALUE,VALUE: another value in the configuration; repeatable."
         ),
     ] = None,
+    jobs: Annotated[str, typer.Option(help="Processes among which the experiment's pieces are divided.")] = "1",
 ) -> None:
     """Run an experiment and store what it measured as a record.
 
@@ -119,11 +121,15 @@ def run(
     name = choose("experiment", experiment, experiment_names())
     choose("profile", profile, PROFILES)
     number = _whole("seed", seed, 0)
+    processes = _whole("jobs", jobs, 1)
+    if processes > 1 and importlib.util.find_spec("joblib") is None:
+        raise UsageError(f"jobs is {processes} but joblib is not installed; allowed: 1, or start the command several times")
     chosen = resolve_device(device)
     from wavemem.records.errors import ExistingRecord
     from wavemem.records.settings import parse_settings
     from wavemem.records.store import open_record, run_experiment, with_settings
     from wavemem.training.checkpoint import CheckpointError
+    from wavemem.training.pieces import side_by_side
 
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
@@ -135,7 +141,8 @@ def run(
     except ValueError as error:
         raise UsageError(str(error)) from error
     try:
-        folder = run_experiment(name, profile, number, chosen, records, replace, replaced)
+        with side_by_side(processes):
+            folder = run_experiment(name, profile, number, chosen, records, replace, replaced)
     except (ExistingRecord, CheckpointError) as error:
         raise UsageError(str(error)) from error
     rows = open_record(folder).rows

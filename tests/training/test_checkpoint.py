@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,8 @@ from wavemem.tasks.selection import paper_task
 from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import TrainingConfig, TrainingResult, train
-from wavemem.training.pieces import work_through
+from wavemem.training.generic import FitConfig, FitResult, fit
+from wavemem.training.pieces import side_by_side, work_through
 
 LADDER = LadderCurriculum((3, 6, 9), 0.6)
 CURRICULA = [LADDER, MultiplicativeCurriculum(3, 9, 1.2, 0.9), FixedHorizon(4)]
@@ -269,3 +271,51 @@ def test_a_claim_is_refused_while_another_holds_it(tmp_path: Path) -> None:
 
 def test_without_a_folder_pieces_run_in_order() -> None:
     assert work_through({"a": lambda path: path, "b": lambda path: path}) == {"a": None, "b": None}
+
+
+def test_pieces_divided_among_processes_give_the_same_numbers(tmp_path: Path) -> None:
+    pieces = {name: partial(twice, name) for name in "abc"}
+    with side_by_side(2):
+        done = work_through(pieces, tmp_path)
+    assert {name: value for name, (value, _) in done.items()} == {"a": "aa", "b": "bb", "c": "cc"}
+    assert os.getpid() not in {process for _, process in done.values()}
+    with side_by_side(1):
+        assert {process for _, process in work_through(pieces, tmp_path).values()} == {os.getpid()}
+
+
+def twice(name: str, path: Path | None) -> tuple[str, int]:
+    """A piece that says who did it."""
+    return 2 * name, os.getpid()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_any_training_goes_on_if_its_streams_are_named(tmp_path: Path, streamed: bool) -> None:
+    def go(path: Path | None, stop: int = 0) -> FitResult:
+        data = [torch.Generator().manual_seed(k) for k in range(2)]
+
+        def loss(p: dict[str, torch.Tensor], step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            if stop and step >= stop:
+                raise Stopped
+            x = torch.stack([torch.randn(4, generator=generator) for generator in data])
+            return ((p["w"] * x - x) ** 2).mean(1), {"zeal": p["w"][:, 0], "accuracy": p["w"][:, 0]}
+
+        config = FitConfig(40, lr=(1e-2, 2e-2), log_every=6, snapshots=(0, 5, 20))
+        streams = data if streamed else ()
+        return fit({"w": torch.zeros(2, 1)}, loss, config, False, checkpoint=path, streams=streams)
+
+    path = tmp_path / "fit.safetensors"
+    checkpoint_now = pytest.MonkeyPatch()
+    checkpoint_now.setattr(Checkpoint, "due", lambda self: True)
+    try:
+        for stop in (9, 21, 33):
+            with pytest.raises(Stopped):
+                go(path, stop)
+        resumed, whole = go(path), go(None)
+    finally:
+        checkpoint_now.undo()
+    if streamed:
+        pd.testing.assert_frame_equal(resumed.log, whole.log)
+        assert digest(resumed.parameters) == digest(whole.parameters)
+        assert all(digest(resumed.snapshots[i]) == digest(whole.snapshots[i]) for i in (0, 5, 20))
+    else:  # what the docstring asks for is needed
+        assert digest(resumed.parameters) != digest(whole.parameters)

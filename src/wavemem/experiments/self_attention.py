@@ -14,8 +14,10 @@ mean accuracy over seeds on validation histories that are used for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -32,6 +34,7 @@ from wavemem.tasks.hds import HDS
 from wavemem.tasks.lookup import LookupHDS
 from wavemem.tasks.selection import paper_task
 from wavemem.training.generic import FitConfig, fit
+from wavemem.training.pieces import work_through
 
 __all__ = ["CONTROLS", "Config", "at_chosen_lr", "control_tasks", "run", "summarise"]
 
@@ -148,9 +151,17 @@ def _rows(
 
 
 def _train_and_test(
-    config: Config, part: str, task_name: str, task: HDS, model: str, seeds: Sequence[int], device: torch.device
+    config: Config,
+    part: str,
+    task_name: str,
+    model: str,
+    seeds: Sequence[int],
+    device: torch.device,
+    checkpoint: Path | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """One model on one system: all seeds and learning rates as one ensemble. Rows, and the trained parameters."""
+    tasks = control_tasks(config.control_s, config.control_d)
+    task = tasks[task_name] if part == "controls" else LookupHDS(config.s, config.d)
     s, d = task.s, task.d
     rates = [lr for lr in config.rates(model) for _ in seeds]
     runs = [seed for _ in config.rates(model) for seed in seeds]
@@ -178,6 +189,8 @@ def _train_and_test(
         loss,
         FitConfig(iterations, lr=tuple(rates), log_every=config.log_every),
         label=f"{part}: {model}, {task_name}",
+        checkpoint=checkpoint,
+        streams=data,
     )
     columns = {"part": part, "task": task_name, "model": model}
     rows = _rows(result.log, columns, runs, rates)
@@ -209,13 +222,14 @@ def _train_and_test(
     return rows, {f"{part}/{task_name}/{model}/{name}": value for name, value in p.items()}
 
 
-def run(config: Config, seed: int, device: torch.device | str) -> Result:
+def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path | None = None) -> Result:
     """Train and test everything.
 
     Args:
         config: sizes.
         seed: run k has seed ``seed · config.seeds + k``.
         device: where to train.
+        checkpoints: folder in which the trainings keep their state, one file each; None keeps nothing.
 
     Returns:
         Rows (part, task, model, seed, lr, step, quantity, value): learning curves ("training accuracy", "training loss" by
@@ -225,19 +239,16 @@ def run(config: Config, seed: int, device: torch.device | str) -> Result:
     """
     device = torch.device(device)
     seeds = [seed * config.seeds + k for k in range(config.seeds)]
-    rows: list[dict[str, Any]] = []
-    weights: dict[str, Tensor] = {}
-    lookup = LookupHDS(config.s, config.d)
-    jobs: list[tuple[str, str, HDS, str]] = [
-        (part, "look-up", lookup, model) for part in ("look-up", "phases") for model in ("SBC", "LBC", "Elman")
-    ]
-    for name, task in control_tasks(config.control_s, config.control_d).items():
-        jobs += [("controls", name, task, model) for model in ("SBC", "SBC + position", "LBC", "hidden layer")]
-    for part, name, task, model in jobs:
-        new, trained = _train_and_test(config, part, name, task, model, seeds, device)
-        rows += new
-        weights.update(trained)
-    return Result(pd.DataFrame(rows), weights)
+    jobs = [(part, "look-up", model) for part in ("look-up", "phases") for model in ("SBC", "LBC", "Elman")]
+    models = ("SBC", "SBC + position", "LBC", "hidden layer")
+    jobs += [("controls", name, model) for name in CONTROLS for model in models]
+    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
+        f"{part}-{name}-{model}": partial(_train_and_test, config, part, name, model, seeds, device)
+        for part, name, model in jobs
+    }
+    done = work_through(pieces, checkpoints)
+    rows = [row for new, _ in done.values() for row in new]
+    return Result(pd.DataFrame(rows), {name: value for _, trained in done.values() for name, value in trained.items()})
 
 
 def at_chosen_lr(rows: pd.DataFrame) -> pd.DataFrame:

@@ -128,7 +128,7 @@ class Checkpoint:
             "format": FORMAT,
             "version": VERSION,
             "identity": json.dumps(self.identity, sort_keys=True),
-            "state": json.dumps(dict(state), sort_keys=True),
+            "state": json.dumps(dict(state)),
             "digest": digest(own),
             "seconds": repr(self._before + time.monotonic() - self._start),
         }

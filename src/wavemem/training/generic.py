@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from wavemem.training.checkpoint import Checkpoint, Saved, digest
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
 
@@ -70,16 +73,61 @@ class FitResult:
     snapshots: dict[int, dict[str, Tensor]]
 
 
+def _identity(
+    parameters: Mapping[str, Tensor], config: FitConfig, label: str, streams: Sequence[torch.Generator]
+) -> dict[str, Any]:
+    """What determines the numbers of a training, except for the loss function, for which the label stands."""
+    return {
+        "label": label,
+        "config": dataclasses.asdict(config),
+        "initial parameters": digest(parameters),
+        "streams": digest({str(i): generator.get_state() for i, generator in enumerate(streams)}),
+    }
+
+
+@torch.no_grad()
+def _restore(
+    saved: Saved | None,
+    trained: Mapping[str, Tensor],
+    optimiser: EnsembleAdam,
+    streams: Sequence[torch.Generator],
+    rows: list[dict[str, Any]],
+    snapshots: dict[int, dict[str, Tensor]],
+) -> int:
+    """Put everything back as it was saved; the number of updates done then."""
+    if saved is None:
+        return 0
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in saved.tensors.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = value
+    for name, value in trained.items():
+        value.copy_(parts["parameters"][name])
+    optimiser.restore(parts["optimiser"])
+    for i, generator in enumerate(streams):
+        generator.set_state(parts["stream"][str(i)])
+    for name, value in parts.get("snapshot", {}).items():
+        iteration, _, own = name.partition("/")
+        snapshots.setdefault(int(iteration), {})[own] = value
+    rows += saved.state["rows"]
+    return int(saved.state["iteration"])
+
+
 def fit(
     parameters: Mapping[str, Float[Tensor, "K ..."]],
     loss_fn: LossFunction,
     config: FitConfig,
     progress: bool = True,
     label: str = "training",
+    checkpoint: Path | str | None = None,
+    streams: Sequence[torch.Generator] = (),
 ) -> FitResult:
     """Minimise K losses, each over its own slice of the stacked parameters, with one Adam per model.
 
     The models must not influence each other: entry k of the loss may depend on slice k of the parameters only.
+
+    With a checkpoint, the same call after a kill goes on where the file was last written, and returns what an
+    uninterrupted call returns, provided that the loss draws its random numbers from `streams` and remembers nothing else.
 
     Args:
         parameters: Name → initial values of shape (K, …).
@@ -87,12 +135,15 @@ def fit(
         config: How to train.
         progress: Whether to report progress.
         label: What the progress report calls this training.
+        checkpoint: File that keeps the state of the training; None keeps nothing.
+        streams: The generators that the loss function draws from.
 
     Returns:
         Trained parameters, log and snapshots.
 
     Raises:
         ValueError: If the parameters do not share K, or the losses are not of shape (K,).
+        CheckpointError: If the checkpoint is damaged, belongs to another training, or cannot be written.
     """
     if not parameters:
         raise ValueError("parameters is empty; allowed: at least one tensor of shape (K, …). Name what to train.")
@@ -105,8 +156,12 @@ def fit(
         return {name: value.detach().cpu().clone() for name, value in trained.items()}
 
     snapshots = {0: snapshot()} if 0 in config.snapshots else {}
+    keeper, done = None, 0
+    if checkpoint is not None:
+        keeper = Checkpoint(checkpoint, _identity(parameters, config, label, streams))
+        done = _restore(keeper.load(), trained, optimiser, streams, rows, snapshots)
     with Progress(config.iterations, label, enabled=progress) as bar:
-        for iteration in range(1, config.iterations + 1):
+        for iteration in range(done + 1, config.iterations + 1):
             result = loss_fn(trained, iteration - 1)
             losses, further = result if isinstance(result, tuple) else (result, {})
             if tuple(losses.shape) != (K,):
@@ -137,5 +192,15 @@ def fit(
             bar.update(iteration, loss=mean, accuracy=accuracy)
             if iteration in config.snapshots:
                 snapshots[iteration] = snapshot()
+            if keeper is not None and (iteration == config.iterations or keeper.due()):
+                keeper.save(
+                    {
+                        **{f"parameters/{name}": value for name, value in trained.items()},
+                        **{f"optimiser/{name}": value for name, value in optimiser.state().items()},
+                        **{f"stream/{i}": generator.get_state() for i, generator in enumerate(streams)},
+                        **{f"snapshot/{i}/{name}": v for i, kept in snapshots.items() for name, v in kept.items()},
+                    },
+                    {"iteration": iteration, "rows": rows},
+                )
     final = {name: value.detach() for name, value in trained.items()}
     return FitResult(final, pd.DataFrame(rows), snapshots)
