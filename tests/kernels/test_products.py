@@ -8,9 +8,11 @@ import torch
 from wavemem.kernels.products import (
     DenseProduct,
     GroupedProduct,
+    RoundedProduct,
     as_image,
     grouped_available,
     grouped_pays,
+    rounded,
     sum_of_outer_products,
     tanh_backward_,
     tanh_steps,
@@ -78,3 +80,27 @@ def test_tanh_is_as_accurate_as_its_type(dtype: torch.dtype, tolerance: float) -
     gradient = torch.ones_like(x)
     tanh_backward_(gradient, out)
     torch.testing.assert_close(gradient, 1.0 - out * out)
+
+
+def test_rounding_keeps_ten_bits_of_mantissa() -> None:
+    x = torch.tensor([1.0, 1.0 + 2.0**-10, 1.0 + 2.0**-11, 1.0 + 2.0**-12, -3.0 - 2.0**-10, float("inf"), 0.0])
+    expected = torch.tensor([1.0, 1.0 + 2.0**-10, 1.0 + 2.0**-10, 1.0, -3.0 - 2.0**-9, float("inf"), 0.0])
+    assert torch.equal(rounded(x), expected)
+    drawn = _random(1000)
+    assert float(((rounded(drawn) - drawn) / drawn).abs().max()) <= 2.0**-11
+
+
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize(("terms", "least", "most"), [(1, 1e-5, 1e-3), (3, 0.0, 1e-6)])
+def test_rounded_product_is_as_wrong_as_it_should_be(K: int, terms: int, least: float, most: float) -> None:
+    weights, x = _random(K, 30, 40), _random(K, 1, 6, 40, seed=1)
+    exact = x[:, 0].double() @ weights.double().mT
+    product, out = RoundedProduct(weights, terms), torch.ones(K, 1, 6, 30)
+    product.accumulate(product.view(out)[0], product.view(x)[0])
+    error = float((out[:, 0] - 1.0 - exact).norm() / exact.norm())
+    assert least <= error <= most
+    if terms == 1:
+        bare = rounded(x[:, 0]).double() @ rounded(weights).double().mT
+        torch.testing.assert_close(
+            product.apply(product.view(x)[0]).view(K, 6, 30).double(), bare, atol=1e-4, rtol=1e-5
+        )

@@ -7,6 +7,7 @@ the argument of σ at step t and g(t) for what the loss sends to h(t) directly,
     ∂W_hh = Σ_t δ(t) h(t-1)ᵀ,   ∂W_uh = Σ_t δ(t) u(t)ᵀ,   ∂u(t) = W_uhᵀ δ(t),   ∂h(0) = W_hhᵀ δ(1),
 
 so that a step back costs one batched product, and each weight gradient is one product over all steps and the batch.
+On a CUDA device both loops are one launch each (`wavemem.kernels.elman_triton`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wavemem.checks import one_of, positive_int, shape_is
+from wavemem.kernels.elman_triton import full_precision, scan_deltas, scan_states, use_triton
 from wavemem.kernels.products import DenseProduct, sum_of_outer_products, tanh_backward_, tanh_steps
 
 __all__ = ["Activation", "elman_scan", "elman_scan_reference"]
@@ -50,6 +52,37 @@ def elman_scan_reference(
     return torch.stack(states)
 
 
+def _all_steps(sequence: Tensor) -> Tensor:
+    K, after = sequence.shape[:2]
+    return torch.full((K,), after - 1, dtype=torch.int32, device=sequence.device)
+
+
+def _loop_forward(recurrent: DenseProduct, driven: Tensor, sequence: Tensor, activation: Activation) -> None:
+    """Fill in h(1) … h(T) step by step; sequences are (K, T, B, N)."""
+    view = recurrent.view(sequence)
+    states, drive = view.unbind(0), recurrent.view(driven).unbind(0)
+    write_tanh = tanh_steps(view)
+    for t in range(len(states) - 1):
+        z = recurrent.apply(states[t])
+        if t < len(drive):
+            z += drive[t]
+        if activation == "tanh":
+            write_tanh(z, t + 1)
+        else:
+            states[t + 1].copy_(z)
+
+
+def _loop_back(transposed: DenseProduct, sequence: Tensor, delta: Tensor, activation: Activation) -> None:
+    """Turn what the loss sends to the states into δ, step by step from the last."""
+    deltas, states = transposed.view(delta).unbind(0), transposed.view(sequence).unbind(0)
+    T = len(deltas)
+    for t in reversed(range(T)):
+        if t < T - 1:
+            transposed.accumulate(deltas[t], deltas[t + 1])
+        if activation == "tanh":
+            tanh_backward_(deltas[t], states[t + 1])
+
+
 class _ElmanScan(torch.autograd.Function):
     """Forward and backward of the recurrence; sequences inside are (K, T, B, n)."""
 
@@ -59,22 +92,16 @@ class _ElmanScan(torch.autograd.Function):
     ) -> Tensor:
         S, K, B, d = inputs.shape
         N = W_hh.shape[1]
-        recurrent = DenseProduct(W_hh)
+        ctx.triton = use_triton(W_hh)
         u = inputs.transpose(0, 1)
-        driven = torch.bmm(u.reshape(K, S * B, d), W_uh.mT).view(K, S, B, N)
+        with full_precision():
+            driven = torch.bmm(u.reshape(K, S * B, d), W_uh.mT).view(K, S, B, N)
         sequence = h0.new_empty(K, steps + 1, B, N)
         sequence[:, 0] = h0
-        view = recurrent.view(sequence)
-        states, drive = view.unbind(0), recurrent.view(driven).unbind(0)
-        write_tanh = tanh_steps(view)
-        for t in range(steps):
-            z = recurrent.apply(states[t])
-            if t < S:
-                z += drive[t]
-            if activation == "tanh":
-                write_tanh(z, t + 1)
-            else:
-                states[t + 1].copy_(z)
+        if ctx.triton:
+            scan_states(W_hh, driven, sequence, _all_steps(sequence), activation)
+        else:
+            _loop_forward(DenseProduct(W_hh), driven, sequence, activation)
         ctx.save_for_backward(W_hh, W_uh, inputs, sequence)
         ctx.activation = activation
         return sequence[:, 1:].transpose(0, 1)
@@ -85,21 +112,19 @@ class _ElmanScan(torch.autograd.Function):
         W_hh, W_uh, inputs, sequence = ctx.saved_tensors
         S, K, B, d = inputs.shape
         T, N = sequence.shape[1] - 1, W_hh.shape[1]
-        transposed = DenseProduct(W_hh.mT)
         delta = gradient.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-        deltas, states = transposed.view(delta).unbind(0), transposed.view(sequence).unbind(0)
-        for t in reversed(range(T)):
-            if t < T - 1:
-                transposed.accumulate(deltas[t], deltas[t + 1])
-            if ctx.activation == "tanh":
-                tanh_backward_(deltas[t], states[t + 1])
+        if ctx.triton:
+            scan_deltas(W_hh, sequence, delta, _all_steps(sequence), ctx.activation)
+        else:
+            _loop_back(DenseProduct(W_hh.mT), sequence, delta, ctx.activation)
         rows = delta.view(K, T * B, N)
         driven = rows[:, : S * B]
         grad_hh = torch.zeros_like(W_hh)
-        sum_of_outer_products(grad_hh, rows, sequence[:, :-1].reshape(K, T * B, N))
-        grad_uh = driven.mT @ inputs.transpose(0, 1).reshape(K, S * B, d)
-        grad_inputs = (driven @ W_uh).view(K, S, B, d).transpose(0, 1) if ctx.needs_input_grad[2] else None
-        grad_h0 = delta[:, 0] @ W_hh if ctx.needs_input_grad[3] else None
+        with full_precision():
+            sum_of_outer_products(grad_hh, rows, sequence[:, :-1].reshape(K, T * B, N))
+            grad_uh = driven.mT @ inputs.transpose(0, 1).reshape(K, S * B, d)
+            grad_inputs = (driven @ W_uh).view(K, S, B, d).transpose(0, 1) if ctx.needs_input_grad[2] else None
+            grad_h0 = delta[:, 0] @ W_hh if ctx.needs_input_grad[3] else None
         return grad_hh, grad_uh, grad_inputs, grad_h0, None, None
 
 

@@ -2,7 +2,8 @@
 
 The same numbers as autograd through `elman_scan`, a readout and the loss, at less cost: nothing but the states is kept,
 the output phase is read out in blocks of a few steps while their states are in the cache, and a block's share of the
-weight gradients is added at once.
+weight gradients is added at once. On a CUDA device the loop over time is one launch in each direction, and everything
+else one product over all steps; nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from torch import Tensor
 
 from wavemem.checks import shape_is
 from wavemem.kernels.elman import Activation
+from wavemem.kernels.elman_triton import current_precision, full_precision, scan_deltas, scan_states, use_triton
 from wavemem.kernels.products import (
     DenseProduct,
     GroupedProduct,
     Product,
+    RoundedProduct,
     as_image,
     grouped_pays,
     sum_of_outer_products,
@@ -84,6 +87,49 @@ def _weights(horizons: Tensor | None, H: int, like: Tensor, K: int) -> Float[Ten
     return (steps[:, None] < horizons.to(like.device)[None, :]).to(like.dtype)
 
 
+def _sweep_on_device(
+    weights: tuple[Tensor, Tensor, Tensor],
+    u: Tensor,
+    targets: Tensor,
+    activation: Activation,
+    horizons: Tensor | None,
+    workspace: Workspace,
+) -> SweepResult:
+    """Do what `loss_and_gradients` does with one launch for the loop over time in each direction."""
+    W_hh, W_uh, W_r = weights
+    K, B, s, d = u.shape
+    N, H = W_hh.shape[1], targets.shape[2]
+    T = s + H
+    if horizons is None:
+        lengths = torch.full((K,), T, dtype=torch.int32, device=W_hh.device)
+    else:
+        lengths = (horizons.to(W_hh.device, non_blocking=True) + s).clamp(max=T).to(torch.int32)
+    inputs = u.transpose(1, 2).reshape(K, s * B, d)
+    goal = targets.transpose(1, 2).reshape(K, H * B, d)
+    drive = torch.bmm(inputs, W_uh.mT).view(K, s, B, N)
+    sequence = workspace.take("states", (K, T + 1, B, N), W_hh)
+    sequence[:, 0].zero_()
+    scan_states(W_hh, drive, sequence, lengths, activation)
+    # States and deltas after a run's own steps are zeros, so that one product over all steps serves all runs.
+    after = sequence[:, s + 1 :].flatten(1, 2)
+    y = torch.bmm(after, W_r.mT)
+    error = y - goal
+    counts = _weights(lengths - s, H, W_hh, K)
+    loss_by_step = error.square().view(K, H, B * d).mean(2).t()
+    accuracy_by_step = (y * goal > 0).view(K, H, B * d).to(W_hh.dtype).mean(2).t()
+    scale = counts * (2.0 / (counts.sum(0) * B * d))
+    error.view(K, H, B * d).mul_(scale.t().unsqueeze(2))
+    delta = workspace.take("delta", (K, T, B, N), W_hh)
+    torch.bmm(error, W_r, out=delta[:, s:].flatten(1, 2))
+    scan_deltas(W_hh, sequence, delta, lengths, activation, quiet=s)
+    gradients = (
+        torch.bmm(delta.flatten(1, 2).mT, sequence[:, :-1].flatten(1, 2)),
+        torch.bmm(delta[:, :s].flatten(1, 2).mT, inputs),
+        torch.bmm(error.mT, after),
+    )
+    return SweepResult(loss_by_step * counts, accuracy_by_step * counts, gradients)
+
+
 @torch.no_grad()
 def loss_and_gradients(
     W_hh: Float[Tensor, "K N N"],
@@ -125,11 +171,17 @@ def loss_and_gradients(
     shape_is("targets", targets, (K, B, "horizon", d))
     H = targets.shape[2]
     T = s + H
-    grouped = grouped_pays(W_hh) if grouped is None else grouped
     workspace = Workspace() if workspace is None else workspace
+    if use_triton(W_hh):
+        with full_precision():
+            return _sweep_on_device((W_hh, W_uh, W_r), u, targets, activation, horizons, workspace)
+    precision = current_precision()
+    grouped = (grouped_pays(W_hh) if grouped is None else grouped) and precision == "ieee"
     axis = 0 if grouped else 1  # of time in a stored sequence
 
     def product(weights: Tensor) -> Product:
+        if precision != "ieee":
+            return RoundedProduct(weights, 1 if precision == "tf32" else 3)
         return GroupedProduct(weights, B) if grouped else DenseProduct(weights)
 
     def stored(n: int, length: int) -> tuple[int, ...]:

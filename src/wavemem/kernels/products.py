@@ -26,9 +26,11 @@ __all__ = [
     "DenseProduct",
     "GroupedProduct",
     "Product",
+    "RoundedProduct",
     "as_image",
     "grouped_available",
     "grouped_pays",
+    "rounded",
     "sum_of_outer_products",
     "tanh_backward_",
     "tanh_steps",
@@ -128,6 +130,39 @@ class DenseProduct:
         else:
             # PyTorch would fall back to one product after the other.
             out += self.apply(x)
+
+
+def rounded(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return the nearest numbers with the 10 bits of mantissa of TensorFloat-32, for float32."""
+    return ((x.contiguous().view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
+
+
+class RoundedProduct(DenseProduct):
+    """`DenseProduct` with the arithmetic of tensor cores, to measure what it does where there are none; float32 only.
+
+    Args:
+        weights: K matrices, shape (K, m, n).
+        terms: 1 for TF32: both factors are rounded. 3 for three products of the rounded factors and what rounding left over,
+            of which the smallest of the possible four is missing.
+    """
+
+    def __init__(self, weights: Float[Tensor, "K m n"], terms: int) -> None:
+        coarse = rounded(weights)
+        super().__init__(coarse)
+        self._fine = DenseProduct(rounded(weights - coarse)) if terms == 3 else None
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return A x for one step; the next call writes over the result."""
+        coarse = rounded(x)
+        total = super().apply(coarse)
+        if self._fine is not None:
+            super().accumulate(total, rounded(x - coarse))
+            self._fine.accumulate(total, coarse)
+        return total
+
+    def accumulate(self, out: Tensor, x: Tensor) -> None:
+        """Add A x to `out`, in place."""
+        out += self.apply(x)
 
 
 class GroupedProduct:

@@ -1,4 +1,4 @@
-"""The cost page: what training costs, generated from the committed measurements of `make bench`."""
+"""The cost page: what training costs, generated from the committed measurements of `make bench` and `wavemem bench --gpu`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wavemem.benchmarks.counts import growth
+
 __all__ = ["render", "write"]
 
 _HEAD = """\
 (page-cost)=
 # What training costs
 
-Every number on this page was measured by `make bench`, which writes `records/bench/elman.json`; the page is generated from
-that file.
+Every number on this page was measured by `make bench`, which writes `records/bench/elman.json`, or on a GPU by
+`wavemem bench --gpu`, which writes `records/bench/elman-gpu.json` (what TF32 changes also by `wavemem bench --arithmetic`,
+which writes `records/bench/elman-tf32.json`); the page is generated from these files.
 """
 
 _MEANING = """\
@@ -74,7 +77,7 @@ def _timing(timing: Mapping[str, Any]) -> str:
 def _row(result: Mapping[str, Any]) -> list[str]:
     case = result["case"]
     return [
-        *(str(case[name]) for name in ("threads", "N", "K", "horizon")),
+        *(str(case[name]) for name in ("threads", "N", "K", "s", "horizon")),
         *(_timing(result[name]) for name in ("loop", "ensemble", "products")),
         f"{result['speed_up']:.1f}",
         f"{result['over_products']:.2f}",
@@ -86,6 +89,7 @@ _COLUMNS = (
     "threads",
     "N",
     "K",
+    "s",
     "horizon",
     "loop",
     "ensemble",
@@ -96,11 +100,144 @@ _COLUMNS = (
 )
 
 
-def render(measured: Mapping[str, Any] | None) -> str:
+_SIZES = {"K": "runs", "N": "hidden units", "s": "columns", "horizon": "output steps"}
+
+_GPU_MEANING = """\
+Products are float32 (IEEE) unless said otherwise. The device is waited for once per turn, not once per iteration.
+
+loop
+: as above, on the device, where `torch.nn.RNN` is cuDNN's; nothing in it reads a number back. *with TF32* lets cuDNN round
+  its products to TensorFloat-32, as PyTorch does by default. At most eight runs are timed; the time of a loop is
+  proportional to their number.
+
+ensemble
+: `wavemem.training.unattended`, all runs in one launch forward and one back.
+
+over floor
+: the ensemble's median over the shortest time that its operations (matrix products) or its bytes (every tensor once)
+  allow on this device. *scans* is the same for the two launches of the loop over time alone.
+"""
+
+
+def _growth(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of how the time of a whole iteration grows with each size."""
+    rows = []
+    for name, meaning in _SIZES.items():
+        found = growth(results, name)
+        if found is None:
+            rows.append([f"{name} ({meaning})", "not measured", "", ""])
+        else:
+            span = f"{found['from']} → {found['to']}"
+            rows.append([f"{name} ({meaning})", span, f"{found['ratio']:.1f}", f"{found['exponent']:.2f}"])
+    text = (
+        "How the ensemble's time for a whole iteration of all runs grows when one size grows and the others stay: the ratio "
+        "of the times at both ends, and the exponent of the power law through them."
+    )
+    return text + "\n\n" + _table(("size", "from → to", "time ratio", "exponent"), rows)
+
+
+def _milliseconds(timing: Mapping[str, Any] | None) -> str:
+    if timing is None:
+        return "–"
+    return f"{timing['median']:.3g} ({timing['lower']:.3g}–{timing['upper']:.3g})"
+
+
+def _gpu_row(result: Mapping[str, Any]) -> list[str]:
+    case, over = result["case"], result["scans_over_floor"]
+    return [
+        *(str(case[name]) for name in ("N", "K", "s", "horizon")),
+        *(_milliseconds(result[name]) for name in ("loop", "loop_tf32", "ensemble")),
+        f"{result['speed_up']:.1f}",
+        f"{result['over_floor']:.1f}",
+        "–" if over is None else f"{over:.1f}",
+        "unknown" if result["peak_bytes"] is None else f"{result['peak_bytes'] / 2**30:.2f}",
+    ]
+
+
+_GPU_COLUMNS = (
+    "N",
+    "K",
+    "s",
+    "horizon",
+    "loop",
+    "loop with TF32",
+    "ensemble",
+    "speed-up",
+    "over floor",
+    "scans over floor",
+    "peak GiB",
+)
+
+
+def _angles(measured: Mapping[str, Any]) -> str:
+    """Return what TF32 changes, with its heading."""
+    angles = measured["angles"]
+    settings, rows = angles["settings"], []
+    for name, found in angles["precisions"].items():
+        known = [value for value in found["angle_errors"] if value is not None]
+        mean = f"{sum(known) / len(known):.4f}" if known else "none"
+        accuracy = sum(found["accuracies"]) / len(found["accuracies"])
+        change = max(found["changes"])
+        rows.append([name, f"{len(known)} of {len(found['angle_errors'])}", mean, f"{accuracy:.4f}", f"{change:.1e}"])
+    how = (
+        f"Measured on {measured['measured']} on a CUDA device. "
+        if angles["device"] == "cuda"
+        else f"Measured on {measured['measured']} on the processor, where the factors of the recurrent product were rounded "
+        "as tensor cores would get them: to 10 bits of mantissa for TF32, and as the sum of three such products for "
+        "tf32x3. "
+    )
+    return (
+        "### What TF32 changes\n\n"
+        + how
+        + f"The same {settings['runs']} networks with N = {settings['N']} were trained on {settings['task']} "
+        f"(s = {settings['s']}, d = {settings['d']}) for {settings['iterations']} iterations in each arithmetic of the "
+        "recurrent product; the library uses the first, ieee. The angle error is the mean over the networks whose number of "
+        f"eigenvalues of modulus above {settings['modulus']} is that of Φ; the change is the largest of an entry of W_hh "
+        "against the first, which need not be one of the angles.\n\n"
+        + _table(("arithmetic", "networks compared", "angle error (rad)", "accuracy", "change"), rows)
+    )
+
+
+def _gpu(measured: Mapping[str, Any] | None, arithmetic: Mapping[str, Any] | None) -> list[str]:
+    """Return the GPU's part of the page, in lines."""
+    head = ["## On a GPU", ""]
+    try:
+        if measured is None:
+            none = "Not measured: no GPU was at hand. `wavemem bench --gpu` measures where PyTorch finds one."
+            return [*head, none, "", *([] if arithmetic is None else [_angles(arithmetic), ""])]
+        machine, ceilings = measured["machine"], measured["ceilings"]
+        waits = measured["waits"]
+        where = (
+            f"Measured on {measured['measured']} on {machine['gpu']}, torch {machine['torch']}. Its ceilings, measured in "
+            f"the same run: {ceilings['operations_per_second'] / 1e12:.1f} · 10¹² operations per second in float32, "
+            f"{ceilings['tf32_operations_per_second'] / 1e12:.1f} · 10¹² in TF32, "
+            f"{ceilings['bytes_per_second'] / 1e12:.2f} · 10¹² bytes per second. Times are milliseconds per iteration and "
+            "run, medians with quartiles. "
+            + ("" if waits is None else f"PyTorch waited for the device {waits} times in five iterations.")
+        )
+        parts = [*head, where, "", _table(_GPU_COLUMNS, map(_gpu_row, measured["headline"])), ""]
+        if measured["scaling"]:
+            parts += [_table(_GPU_COLUMNS, map(_gpu_row, measured["scaling"])), ""]
+            parts += [_growth([*measured["headline"], *measured["scaling"]]), ""]
+        return [*parts, _GPU_MEANING, _angles(measured), ""]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"the GPU benchmark's file lacks {error}; allowed: what `wavemem bench --gpu` or `wavemem bench --arithmetic` of "
+            "this version writes. Run it again."
+        ) from error
+
+
+def render(
+    measured: Mapping[str, Any] | None,
+    gpu: Mapping[str, Any] | None = None,
+    arithmetic: Mapping[str, Any] | None = None,
+) -> str:
     """Return the page's text.
 
     Args:
         measured: The content of `records/bench/elman.json`, or None where there is none.
+        gpu: The content of `records/bench/elman-gpu.json`, or None where there is none.
+        arithmetic: The content of `records/bench/elman-tf32.json`, or None; shown where there is no measurement on a GPU.
 
     Returns:
         A MyST page labelled `page-cost`.
@@ -109,7 +246,8 @@ def render(measured: Mapping[str, Any] | None) -> str:
         ValueError: If the measurements lack a field.
     """
     if measured is None:
-        return _HEAD + "\nNo measurement is stored with this copy of the book. `make bench` makes one.\n\n" + _MEANING
+        none = "\nNo measurement is stored with this copy of the book. `make bench` makes one.\n\n"
+        return _HEAD + none + "\n".join(_gpu(gpu, arithmetic)) + "\n" + _MEANING
     try:
         machine = measured["machine"]
         headline: Sequence[Mapping[str, Any]] = measured["headline"]
@@ -132,12 +270,27 @@ def render(measured: Mapping[str, Any] | None) -> str:
                 "",
                 _table(_COLUMNS, map(_row, measured["scaling"])),
                 "",
+                _growth([*headline, *measured["scaling"]]),
+                "",
             ]
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(
             f"the benchmark's file lacks {error}; allowed: what `make bench` of this version writes. Run `make bench` again."
         ) from error
-    return "\n".join([*parts, _MEANING])
+    return "\n".join([*parts, *_gpu(gpu, arithmetic), _MEANING])
+
+
+def _stored(source: Path) -> Mapping[str, Any] | None:
+    """Read a file of measurements; None where there is none."""
+    if not source.exists():
+        return None
+    try:
+        measured: Mapping[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{source.name} is not JSON ({error}); allowed: what `make bench` writes. Run it again."
+        ) from error
+    return measured
 
 
 def write(path: Path, bench_dir: Path) -> None:
@@ -145,18 +298,11 @@ def write(path: Path, bench_dir: Path) -> None:
 
     Args:
         path: The page to write.
-        bench_dir: The folder that holds `elman.json`; where it is missing the page says so.
+        bench_dir: The folder that holds `elman.json`, `elman-gpu.json` and `elman-tf32.json`; the page says which is missing.
 
     Raises:
-        ValueError: If the file is not what `make bench` writes.
+        ValueError: If a file is not what the benchmarks write.
     """
-    source = Path(bench_dir) / "elman.json"
-    measured: Mapping[str, Any] | None = None
-    if source.exists():
-        try:
-            measured = json.loads(source.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{source.name} is not JSON ({error}); allowed: what `make bench` writes. Run it again."
-            ) from error
-    Path(path).write_text(render(measured), encoding="utf-8")
+    folder = Path(bench_dir)
+    text = render(*(_stored(folder / f"{name}.json") for name in ("elman", "elman-gpu", "elman-tf32")))
+    Path(path).write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from torch import Tensor
 
 from wavemem.checks import positive_int, require
 from wavemem.kernels.elman_training import loss_and_gradients
+from wavemem.kernels.elman_triton import use_triton
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
-from wavemem.training.curriculum import Curriculum, LadderCurriculum
+from wavemem.training.curriculum import Curriculum, CurriculumState, LadderCurriculum
+from wavemem.training.device_curriculum import on_device
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
 from wavemem.training.resume import TrainingCheckpoint
+from wavemem.training.unattended import Measured, UnattendedLoop
 from wavemem.training.workers import Workers, plan_groups
 
 __all__ = ["TrainingConfig", "TrainingResult", "evaluate", "train"]
@@ -166,8 +170,74 @@ def _iterate(
     return _Batch(losses.to(ensemble.W_hh.device), accuracy, loss_by_step, gradients)
 
 
+class _AttendedLoop:
+    """Iterations whose numbers the processor looks at, one after the other, to choose the next horizons."""
+
+    def __init__(
+        self,
+        ensemble: ElmanEnsemble,
+        task: HDS,
+        optimiser: EnsembleAdam,
+        curriculum: CurriculumState,
+        generators: Sequence[torch.Generator],
+        batch: int,
+        workers: Workers,
+    ) -> None:
+        self._ensemble, self._task, self._optimiser, self._curriculum = ensemble, task, optimiser, curriculum
+        self._generators, self._size, self._workers = generators, batch, workers
+
+    def step(self) -> None:
+        """Do one iteration."""
+        self._horizons = self._curriculum.horizons.copy()
+        self._batch = _iterate(self._ensemble, self._task, self._size, self._generators, self._horizons, self._workers)
+        self._norms = self._optimiser.step(self._batch.gradients, self._batch.losses)
+        self._curriculum.update(self._batch.accuracy, self._batch.loss_by_step)
+
+    def measured(self) -> Measured:
+        """Return what the last iteration measured."""
+        return Measured(
+            self._horizons.tolist(),
+            self._batch.losses.tolist(),
+            self._batch.accuracy.tolist(),
+            self._norms.tolist(),
+            self._optimiser.alive.tolist(),
+        )
+
+    def glance(self) -> tuple[float, float]:
+        """Return the runs' mean loss and accuracy of the last iteration."""
+        return float(self._batch.losses.mean()), float(self._batch.accuracy.mean())
+
+    def settle(self) -> None:
+        """Nothing is elsewhere."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _never_waits(ensemble: ElmanEnsemble) -> bool:
+    """Whether to queue iterations on the device instead of looking at each: where one launch does the loop over time."""
+    return ensemble.W_hh.device.type == "cuda" and use_triton(ensemble.W_hh)
+
+
 def _snapshot(ensemble: ElmanEnsemble) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in ensemble.state_dict().items()}
+
+
+def _rows(iteration: int, seeds: Sequence[int], measured: Measured) -> list[dict[str, Any]]:
+    """Return the rows of the log, one per run."""
+    return [
+        {
+            "iteration": iteration,
+            "run": k,
+            "seed": seeds[k],
+            "horizon": measured.horizons[k],
+            "loss": measured.losses[k],
+            "accuracy": measured.accuracy[k],
+            "grad_norm": measured.norms[k],
+            "finite": measured.alive[k],
+        }
+        for k in range(len(seeds))
+    ]
 
 
 def train(
@@ -220,36 +290,30 @@ def train(
             checkpoint, checkpoint_every, ensemble, task, config, seeds, optimiser, generators, curriculum
         )
         first += keeper.restore(rows, snapshots)
+    remote = on_device(curriculum, ensemble.W_hh.device) if _never_waits(ensemble) else None
     with Progress(config.iterations, label, enabled=progress) as bar, Workers() as workers:
-        for iteration in range(first, config.iterations + 1):
-            horizons = curriculum.horizons.copy()
-            batch = _iterate(ensemble, task, config.batch, generators, horizons, workers)
-            norms = optimiser.step(batch.gradients, batch.losses)
-            if iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0:
-                new = [
-                    {
-                        "iteration": iteration,
-                        "run": k,
-                        "seed": seeds[k],
-                        "horizon": int(horizons[k]),
-                        "loss": float(batch.losses[k]),
-                        "accuracy": float(batch.accuracy[k]),
-                        "grad_norm": float(norms[k]),
-                        "finite": bool(optimiser.alive[k]),
-                    }
-                    for k in range(K)
-                ]
-                rows += new
-                if on_log is not None:
-                    on_log(iteration, new)
-            bar.update(iteration, loss=float(batch.losses.mean()), accuracy=float(batch.accuracy.mean()))
-            curriculum.update(batch.accuracy, batch.loss_by_step)
-            if iteration == config.lr_drop_at:
-                optimiser.scale_lr(config.lr_drop_factor)
-            if iteration in config.snapshots:
-                snapshots[iteration] = _snapshot(ensemble)
-            if keeper is not None:
-                keeper.save_if_due(iteration, rows, snapshots)
+        loop: _AttendedLoop | UnattendedLoop
+        if remote is None:
+            loop = _AttendedLoop(ensemble, task, optimiser, curriculum, generators, config.batch, workers)
+        else:
+            left, longest = config.iterations + 1 - first, config.curriculum.largest
+            loop = UnattendedLoop(ensemble, task, optimiser, remote, longest, generators, config.batch, left)
+        with closing(loop):
+            for iteration in range(first, config.iterations + 1):
+                loop.step()
+                if iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0:
+                    new = _rows(iteration, seeds, loop.measured())
+                    rows += new
+                    if on_log is not None:
+                        on_log(iteration, new)
+                bar.update(iteration, *loop.glance())
+                if iteration == config.lr_drop_at:
+                    optimiser.scale_lr(config.lr_drop_factor)
+                if iteration in config.snapshots:
+                    snapshots[iteration] = _snapshot(ensemble)
+                if keeper is not None and keeper.due(iteration):
+                    loop.settle()
+                    keeper.save(iteration, rows, snapshots)
     return TrainingResult(ensemble, pd.DataFrame(rows), snapshots)
 
 

@@ -71,6 +71,8 @@ class EnsembleAdam:
         self.steps = 0
         self.alive: Bool[Tensor, " K"] = torch.ones(self.K, dtype=torch.bool, device=device)
         self._decay = bool((self.weight_decay > 0).any())
+        # On a device, to look whether all runs are alive would wait for it.
+        self._looks = device.type == "cpu"
         self._mean = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._square = [torch.zeros_like(parameter) for parameter in self.parameters]
 
@@ -115,9 +117,9 @@ class EnsembleAdam:
         scale = torch.ones_like(norms) if self.clip is None else (self.clip / (norms + 1e-6)).clamp(max=1.0)
         rate = self.lr / (1.0 - beta1**self.steps)
         correction = (1.0 - beta2**self.steps) ** 0.5
-        if not bool(self.alive.all()):
+        if not self._looks or not bool(self.alive.all()):
             for gradient in gradients:
-                gradient[~self.alive] = 0.0
+                gradient.masked_fill_(~self.alive.view((self.K,) + (1,) * (gradient.ndim - 1)), 0.0)
             scale = torch.where(self.alive, scale, 0.0)
             rate = torch.where(self.alive, rate, 0.0)
         for p, g, mean, square in zip(self.parameters, gradients, self._mean, self._square, strict=True):

@@ -107,16 +107,16 @@ class TrainingCheckpoint:
             snapshots.setdefault(int(iteration), {})[weight] = value
         return int(saved.state["iteration"])
 
-    def save_if_due(
-        self, iteration: int, rows: Sequence[dict[str, Any]], snapshots: dict[int, dict[str, Tensor]]
-    ) -> None:
-        """Write the checkpoint after an update if the last one is old enough or the training is complete.
+    def due(self, iteration: int) -> bool:
+        """Whether to save after an update: the last save is old enough, or the training is complete."""
+        return iteration >= self._last or self._file.due()
+
+    def save(self, iteration: int, rows: Sequence[dict[str, Any]], snapshots: dict[int, dict[str, Tensor]]) -> None:
+        """Write the checkpoint after an update.
 
         Raises:
             CheckpointError: It cannot be written; the previous one is still there.
         """
-        if iteration < self._last and not self._file.due():
-            return
         tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in self._ensemble.state_dict().items()}
         tensors |= {f"optimiser/{name}": value for name, value in self._optimiser.state().items()}
         tensors |= {f"curriculum/{name}": torch.from_numpy(v) for name, v in self._curriculum.state().items()}

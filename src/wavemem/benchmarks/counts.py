@@ -1,0 +1,128 @@
+"""How many operations an iteration of Elman training needs and how many bytes it must move: the floor of its time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wavemem.checks import require
+
+__all__ = ["Ceilings", "Counts", "Sizes", "floor_seconds", "growth", "iteration_counts", "scan_counts"]
+
+
+class Sizes(Protocol):
+    """Sizes of an iteration: hidden units, runs, batch, length and dimensions of the history, output steps."""
+
+    @property
+    def N(self) -> int: ...
+    @property
+    def K(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def s(self) -> int: ...
+    @property
+    def d(self) -> int: ...
+    @property
+    def horizon(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Floating-point operations of matrix products (a multiplication and an addition are two), and bytes moved."""
+
+    operations: int
+    bytes: int
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.operations + other.operations, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a device can do at most, measured: operations per second of large products, bytes per second of a copy."""
+
+    operations_per_second: float
+    bytes_per_second: float
+
+
+def scan_counts(sizes: Sizes, item: int = 4) -> Counts:
+    """Count the two loops over time alone, with the recurrent matrix read once per run.
+
+    Forward, a step multiplies a batch of states with W_hh (2 B N² operations), reads its drive during the input phase and
+    writes the state. Back, every step but the last multiplies likewise; the state and, in the output phase, what the loss
+    sends are read, and δ is written.
+
+    Args:
+        sizes: Sizes of the iteration.
+        item: Bytes of a number.
+    """
+    K, B, N, T = sizes.K, sizes.batch, sizes.N, sizes.s + sizes.horizon
+    entries = K * B * N
+    operations = 2 * entries * N * (T + T - 1)
+    moved = entries * (sizes.s + T) + entries * (T + sizes.horizon + T) + 2 * K * N * N
+    return Counts(operations, item * moved)
+
+
+def iteration_counts(sizes: Sizes, item: int = 4) -> Counts:
+    """Count a whole iteration: the loops over time, drives, readout and its way back, weight gradients, and Adam.
+
+    The products outside the loops read and write each of their tensors once. Adam reads weight, gradient and two moments
+    and writes weight and moments.
+
+    Args:
+        sizes: Sizes of the iteration.
+        item: Bytes of a number.
+    """
+    K, B, N, d, s, H = sizes.K, sizes.batch, sizes.N, sizes.d, sizes.s, sizes.horizon
+    T = s + H
+    states, outputs, inputs = K * B * N, K * B * d * H, K * B * d * s
+    drive = Counts(2 * inputs * N, item * (inputs + K * N * d + s * states))
+    readout = Counts(2 * outputs * N, item * (H * states + K * N * d + 2 * outputs))
+    sent = Counts(2 * outputs * N, item * (outputs + K * N * d + H * states))
+    recurrent = Counts(2 * T * states * N, item * (2 * T * states + K * N * N))
+    rest = Counts(2 * (inputs + outputs) * N, item * ((s + H) * states + inputs + outputs + 2 * K * N * d))
+    adam = Counts(0, item * 7 * K * (N * N + 2 * N * d))
+    return scan_counts(sizes, item) + drive + readout + sent + recurrent + rest + adam
+
+
+def floor_seconds(counts: Counts, ceilings: Ceilings) -> float:
+    """Return the time below which a device with these ceilings cannot be: arithmetic or memory, whichever is longer.
+
+    Raises:
+        ValueError: If a ceiling is not a positive number.
+    """
+    for name in ("operations_per_second", "bytes_per_second"):
+        value = getattr(ceilings, name)
+        require(
+            math.isfinite(value) and value > 0, f"{name} = {value}", "a positive number", "Measure the device first."
+        )
+    return max(counts.operations / ceilings.operations_per_second, counts.bytes / ceilings.bytes_per_second)
+
+
+def growth(results: Sequence[Mapping[str, Any]], name: str, timing: str = "ensemble") -> dict[str, float] | None:
+    """Return how the time of a whole iteration grows with one size, over the cases that differ in nothing else.
+
+    Args:
+        results: Measurements with a "case" and timings in milliseconds per run.
+        name: The size, a field of the case.
+        timing: Whose time.
+
+    Returns:
+        smallest and largest size measured, the ratio of the two times, and the exponent of the power law through both;
+        None unless two sizes of at least one otherwise equal case were measured. Of several such groups the one with the
+        most sizes counts.
+    """
+    groups: dict[tuple[tuple[str, Any], ...], dict[int, float]] = {}
+    for result in results:
+        case = result["case"]
+        key = tuple(sorted((k, v) for k, v in case.items() if k != name))
+        groups.setdefault(key, {})[int(case[name])] = float(result[timing]["median"]) * int(case["K"])
+    times = max(groups.values(), key=len, default={})
+    if len(times) < 2:
+        return None
+    low, high = min(times), max(times)
+    ratio = times[high] / times[low]
+    return {"from": low, "to": high, "ratio": ratio, "exponent": math.log(ratio) / math.log(high / low)}

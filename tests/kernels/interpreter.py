@@ -1,0 +1,132 @@
+"""A process in which Triton interprets: takes calls from its standard input, carries them out, writes back the results.
+
+Triton decides when it is first imported whether it compiles or interprets, so that the tests' own process must not do both.
+Messages are a length in eight bytes and what `torch.save` makes of a dictionary of tensors, numbers and strings.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import traceback
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+
+def send(stream: IO[bytes], message: dict[str, Any]) -> None:
+    """Write one message."""
+    memory = io.BytesIO()
+    torch.save(message, memory)
+    stream.write(len(memory.getvalue()).to_bytes(8, "little") + memory.getvalue())
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> dict[str, Any] | None:
+    """Read one message; None at the end."""
+    head = stream.read(8)
+    return torch.load(io.BytesIO(stream.read(int.from_bytes(head, "little")))) if head else None
+
+
+class Interpreter:
+    """The process, as its caller sees it."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "TRITON_INTERPRET": "1", "WAVEMEM_ELMAN_KERNEL": "triton"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+
+    def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Call one of the functions below and return its result."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        send(self._process.stdin, {"name": name, "arguments": arguments})
+        answer = receive(self._process.stdout)
+        assert answer is not None, "the interpreting process ended"
+        assert "error" not in answer, answer["error"]
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=30)
+
+
+def sweep(precision: str = "ieee", **arguments: Any) -> dict[str, Any]:
+    """Call `loss_and_gradients` in memory that holds NaN."""
+    from wavemem.kernels.elman_training import Workspace, loss_and_gradients
+    from wavemem.kernels.elman_triton import recurrence_precision
+
+    workspace = Workspace()
+    for name in ("states", "delta"):
+        workspace.take(name, (10**5,), arguments["u"]).fill_(float("nan"))
+    with recurrence_precision(precision):  # type: ignore[arg-type]
+        result = loss_and_gradients(**arguments, workspace=workspace)
+    return {
+        "loss_by_step": result.loss_by_step,
+        "accuracy_by_step": result.accuracy_by_step,
+        "gradients": result.gradients,
+    }
+
+
+def scan(weight: Tensor, **arguments: Any) -> dict[str, Any]:
+    """Call `elman_scan` and differentiate the weighted sum of its states."""
+    from wavemem.kernels.elman import elman_scan
+
+    tensors = [value.requires_grad_() for value in arguments.values() if isinstance(value, Tensor)]
+    states = elman_scan(**arguments)
+    return {"states": states.detach(), "gradients": torch.autograd.grad((states * weight).sum(), tensors)}
+
+
+def train(K: int, N: int, s: int, d: int, iterations: int) -> dict[str, Any]:
+    """Train a small ensemble and return its weights and its log."""
+    from wavemem.models.elman import ElmanEnsemble
+    from wavemem.tasks.hds import repeat_copy
+    from wavemem.training.curriculum import LadderCurriculum
+    from wavemem.training.ensemble import TrainingConfig, train
+
+    ensemble = ElmanEnsemble.initialise(range(K), N, d)
+    config = TrainingConfig(iterations, batch=6, curriculum=LadderCurriculum((2, 3, 5), 0.55), log_every=1)
+    result = train(ensemble, repeat_copy(s, d), config, range(K), progress=False)
+    log = {name: torch.tensor(result.log[name].to_numpy()) for name in ("horizon", "loss", "accuracy", "grad_norm")}
+    return {"W_hh": ensemble.W_hh.detach(), "log": log}
+
+
+def refuse(N: int, dtype: str) -> dict[str, Any]:
+    """Return the message with which a shape is refused."""
+    from wavemem.kernels.elman_triton import use_triton
+
+    try:
+        use_triton(torch.zeros(1, N, N, dtype=getattr(torch, dtype)))
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": ""}
+
+
+def check(N: int, wrong: bool) -> dict[str, Any]:
+    """Return what the check on a device finds, and its warning."""
+    import warnings
+
+    from wavemem.kernels import elman_triton
+
+    right = elman_triton.scan_deltas
+    if wrong:
+        elman_triton.scan_deltas = lambda *_arguments: None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = elman_triton._gives_the_right_numbers(torch.device("cpu"), N)
+    elman_triton.scan_deltas = right
+    return {"found": found, "warnings": [str(warning.message) for warning in caught]}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    functions = {"sweep": sweep, "scan": scan, "train": train, "refuse": refuse, "check": check}
+    while (asked := receive(sys.stdin.buffer)) is not None:
+        try:
+            send(sys.stdout.buffer, functions[asked["name"]](**asked["arguments"]))
+        except Exception:
+            send(sys.stdout.buffer, {"error": traceback.format_exc()})

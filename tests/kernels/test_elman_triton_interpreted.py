@@ -1,0 +1,242 @@
+"""The CUDA kernels of the Elman scan, carried out by Triton's interpreter, against the float64 reference; and compiled."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wavemem.kernels.elman import elman_scan_reference
+from wavemem.kernels.elman_training import loss_and_gradients
+from wavemem.kernels.elman_triton import recurrence_precision
+from wavemem.models.elman import ElmanEnsemble
+from wavemem.tasks.hds import repeat_copy
+from wavemem.training.curriculum import LadderCurriculum
+from wavemem.training.ensemble import TrainingConfig, train
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Any]:
+    process = _load("interpreter").Interpreter()
+    yield process
+    process.close()
+
+
+def _relative(mine: Tensor, theirs: Tensor) -> float:
+    return float((mine.double() - theirs).norm() / theirs.norm().clamp(min=1e-6))
+
+
+def _drawn(generator: torch.Generator, *shape: int) -> Tensor:
+    """Numbers between -1 and 1: where tanh saturates, 1 - h² has no digits in float32, whoever computes it."""
+    return 2 * torch.rand(shape, generator=generator) - 1
+
+
+SIZES = st.fixed_dictionaries(
+    {
+        "K": st.integers(1, 3),
+        "B": st.integers(1, 6),
+        "s": st.integers(1, 4),
+        "d": st.integers(1, 4),
+        "N": st.integers(1, 40),
+        "seed": st.integers(0, 2**16),
+        "activation": st.sampled_from(["tanh", "linear"]),
+    }
+)
+DRAW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@DRAW
+@given(sizes=SIZES, horizons=st.lists(st.integers(1, 6), min_size=3, max_size=3))
+def test_sweep_equals_the_float64_reference(interpreter: Any, sizes: dict[str, Any], horizons: list[int]) -> None:
+    K, B, s, d, N = (sizes[name] for name in ("K", "B", "s", "d", "N"))
+    steps = torch.tensor(horizons[:K])
+    H = int(steps.max())
+    generator = torch.Generator().manual_seed(sizes["seed"])
+    weights = {
+        "W_hh": _drawn(generator, K, N, N) / N**0.5,
+        "W_uh": _drawn(generator, K, N, d) / d,
+        "W_r": _drawn(generator, K, d, N) / N**0.5,
+    }
+    u, targets = _drawn(generator, K, B, s, d).sign(), _drawn(generator, K, B, H, d).sign()
+    ours = interpreter.call(
+        "sweep", **weights, u=u, targets=targets, activation=sizes["activation"], horizons=None if K == 1 else steps
+    )
+
+    W_hh, W_uh, W_r = (w.double().requires_grad_() for w in weights.values())
+    states = elman_scan_reference(
+        W_hh, W_uh, u.double().permute(2, 0, 1, 3), steps=s + H, activation=sizes["activation"]
+    )[s:]
+    y, goal = torch.einsum("tkbn,kdn->tkbd", states, W_r), targets.double().permute(2, 0, 1, 3)
+    counts = (torch.arange(H)[:, None] < steps).double()
+    loss = (y - goal).square().mean((2, 3)) * counts
+    right = (y * goal > 0).double().mean((2, 3)) * counts
+    assert _relative(ours["loss_by_step"], loss.detach()) < 1e-4
+    torch.testing.assert_close(ours["accuracy_by_step"].double(), right, rtol=1e-6, atol=1e-6)
+    expected = torch.autograd.grad((loss.sum(0) / steps).sum(), (W_hh, W_uh, W_r))
+    for mine, theirs in zip(ours["gradients"], expected, strict=True):
+        assert _relative(mine, theirs) < 1e-4
+
+
+@DRAW
+@given(sizes=SIZES, quiet=st.integers(0, 3))
+def test_scan_and_its_gradients_equal_the_float64_reference(
+    interpreter: Any, sizes: dict[str, Any], quiet: int
+) -> None:
+    K, B, S, d, N = (sizes[name] for name in ("K", "B", "s", "d", "N"))
+    generator = torch.Generator().manual_seed(sizes["seed"])
+    arguments = {
+        "W_hh": _drawn(generator, K, N, N) / N**0.5,
+        "W_uh": _drawn(generator, K, N, d) / d,
+        "inputs": _drawn(generator, S, K, B, d),
+        "h0": _drawn(generator, K, B, N),
+    }
+    options = {"steps": S + quiet, "activation": sizes["activation"]}
+    weight = _drawn(generator, S + quiet, K, B, N)
+    ours = interpreter.call("scan", weight=weight, **arguments, **options)
+    exact = [value.double().requires_grad_() for value in arguments.values()]
+    states = elman_scan_reference(*exact, **options)
+    assert _relative(ours["states"], states.detach()) < 1e-4
+    expected = torch.autograd.grad((states * weight).sum(), exact)
+    for mine, theirs in zip(ours["gradients"], expected, strict=True):
+        assert _relative(mine, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("N", [64, 128])
+def test_sizes_of_the_books_networks(interpreter: Any, N: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    W_hh = torch.linalg.qr(_drawn(generator, 2, N, N))[0]
+    inputs, weight = _drawn(generator, 8, 2, 6, 8), _drawn(generator, 28, 2, 6, N)
+    W_uh, h0 = _drawn(generator, 2, N, 8), torch.zeros(2, 6, N)
+    arguments = {"W_hh": W_hh, "W_uh": W_uh, "inputs": inputs, "h0": h0}
+    ours = interpreter.call("scan", weight=weight, steps=28, **arguments)
+    exact = [value.double().requires_grad_() for value in arguments.values()]
+    states = elman_scan_reference(*exact, steps=28)
+    assert _relative(ours["states"], states.detach()) < 1e-4
+    for mine, theirs in zip(ours["gradients"], torch.autograd.grad((states * weight).sum(), exact), strict=True):
+        assert _relative(mine, theirs) < 1e-4
+
+
+def test_tf32_rounds_as_the_imitation_on_the_processor_does(interpreter: Any) -> None:
+    generator = torch.Generator().manual_seed(3)
+    arguments = {
+        "W_hh": _drawn(generator, 2, 20, 20) / 4,
+        "W_uh": _drawn(generator, 2, 20, 3),
+        "W_r": _drawn(generator, 2, 3, 20) / 4,
+        "u": _drawn(generator, 2, 5, 2, 3).sign(),
+        "targets": _drawn(generator, 2, 5, 4, 3).sign(),
+    }
+    ours = interpreter.call("sweep", **arguments, precision="tf32")
+    exact = loss_and_gradients(**arguments)
+    with recurrence_precision("tf32"):
+        imitated = loss_and_gradients(**arguments)
+    for mine, theirs, right in zip(ours["gradients"], imitated.gradients, exact.gradients, strict=True):
+        difference = float((right - theirs).norm() / right.norm())
+        assert 1e-5 < difference < 1e-2
+        # Roundings that fall the other way in a few entries stay.
+        assert float((mine - theirs).norm() / right.norm()) < 0.3 * difference
+
+
+def test_numbers_that_are_not_finite_stay_in_their_run(interpreter: Any) -> None:
+    generator = torch.Generator().manual_seed(2)
+    W_hh = _drawn(generator, 2, 8, 8)
+    W_hh[1] = float("nan")
+    arguments = {
+        "W_hh": W_hh,
+        "W_uh": _drawn(generator, 2, 8, 2),
+        "W_r": _drawn(generator, 2, 2, 8),
+        "u": _drawn(generator, 2, 5, 2, 2).sign(),
+        "targets": _drawn(generator, 2, 5, 4, 2).sign(),
+    }
+    result = interpreter.call("sweep", **arguments, horizons=torch.tensor([2, 4]))
+    assert bool(torch.isfinite(result["loss_by_step"][:, 0]).all())
+    assert bool(torch.isnan(result["loss_by_step"][:, 1]).all())
+    assert all(bool(torch.isfinite(gradient[0]).all()) for gradient in result["gradients"])
+
+
+def test_training_follows_the_same_course(interpreter: Any) -> None:
+    sizes = {"K": 3, "N": 8, "s": 2, "d": 2, "iterations": 12}
+    ours = interpreter.call("train", **sizes)
+    ensemble = ElmanEnsemble.initialise(range(3), 8, 2)
+    config = TrainingConfig(12, batch=6, curriculum=LadderCurriculum((2, 3, 5), 0.55), log_every=1)
+    log = train(ensemble, repeat_copy(2, 2), config, range(3), progress=False).log
+    assert log["horizon"].nunique() > 1
+    for name, column in ours["log"].items():
+        torch.testing.assert_close(column, torch.tensor(log[name].to_numpy()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours["W_hh"], ensemble.W_hh.detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_what_does_not_fit_is_refused(interpreter: Any) -> None:
+    assert interpreter.call("refuse", N=128, dtype="float32")["message"] == ""
+    assert "128 hidden units" not in interpreter.call("refuse", N=129, dtype="float32")["message"]
+    assert "129 hidden units" in interpreter.call("refuse", N=129, dtype="float32")["message"]
+    assert "float64" in interpreter.call("refuse", N=8, dtype="float64")["message"]
+
+
+def test_the_check_on_a_device_finds_right_and_wrong_numbers(interpreter: Any) -> None:
+    assert interpreter.call("check", N=16, wrong=False) == {"found": True, "warnings": []}
+    found = interpreter.call("check", N=32, wrong=True)
+    assert not found["found"]
+    assert "differ from the reference" in found["warnings"][0]
+
+
+COMPILE = """
+import subprocess
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from wavemem.kernels import _elman_triton_kernels as kernels
+from wavemem.kernels.elman_triton import choose_tile
+
+kinds = {"lengths": "*i32", "B": "i32", "S": "i32", "QUIET": "i32", "T": "i32"}
+aligned = {(i,): [["tt.divisibility", 16]] for i in range(4)}
+for kernel in (kernels.scan_forward, kernels.scan_back):
+    for N, precision in ((128, "ieee"), (128, "tf32")):
+        tile = choose_tile(N, precision)
+        constants = {"N": N, "WIDTH": tile.width, "ROWS": tile.rows, "TANH": True, "PRECISION": precision}
+        signature = {a: "constexpr" if a in constants else kinds.get(a, "*fp32") for a in kernel.arg_names}
+        constexprs = {(kernel.arg_names.index(a),): value for a, value in constants.items()}
+        for capability, name in ((80, "sm_80"), (90, "sm_90a")):
+            source = ASTSource(kernel, signature, constexprs=constexprs, attrs=aligned)
+            options = {"num_warps": tile.warps, "num_stages": 1}
+            compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+            with open(sys.argv[1], "w") as file:
+                file.write(compiled.asm["ptx"])
+            print(f"{kernel.__name__} {N} {precision} {name} {32 * tile.warps} threads", flush=True)
+            command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={name}", "-o", "/dev/null", sys.argv[1]]
+            subprocess.run(command, check=True, stderr=sys.stdout)
+"""
+
+
+def test_kernels_compile_and_their_matrix_stays_in_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    command = [sys.executable, "-c", COMPILE, str(tmp_path / "kernel.ptx")]
+    report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    threads = [int(number) for number in re.findall(r"(\d+) threads$", report, re.MULTILINE)]
+    registers = [int(number) for number in re.findall(r"Used (\d+) registers", report)]
+    spilt = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    assert len(threads) == len(registers) == len(spilt) == 8
+    assert set(spilt) == {("0", "0")}, report
+    # Two programs at least fit on a multiprocessor of 65536 registers.
+    assert all(2 * used * size <= 65536 for used, size in zip(registers, threads, strict=True)), report
