@@ -123,7 +123,9 @@ def run(
     number = _whole("seed", seed, 0)
     processes = _whole("jobs", jobs, 1)
     if processes > 1 and importlib.util.find_spec("joblib") is None:
-        raise UsageError(f"jobs is {processes} but joblib is not installed; allowed: 1, or start the command several times")
+        raise UsageError(
+            f"jobs is {processes} but joblib is not installed; allowed: 1, or start the command several times"
+        )
     chosen = resolve_device(device)
     from wavemem.records.errors import ExistingRecord
     from wavemem.records.settings import parse_settings

@@ -110,7 +110,12 @@ def test_twice_executed_gives_the_same_bytes(ran: Ran) -> None:
     files = [ran.layout.chapters(SEVEN) / "01-good.ipynb", ran.layout.results(SEVEN) / "01-good.json"]
     before = [file.read_bytes() for file in files]
     moments = [file.stat().st_ino for file in files]
+    shared = ran.layout.build / "runs" / "table1-of-other-code"
+    shared.mkdir(parents=True)
+    assert ran.execute("1").executed == []
+    assert shared.is_dir()
     assert ran.execute("1", force=True).executed == ["01-good"]
+    assert not shared.exists()  # what chapters share is trained anew too
     assert [file.stat().st_ino for file in files] != moments
     assert [file.read_bytes() for file in files] == before
 

@@ -40,12 +40,13 @@ def test_phases_cut_time_into_two() -> None:
     assert steps[p.output] == list(range(8, 28))
 
 
-def test_accuracy_counts_right_signs_and_zero_as_wrong() -> None:
+def test_accuracy_counts_right_signs_and_zero_as_a_guess() -> None:
     target = torch.tensor([[1.0, -1.0], [1.0, -1.0]])
     y = torch.tensor([[0.1, -3.0], [0.0, 2.0]])
-    assert float(accuracy(y, target)) == 0.5
-    assert accuracy(y, target, per=0).tolist() == [1.0, 0.0]
-    assert accuracy(y, target, per=-1).tolist() == [0.5, 0.5]
+    assert float(accuracy(y, target)) == 0.625
+    assert accuracy(y, target, per=0).tolist() == [1.0, 0.25]
+    assert accuracy(y, target, per=-1).tolist() == [0.75, 0.5]
+    assert float(accuracy(torch.zeros(2, 2), target)) == 0.5  # a network whose weights have decayed away is at chance
     assert not bool(accuracy(torch.full((2, 2), float("nan")), target))
 
 

@@ -68,6 +68,7 @@ def kernel_environment(layout: Layout, work: Path, chapter: str, threads: int) -
     environment.update(
         WAVEMEM_CHAPTER=chapter,
         WAVEMEM_ROOT=str(layout.root),
+        WAVEMEM_RUNS=str(layout.build / "runs"),
         WAVEMEM_RESULTS_DIR=str(work / "results"),
         WAVEMEM_PROGRESS_FILE=str(work / "progress.jsonl"),
         # The kernel of this environment, not one of the same name in the user's folder, and default settings.
@@ -196,7 +197,7 @@ def execute_chapters(
         layout: Where the book lies.
         parameters: Profile, device and seed; the device already chosen, not "auto".
         jobs: How many chapters run at a time.
-        force: Execute even what is current.
+        force: Execute even what is current, and train anew what chapters share.
         timeout: Seconds that one cell may take, 0 for no limit; each chapter's own limit if None.
         threads: Threads that each chapter gets, whatever ``jobs`` is.
         display: Where to show progress; standard error by default.
@@ -223,6 +224,8 @@ def execute_chapters(
         lines.append(f"{chapter.name}: {'forced' if entry and cache.is_current(entry, key) else cache.why(entry, key)}")
     if not waiting:
         return outcome
+    if force:
+        shutil.rmtree(layout.build / "runs", ignore_errors=True)
     # Longest first, so that no long chapter starts when the others have ended.
     waiting.sort(key=lambda item: (item[0], item[1].name))
     shown = display or Display(len(waiting))

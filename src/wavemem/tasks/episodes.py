@@ -110,7 +110,7 @@ def elman_inputs(u: Float[Tensor, "*batch s d"], horizon: int) -> Float[Tensor, 
 
 
 def accuracy(y: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], per: int | None = None) -> Tensor:
-    """Share of outputs with the right sign (chance level 1/2 on random histories). An output of exactly 0 is wrong.
+    """Share of outputs with the right sign (chance level 1/2 on random histories). An output of exactly 0 counts half.
 
     Args:
         y: outputs.
@@ -129,7 +129,8 @@ def accuracy(y: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], per: i
         "two tensors of the same shape",
         "Move the axes so that both agree.",
     )
-    right = (y * target > 0).to(torch.float64)
+    # A network whose weights have decayed to 0 says nothing: it is neither right nor wrong, but at chance.
+    right = (y * target > 0).to(torch.float64) + 0.5 * (y == 0)
     if per is None:
         return right.mean()
     require(

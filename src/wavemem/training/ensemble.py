@@ -20,7 +20,7 @@ from wavemem.kernels.elman_training import loss_and_gradients
 from wavemem.kernels.elman_triton import use_triton
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
-from wavemem.tasks.episodes import random_histories
+from wavemem.tasks.episodes import accuracy, random_histories
 from wavemem.tasks.hds import HDS
 from wavemem.training.curriculum import Curriculum, CurriculumState, LadderCurriculum
 from wavemem.training.device_curriculum import on_device
@@ -326,7 +326,7 @@ def evaluate(
     batch: int = 64,
     seeds: Sequence[int] | None = None,
 ) -> NDArray[np.float64]:
-    """Return every run's share of right signs over the whole output phase.
+    """Return every run's share of right signs over the whole output phase; an output of exactly 0 counts half.
 
     Args:
         ensemble: The networks.
@@ -351,5 +351,5 @@ def evaluate(
         u = _histories(generators, batch, task.s, task.d, ensemble.W_hh)
         target = task.targets(u, horizon).permute(2, 0, 1, 3)
         y = ensemble(u.permute(2, 0, 1, 3), steps=task.s + horizon)[task.s :]
-        total += (y * target > 0).double().mean(dim=(0, 2, 3)).cpu().numpy()
+        total += accuracy(y, target, per=1).cpu().numpy()
     return total / batches
