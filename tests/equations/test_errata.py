@@ -223,11 +223,56 @@ def test_section42_projection_does_not_change_the_basis(rng: np.random.Generator
     np.testing.assert_allclose(dual @ h, u, atol=1e-10)
 
 
+def test_algorithm1_complement_of_a_projected_state_is_empty(rng: np.random.Generator) -> None:
+    Psi, h = rng.standard_normal((12, 5)), rng.standard_normal((12, 40))
+    project = Psi @ np.linalg.pinv(Psi)
+    projected = project @ h
+    np.testing.assert_allclose(projected - project @ projected, 0.0, atol=1e-12)
+    assert np.linalg.matrix_rank(h - project @ h) == 12 - 5
+
+
+def test_section42_block_shift_is_there_for_any_matrix(rng: np.random.Generator) -> None:
+    s, d, N = 4, 2, 20
+    W_hh, W_r = rng.standard_normal((N, N)), rng.standard_normal((d, N))  # nothing was learned
+    blocks = [np.linalg.pinv(W_r)]
+    for _ in range(s - 1):
+        blocks.insert(0, W_hh @ blocks[0])
+    Psi = np.hstack(blocks)
+    Psi /= np.linalg.norm(Psi, axis=0)
+    seen = np.linalg.pinv(Psi) @ W_hh @ Psi
+    older = seen[:, d:]  # the columns from 2 to s of the substrate: one positive entry each, one block up
+    assert (np.diag(older) > 0).all()
+    np.testing.assert_allclose(older - np.eye(s * d, (s - 1) * d) * np.diag(older), 0.0, atol=1e-9)
+    boundary = seen[:, :d]  # what could have failed, and does
+    assert np.abs(boundary[:-d]).max() > 0.1
+
+
 def test_section41_comparison_by_angle_ignores_the_modulus_not_the_real_part() -> None:
     theory = np.exp(2j * np.pi * np.arange(8) / 8)
     learned = 1.2 * theory
     assert np.abs(np.angle(learned / theory)).max() < 1e-12
     assert np.abs(learned.imag - theory.imag).max() > 0.19  # what excluding the real part would leave
+
+
+def test_section41_equal_angles_do_not_mean_equal_memories(rng: np.random.Generator) -> None:
+    s, d, N = 4, 4, 64
+    Phi = phi(paper_task("T1", s, d).F.numpy().astype(float))
+    Psi = np.linalg.qr(rng.standard_normal((N, s * d)))[0]
+    x = rng.choice([-1.0, 1.0], size=(200, s * d))
+    share = {}
+    for gain in (1.01, 1.5):
+        W = gain * Psi @ Phi @ Psi.T
+        lasting = np.linalg.eigvals(W)
+        lasting = lasting[np.abs(lasting) > 0.9]
+        assert len(lasting) == s * d
+        assert np.abs(np.angle(lasting**s)).max() < 1e-8  # the angles of Phi at both gains
+        assert np.abs(lasting).min() >= 1
+        h = 0.1 * x @ Psi.T
+        for _ in range(25 * s):
+            h = np.tanh(h @ W.T)
+        share[gain] = (h @ Psi * x > 0).mean()
+    assert share[1.01] > 0.99
+    assert share[1.5] < 0.85
 
 
 def test_table1_counts_are_of_lasting_eigenvalues_not_ranks() -> None:
@@ -408,3 +453,18 @@ def test_fig9_no_linear_code_in_fewer_dimensions_keeps_all_signs(rng: np.random.
             assert ((every_x @ M.T) * every_x).min() <= 0
     dominant = np.eye(n) + rng.uniform(-0.1, 0.1, (n, n))
     assert ((every_x @ dominant.T) * every_x).min() > 0
+
+
+def test_fig9_a_linear_code_in_63_of_80_dimensions_keeps_most_signs(rng: np.random.Generator) -> None:
+    # Every Fourier mode over the 16 columns gives up one direction (conjugates share it), the mode of phase pi a second.
+    P = np.eye(80, dtype=complex)
+    lost = [(k, min(k, 16 - k) % 5) for k in range(16)] + [(8, 4)]
+    for k, j in lost:
+        wave = np.kron(np.exp(2j * np.pi * k * np.arange(16) / 16) / 4, np.eye(5)[j])
+        P -= np.outer(wave, wave.conj())
+    P, Phi = P.real, phi(copy_matrix(16, 5))
+    np.testing.assert_allclose(P @ P, P, atol=1e-12)
+    np.testing.assert_allclose(P @ Phi, Phi @ P, atol=1e-12)
+    assert round(float(np.trace(P))) == 63
+    x = rng.choice([-1.0, 1.0], size=(4000, 80))
+    assert 0.95 < ((x @ P) * x > 0).mean() < 0.99

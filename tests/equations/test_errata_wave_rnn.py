@@ -107,9 +107,13 @@ def test_the_page_names_every_check_and_only_existing_ones() -> None:
     root = Path(__file__).resolve().parents[2]
     page = (root / "book" / "errata.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", page))
-    here = set()
-    for file in Path(__file__).parent.glob("test_errata*.py"):
-        here |= set(re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
-    assert named == here - {"test_the_page_names_every_check_and_only_existing_ones"}
+    everywhere, here = set(), set()
+    for file in (root / "tests").rglob("test_*.py"):
+        found = set(re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+        everywhere |= found
+        if file.stem.startswith("test_errata"):
+            here |= found
+    assert named <= everywhere
+    assert here - named == {"test_the_page_names_every_check_and_only_existing_ones"}
     for test in re.findall(r"`(tests/[\w/]+\.py::\w+)`", page):
         assert test_exists(root, test), test

@@ -1,0 +1,303 @@
+"""What a curriculum buys: the same networks trained with different schedules of the horizon, at equal cost (TWM App. B.2).
+
+The paper trains with a horizon that grows and says that this "did not affect the results" but "did improve training
+efficiency". Here the schedules are compared on what they spend: a run that has made updates with horizons H_1, H_2, …
+has computed Σ (s + H_n) time steps per history of its batch, forward and back.
+
+| `curriculum` | horizon |
+|---|---|
+| "ladder" | up a rung when a batch's accuracy exceeds a threshold (what produced the paper's Table 1) |
+| "multiplicative" | times γ = 1.2 or divided by it, by the loss of the first steps (what App. B.2 describes) |
+| "longest" | that of the last rung, from the start |
+| "shortest" | that of the first rung, to the end |
+| "cycle" | s steps, to the end: nothing is asked for after the last stored vector |
+
+All schedules start from the same weights and draw from the same stream of histories, seed by seed. In "quick" the horizons
+are the paper's in units of s: 10 steps at s = 8 are 5 at s = 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import torch
+
+from wavemem.checks import one_of, positive_int, require
+from wavemem.models.elman import ElmanEnsemble
+from wavemem.records.experiment import PROFILES, Result
+from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
+from wavemem.tasks.selection import paper_task
+from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
+from wavemem.training.ensemble import TrainingConfig, evaluate, train
+from wavemem.training.pieces import work_through
+
+__all__ = ["CURRICULA", "CURVES", "MEASURED", "Config", "ensemble_at", "run", "summarise"]
+
+CURRICULA: Final = ("ladder", "multiplicative", "longest", "shortest", "cycle")
+"""The schedules; see the table at the top of the module."""
+CURVES: Final = ("horizon", "loss", "accuracy")
+"""Of the batch of an update."""
+MEASURED: Final = ("test_accuracy", "lasting", "modulus_max", "angle_error")
+"""On the weights after an update."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and protocol.
+
+    Attributes:
+        s, d: columns and waves of the tasks.
+        tasks: among "T1" to "T4".
+        curricula: among `CURRICULA`, for every task.
+        controls: among `CURRICULA`, for the first task only.
+        hidden_size: number of neurons N.
+        runs: seeds per task and curriculum; run k has seed `seed + k`.
+        budget: time steps, per history of its batch, that a run with "longest" may spend.
+        control_budget: the same for "shortest" and "cycle".
+        iterations: updates of the curricula whose horizon moves.
+        batch, lr, clip: as in `TrainingConfig`.
+        horizons: rungs of the ladder; the first and the last are also the limits of the other schedules.
+        threshold: of the ladder.
+        marks: how many times, at equal distances, the weights are measured.
+        test_batches: batches of the test, whose horizon is twice the last rung.
+        modulus: eigenvalues of larger modulus are counted.
+        weights_of: curricula whose weights at the marks are kept.
+    """
+
+    s: int = 4
+    d: int = 4
+    tasks: tuple[str, ...] = ("T1", "T2")
+    curricula: tuple[str, ...] = ("ladder", "multiplicative", "longest")
+    controls: tuple[str, ...] = ("shortest", "cycle")
+    hidden_size: int = 64
+    runs: int = 3
+    budget: int = 80_000
+    control_budget: int = 20_000
+    iterations: int = 750
+    batch: int = 64
+    lr: float = 1e-3
+    clip: float = 1.0
+    horizons: tuple[int, ...] = (5, 10, 20, 30, 50)
+    threshold: float = 0.98
+    marks: int = 30
+    test_batches: int = 1
+    modulus: float = 0.9
+    weights_of: tuple[str, ...] = ("ladder", "multiplicative", "shortest", "cycle")
+
+    def __post_init__(self) -> None:
+        for name in (*self.curricula, *self.controls, *self.weights_of):
+            one_of("curriculum", name, CURRICULA)
+        for name in ("runs", "budget", "control_budget", "iterations", "marks"):
+            positive_int(name, getattr(self, name))
+        for name in ("tasks", "curricula", "horizons"):
+            require(
+                len(getattr(self, name)) > 0, f"{name} is empty", "at least one value", "Name what is to be trained."
+            )
+
+    @property
+    def test_horizon(self) -> int:
+        """Steps of the output phase in the test: twice the longest of the training."""
+        return 2 * self.horizons[-1]
+
+    @classmethod
+    def profile(cls, name: str) -> Config:
+        """The configuration called "quick" (half a minute on one core) or "paper" (s = d = 8, N = 128).
+
+        Raises:
+            ValueError: if there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        if name == "quick":
+            return cls()
+        return cls(
+            s=8,
+            d=8,
+            hidden_size=128,
+            runs=5,
+            budget=4_000_000,
+            control_budget=1_000_000,
+            iterations=20_000,
+            horizons=(10, 20, 40, 60, 100),
+            marks=80,
+            test_batches=10,
+        )
+
+    def schedule(self, name: str) -> tuple[Curriculum, int]:
+        """The curriculum of a name, and how many updates it is given."""
+        one_of("curriculum", name, CURRICULA)
+        first, last = self.horizons[0], self.horizons[-1]
+        if name == "ladder":
+            return LadderCurriculum(self.horizons, self.threshold), self.iterations
+        if name == "multiplicative":
+            return MultiplicativeCurriculum(first, last), self.iterations
+        horizon = {"longest": last, "shortest": first, "cycle": self.s}[name]
+        budget = self.budget if name == "longest" else self.control_budget
+        return FixedHorizon(horizon), max(1, budget // (self.s + horizon))
+
+    def updates_at_marks(self, name: str) -> tuple[int, ...]:
+        """The numbers of updates after which the weights are measured: none, and `marks` times until the last."""
+        last = self.schedule(name)[1]
+        return tuple(int(n) for n in np.unique(np.linspace(0, last, self.marks + 1).round()))
+
+
+def _train(
+    config: Config, task_name: str, name: str, seed: int, device: torch.device | str, progress: bool, path: Path | None
+) -> Result:
+    """Train the runs of one task with one curriculum and measure them at the marks."""
+    task = paper_task(task_name, config.s, config.d)
+    seeds = [seed + k for k in range(config.runs)]
+    ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, device=device)
+    curriculum, iterations = config.schedule(name)
+    marks = config.updates_at_marks(name)
+    training = TrainingConfig(
+        iterations=iterations,
+        batch=config.batch,
+        lr=config.lr,
+        clip=config.clip,
+        curriculum=curriculum,
+        log_every=1,
+        snapshots=marks,
+    )
+    result = train(ensemble, task, training, seeds, progress=progress, label=f"{task_name}, {name}", checkpoint=path)
+    log = result.log
+    log["steps"] = log.groupby("run")["horizon"].transform(lambda horizon: (horizon + config.s).cumsum())
+    spent = log.pivot(index="iteration", columns="seed", values="steps")
+
+    theory = theoretical_eigenvalues(task)
+    rows = []
+    for iteration in marks:
+        ensemble.load_state_dict(result.snapshots[iteration])
+        right = evaluate(ensemble, task, config.test_horizon, config.test_batches, config.batch, seeds)
+        for k, own in enumerate(seeds):
+            learned = eigenvalues(ensemble.W_hh[k])
+            measured = {
+                "test_accuracy": float(right[k]),
+                "lasting": float((learned.abs() > config.modulus).sum()),
+                "modulus_max": float(learned.abs().max()),
+                "angle_error": angle_error(theory, learned, modulus=config.modulus).error,
+            }
+            steps = int(spent[own][iteration]) if iteration else 0
+            rows += [
+                {"seed": own, "iteration": iteration, "steps": steps, "quantity": quantity, "value": value}
+                for quantity, value in measured.items()
+            ]
+    # Of the curves a few hundred points are enough.
+    every = max(1, iterations // 300)
+    kept = log[(log["iteration"] == 1) | (log["iteration"] % every == 0)]
+    curves = kept.melt(["seed", "iteration", "steps"], list(CURVES), var_name="quantity", value_name="value")
+    table = pd.concat([curves, pd.DataFrame(rows)], ignore_index=True)
+    table["value"] = table["value"].astype(float)
+    table.insert(0, "curriculum", name)
+    table.insert(0, "task", task_name)
+    weights = {}
+    if name in config.weights_of:
+        for key in ("W_hh", "W_uh", "W_r"):
+            stacked = [result.snapshots[iteration][key] for iteration in marks]
+            weights[f"{task_name} {name} {key}"] = torch.stack(stacked)
+        weights[f"{task_name} {name} iterations"] = torch.tensor(marks)
+    return Result(table, weights)
+
+
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
+    """Train every task with every curriculum, and the first task with the controls.
+
+    Args:
+        config: sizes and protocol.
+        seed: seed of the first run; the others follow.
+        device: where to train.
+        progress: whether to report progress.
+        checkpoints: folder in which the trainings keep their state; None keeps nothing.
+
+    Returns:
+        Rows (task, curriculum, seed, iteration, steps, quantity, value), with `steps` the time steps spent up to and
+        including that update: `CURVES` of the batches, and `MEASURED` at the marks: test_accuracy (share of right signs at
+        twice the last rung), lasting (eigenvalues above `Config.modulus`), modulus_max, angle_error (rad; NaN where the
+        number of lasting eigenvalues is not Φ's). Weights "T1 ladder W_hh" (marks, runs, N, N) and so on, and
+        "T1 ladder iterations" (marks,), for the curricula in `Config.weights_of`.
+
+    Raises:
+        ValueError: if the configuration or the seed is not usable.
+    """
+    positive_int("seed", seed, minimum=0)
+    pieces: dict[str, Callable[[Path | None], Result]] = {
+        f"{task}-{name}": partial(_train, config, task, name, seed, device, progress)
+        for task in config.tasks
+        for name in (*config.curricula, *(config.controls if task == config.tasks[0] else ()))
+    }
+    results = work_through(pieces, checkpoints)
+    weights = {key: value for result in results.values() for key, value in result.weights.items()}
+    return Result(pd.concat([result.rows for result in results.values()], ignore_index=True), weights)
+
+
+def ensemble_at(result: Result, task: str, mark: int, curriculum: str = "ladder") -> ElmanEnsemble:
+    """The runs of a task as they were at a mark.
+
+    Args:
+        result: from `run`.
+        task: "T1" to "T4".
+        mark: index into the weights that were kept.
+        curriculum: one whose weights were kept.
+
+    Raises:
+        ValueError: if these weights were not kept.
+    """
+    key = f"{task} {curriculum} W_hh"
+    require(key in result.weights, f"weights {key!r}", f"{sorted(result.weights)}", "Name what was kept.")
+    W_hh, W_uh, W_r = (result.weights[f"{task} {curriculum} {name}"][mark] for name in ("W_hh", "W_uh", "W_r"))
+    return ElmanEnsemble(W_hh, W_uh, W_r)
+
+
+def summarise(rows: pd.DataFrame, budget: float | None = None, level: float = 0.98) -> pd.DataFrame:
+    """One line per task, curriculum and seed: what was reached within a budget, and when.
+
+    Args:
+        rows: from `run`.
+        budget: only marks within so many time steps count; by default all.
+        level: test accuracy that counts as having learned the task.
+
+    Returns:
+        Columns task, curriculum, seed, updates and steps (of the last mark within the budget), test_accuracy, lasting and
+        angle_error (there), steps_to_level (of the first mark from which on the test accuracy stays at the level within the
+        budget; NaN if it does not).
+
+    Raises:
+        ValueError: if the rows lack the columns of `run`.
+    """
+    for column in ("task", "curriculum", "seed", "iteration", "steps", "quantity", "value"):
+        one_of("column", column, rows.columns)
+    marks = rows[rows["quantity"].isin(MEASURED)]
+    cell = ["task", "curriculum", "seed"]
+    limit = float(marks["steps"].max()) if budget is None else budget
+    table = marks[marks["steps"] <= limit].pivot(
+        index=[*cell, "iteration", "steps"], columns="quantity", values="value"
+    )
+    lines = []
+    for key, own in table.reset_index().groupby(cell, sort=False):
+        own = own.sort_values("iteration")
+        last = own.iloc[-1]
+        below = own[own["test_accuracy"] < level]["iteration"].max()
+        above = own[own["iteration"] > (-1 if np.isnan(below) else below)]
+        lines.append(
+            {
+                **dict(zip(cell, key, strict=True)),
+                "updates": int(last["iteration"]),
+                "steps": int(last["steps"]),
+                "test_accuracy": float(last["test_accuracy"]),
+                "lasting": int(last["lasting"]),
+                "angle_error": float(last["angle_error"]),
+                "steps_to_level": float(above["steps"].iloc[0]) if len(above) else float("nan"),
+            }
+        )
+    return pd.DataFrame(lines)
