@@ -128,8 +128,9 @@ def run(
         )
     chosen = resolve_device(device)
     from wavemem.records.errors import ExistingRecord
-    from wavemem.records.settings import parse_settings
-    from wavemem.records.store import open_record, run_experiment, with_settings
+    from wavemem.records.running import run_experiment
+    from wavemem.records.settings import parse_settings, with_settings
+    from wavemem.records.store import open_record
     from wavemem.training.checkpoint import CheckpointError
     from wavemem.training.pieces import side_by_side
 

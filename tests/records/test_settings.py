@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wavemem.experiments.table1 import Config
-from wavemem.records.settings import parse_settings
-from wavemem.records.store import with_settings
+from wavemem.records.settings import parse_settings, with_settings
 
 
 def test_values_take_the_kind_of_the_field() -> None:

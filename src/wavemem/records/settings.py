@@ -1,14 +1,15 @@
-"""Settings of an experiment as they are typed on a command line."""
+"""Settings of an experiment: other values in its configuration, as they are typed on a command line."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wavemem.records.errors import nearest
+from wavemem.records.store import config_json
 
-__all__ = ["parse_settings"]
+__all__ = ["parse_settings", "with_settings"]
 
 
 def _scalar(name: str, text: str, like: Any) -> Any:
@@ -66,3 +67,22 @@ def parse_settings(config: Any, settings: Sequence[str]) -> dict[str, Any]:
         else:
             read[name] = _scalar(name, text, now)
     return read
+
+
+def with_settings(config: Any, settings: Mapping[str, Any]) -> Any:
+    """A configuration with some fields replaced.
+
+    Raises:
+        ValueError: there is no such field, or the value is of another kind than the field's.
+    """
+    plain = config_json(config)
+    for name, value in settings.items():
+        if name not in plain:
+            raise ValueError(f"setting {name!r}; allowed: {', '.join(plain)}. {nearest(name, plain)}")
+        now = getattr(config, name)
+        fits = type(value) is type(now) or now is None or (isinstance(now, float) and isinstance(value, int))
+        if not fits:
+            raise ValueError(
+                f"setting {name} = {value!r}; allowed: a {type(now).__name__} like {now!r}. Give one of that kind."
+            )
+    return dataclasses.replace(config, **settings)

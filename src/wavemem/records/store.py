@@ -7,33 +7,27 @@ matched with what would make it again. ``record.json`` holds the provenance and 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
-import inspect
 import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wavemem.records.errors import DamagedRecord, ExistingRecord, ForeignRecord, MissingRecord, nearest
-from wavemem.records.experiment import PROFILES, Result, get_experiment
+from wavemem.records.experiment import PROFILES, Result
 from wavemem.records.places import records_root
-from wavemem.records.provenance import Provenance, code_version, measure
+from wavemem.records.provenance import Provenance, code_version
 from wavemem.records.table import read_rows, write_rows
-from wavemem.training.checkpoint import seconds_spent
 
 __all__ = [
     "Record",
@@ -42,8 +36,6 @@ __all__ = [
     "load",
     "open_record",
     "record_key",
-    "run_experiment",
-    "with_settings",
     "write",
 ]
 
@@ -166,7 +158,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _check_names(experiment: str, profile: str) -> None:
+def check_names(experiment: str, profile: str) -> None:
+    """Whether a folder can be named after an experiment and a profile.
+
+    Raises:
+        ValueError: one of the names is not allowed.
+    """
     if not _NAME.fullmatch(experiment):
         raise ValueError(f"experiment {experiment!r}; allowed: lower-case letters, digits, underscores. Rename it.")
     if profile not in PROFILES:
@@ -206,7 +203,7 @@ def write(
     Raises:
         ValueError: a name, the configuration or a column cannot be stored, or the record exists and ``replace`` is False.
     """
-    _check_names(experiment, provenance.profile)
+    check_names(experiment, provenance.profile)
     code = code_version(f"wavemem.experiments.{experiment}") if code is None else code
     key = record_key(experiment, config, seed, code, data)
     folder = records_root(root) / experiment
@@ -334,7 +331,7 @@ def load(root: Path | str | None, experiment: str, profile: str = "paper", key: 
         MissingRecord: there is none.
         DamagedRecord, ForeignRecord: it cannot be used.
     """
-    _check_names(experiment, profile)
+    check_names(experiment, profile)
     records = [r for r in find(root, experiment, profile) if key is None or r.key == key]
     if not records:
         there = sorted({f"{r.experiment} ({r.profile}, key {r.key})" for r in find(root)})
@@ -347,93 +344,3 @@ def load(root: Path | str | None, experiment: str, profile: str = "paper", key: 
     for name in record.files:
         record._checked(name)
     return record
-
-
-def with_settings(config: Any, settings: Mapping[str, Any]) -> Any:
-    """A configuration with some fields replaced.
-
-    Raises:
-        ValueError: there is no such field, or the value is of another kind than the field's.
-    """
-    plain = config_json(config)
-    for name, value in settings.items():
-        if name not in plain:
-            raise ValueError(f"setting {name!r}; allowed: {', '.join(plain)}. {nearest(name, plain)}")
-        now = getattr(config, name)
-        fits = type(value) is type(now) or now is None or (isinstance(now, float) and isinstance(value, int))
-        if not fits:
-            raise ValueError(
-                f"setting {name} = {value!r}; allowed: a {type(now).__name__} like {now!r}. Give one of that kind."
-            )
-    return dataclasses.replace(config, **settings)
-
-
-def run_experiment(
-    name: str,
-    profile: str = "quick",
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    root: Path | str | None = None,
-    replace: bool = False,
-    settings: Mapping[str, Any] | None = None,
-) -> Path:
-    """Run ``wavemem.experiments.<name>`` and store what it measured.
-
-    An experiment whose ``run`` takes ``checkpoints`` keeps its trainings' state in a hidden folder beside the records
-    until its own record is written: killed at any moment, the same call goes on from there.
-
-    Args:
-        name: the experiment.
-        profile: "quick" or "paper".
-        seed: first seed; an experiment of several runs derives theirs from it.
-        device: where to run, e.g. "cpu" or "cuda".
-        root: folder of all records; None is the project's ``records/``.
-        replace: measure again what is already stored.
-        settings: fields of the profile's configuration to replace, for instance to run a part of it.
-
-    Returns:
-        The record's folder.
-
-    Raises:
-        ValueError: unknown experiment, profile or setting, or the record exists and ``replace`` is False.
-        CheckpointError: a checkpoint of this very run cannot be read or written; nothing is lost.
-    """
-    experiment = get_experiment(name)
-    _check_names(name, profile)
-    config = with_settings(experiment.Config.profile(profile), settings or {})
-    code = code_version(f"wavemem.experiments.{name}")
-    key = record_key(name, config, seed, code)
-    target = records_root(root) / name / f"{profile}-{key}"
-    if target.exists() and not replace:  # said before the hours of training, not after
-        raise ExistingRecord(
-            f"record {target} exists; allowed: one record per configuration, seed, code and data. "
-            "Pass replace=True (--replace) to measure it again."
-        )
-    resumes = "checkpoints" in inspect.signature(experiment.run).parameters
-    running = target.with_name(f".running-{target.name}")
-    with contextlib.ExitStack() as stack, measure(profile, [seed], device) as provenance:
-        options: dict[str, Any] = {}
-        if resumes:
-            running.mkdir(parents=True, exist_ok=True)
-            users = stack.enter_context((running / ".users").open("a"))
-            fcntl.flock(users, fcntl.LOCK_SH)
-            options["checkpoints"] = running
-        result = experiment.run(config, seed, device, **options)
-        spent = seconds_spent(running) if resumes else 0.0
-    # What earlier or other processes trained belongs to the measurement's cost.
-    provenance.wall_seconds = max(provenance.wall_seconds, spent)
-    if "seed" in result.rows:
-        provenance.seeds = tuple(sorted(int(value) for value in result.rows["seed"].unique()))
-    shared = target.exists() and not replace  # another process worked on the same pieces and was done first
-    if not shared:
-        write(root, name, config, result, provenance, seed=seed, code=code, replace=replace)
-    if resumes:
-        _remove_unused(running)
-    return target
-
-
-def _remove_unused(running: Path) -> None:
-    """Remove the checkpoints of a finished run unless another process is still reading them."""
-    with contextlib.suppress(OSError), (running / ".users").open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(running, ignore_errors=True)
