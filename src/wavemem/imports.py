@@ -2,7 +2,8 @@
 
 The closure is followed through functions, classes and ``try`` blocks: an import that may happen counts. Blocks under
 ``if TYPE_CHECKING:`` never run and do not count. A package's ``__init__.py`` runs when a module inside is imported,
-so it belongs to the closure; the package's other modules do not.
+so it belongs to the closure; the package's other modules do not. Files that are no Python modules, such as a kernel's C
+source, belong to it where a module beside them names them in quotes.
 """
 
 from __future__ import annotations
@@ -100,6 +101,18 @@ def module_file(root: Path, name: str) -> Path | None:
     return file if file.is_file() else None
 
 
+def _companions(file: Path, text: str) -> list[Path]:
+    """Files beside a module, or in the folder `data` beside it, whose name (with or without ending) it quotes."""
+    others = [*file.parent.glob("*"), *file.parent.glob("data/*")]
+    return [
+        path
+        for path in others
+        if path.is_file()
+        and path.suffix not in (".py", ".pyc", ".typed")
+        and any(f"{quote}{name}{quote}" in text for name in (path.name, path.stem) for quote in "\"'")
+    ]
+
+
 def closure(sources: Iterable[str], root: Path, top: str = "wavemem") -> dict[str, Path]:
     """Modules under ``root`` that the given pieces of code import, directly or through one another.
 
@@ -109,7 +122,8 @@ def closure(sources: Iterable[str], root: Path, top: str = "wavemem") -> dict[st
         top: Name of the package; imports of anything else are ignored.
 
     Returns:
-        Module name to file, in the order of names, packages on the way to a module included.
+        Module name to file, in the order of names, packages on the way to a module included; "module:file" names a file
+        that belongs to a module.
     """
     files: dict[str, Path] = {}
     waiting: list[str] = []
@@ -131,5 +145,7 @@ def closure(sources: Iterable[str], root: Path, top: str = "wavemem") -> dict[st
             continue
         files[name] = file
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        add(imported_names(file.read_text(encoding="utf-8"), package))
+        text = file.read_text(encoding="utf-8")
+        add(imported_names(text, package))
+        files.update({f"{name}:{path.name}": path for path in _companions(file, text)})
     return dict(sorted(files.items()))

@@ -75,6 +75,17 @@ def test_closure_of_a_package(toy) -> None:
     }
 
 
+def test_closure_takes_along_the_files_that_a_module_names(toy) -> None:
+    package = toy.layout.package / "wavemem"
+    (package / "fast.py").write_text('library = load("_fast")\nnumbers = read("table.csv")\n')
+    (package / "_fast.c").write_text("int x;\n")
+    (package / "data").mkdir()
+    (package / "data" / "table.csv").write_text("1\n")
+    (package / "data" / "other.csv").write_text("1\n")
+    found = closure(["import wavemem.fast"], toy.layout.package)
+    assert {name for name in found if ":" in name} == {"wavemem.fast:_fast.c", "wavemem.fast:table.csv"}
+
+
 def test_closure_survives_circles_and_names_that_are_no_modules(toy) -> None:
     toy.module("wavemem.a", "from wavemem.b import thing, absent\n")
     toy.module("wavemem.b", "import wavemem.a\n")

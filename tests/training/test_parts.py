@@ -133,6 +133,19 @@ def test_fit_recovers_known_minima_each_with_its_own_optimiser() -> None:
     assert set(result.snapshots) == {0, 10}
 
 
+def test_fit_divides_the_rate_after_every_so_many_updates() -> None:
+    def loss(parameters: dict[str, torch.Tensor], done: int) -> torch.Tensor:
+        return parameters["x"][:, 0]  # a constant gradient: Adam moves by the learning rate
+
+    config = FitConfig(6, lr=0.4, clip=None, lr_drop=(2, 4.0), snapshots=tuple(range(7)))
+    found = fit({"x": torch.zeros(1, 1)}, loss, config, progress=False).snapshots
+    moved = [float(found[i]["x"] - found[i + 1]["x"]) for i in range(6)]
+    assert moved == pytest.approx([0.4, 0.4, 0.1, 0.1, 0.025, 0.025], rel=1e-5)
+    for wrong in ((0, 4.0), (2, 0.0)):
+        with pytest.raises(ValueError, match="lr_drop"):
+            FitConfig(6, lr_drop=wrong)
+
+
 def test_fit_freezes_a_model_that_fails() -> None:
     def loss(parameters: dict[str, torch.Tensor], step: int) -> torch.Tensor:
         scale = torch.tensor([1.0, float("inf") if step == 3 else 1.0])

@@ -35,6 +35,7 @@ class FitConfig:
         clip: Largest gradient norm, one or one per model; None for no clipping.
         log_every: Every how many updates a row per model is logged; the first and the last are always.
         snapshots: Numbers of updates after which the parameters are kept; 0 keeps the initial ones.
+        lr_drop: (updates, factor): after every so many updates all learning rates are divided by the factor.
     """
 
     iterations: int
@@ -43,6 +44,7 @@ class FitConfig:
     clip: float | tuple[float, ...] | None = 1.0
     log_every: int = 50
     snapshots: tuple[int, ...] = ()
+    lr_drop: tuple[int, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("iterations", "log_every"):
@@ -54,6 +56,10 @@ class FitConfig:
             raise ValueError(
                 f"snapshots are asked for after {wrong} updates; allowed: 0 to iterations = {self.iterations}. "
                 "Leave these out or train longer."
+            )
+        if self.lr_drop is not None and (self.lr_drop[0] < 1 or not self.lr_drop[1] > 0):
+            raise ValueError(
+                f"lr_drop is {self.lr_drop}; allowed: (updates >= 1, factor > 0), or None. Correct the configuration."
             )
 
 
@@ -176,6 +182,8 @@ def fit(
                 for p, g in zip(trained.values(), gradients, strict=True)
             ]
             norms = optimiser.step(filled, losses)
+            if config.lr_drop is not None and iteration % config.lr_drop[0] == 0:
+                optimiser.scale_lr(1.0 / config.lr_drop[1])
             if iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0:
                 for k in range(K):
                     row = {

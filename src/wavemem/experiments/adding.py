@@ -1,0 +1,248 @@
+"""The adding task: how soon the Wave-RNN and the network without waves find the solution (Wave-RNN Fig. 5, Tables 1, 7).
+
+Trained as the public code does: Adam on the squared error of one output after the last step, batches of 128, with the
+learning rates and clipping that the paper's grid search found (its Table 6). "Solved" is the first training batch with
+an error of at most 0.05, looked for at every logged update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments.copying import Source
+from wavemem.models.identity_rnn import IdentityRNN
+from wavemem.models.recurrent import RecurrentNetwork
+from wavemem.models.wave_rnn import WaveRNN
+from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import stream
+from wavemem.tasks.adding import SOLVED_MSE, AddingTask, adding_loss
+from wavemem.training.generic import FitConfig, fit
+from wavemem.training.pieces import work_through
+
+__all__ = ["BEST", "MODELS", "Config", "initial", "networks", "run", "solved_at", "summarise"]
+
+MODELS = ("wRNN", "iRNN")
+
+BEST: dict[str, dict[int, tuple[float, float]]] = {
+    "wRNN": {100: (1e-3, 100), 200: (1e-4, 100), 400: (1e-4, 1), 700: (1e-4, 100), 1000: (1e-4, 10)},
+    "iRNN": {100: (1e-3, 1000), 200: (1e-3, 100), 400: (1e-3, 10), 700: (1e-4, 100), 1000: (1e-3, 1)},
+}
+"""The paper's Table 6: model → T → learning rate, largest gradient norm."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and training.
+
+    Attributes:
+        models: among `MODELS`.
+        lengths: lengths T of the sequences.
+        units, channels: n and c of the Wave-RNN.
+        dense_units: N of the network without waves.
+        runs: seeds per model and length; run k has seed `seed + k`.
+        iterations, dense_iterations: updates of the Wave-RNN and of the network without waves.
+        batch, test_batch: sequences per run and update, and of the test.
+        log_every: updates between two rows of the learning curves, which is also how finely "solved" is resolved.
+    """
+
+    models: tuple[str, ...] = MODELS
+    lengths: tuple[int, ...] = (100,)
+    units: int = 100
+    channels: int = 8
+    dense_units: int = 100
+    runs: int = 3
+    iterations: int = 600
+    dense_iterations: int = 2000
+    batch: int = 64
+    test_batch: int = 1000
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for model in self.models:
+            one_of("models", model, MODELS)
+        for name in ("runs", "iterations", "dense_iterations", "batch", "test_batch", "log_every"):
+            positive_int(name, getattr(self, name))
+        require(len(self.models) > 0, "models is empty", ", ".join(MODELS), "Name at least one model.")
+
+    @classmethod
+    def profile(cls, name: str) -> Config:
+        """The two sizes of the book.
+
+        Args:
+            name: "quick": T = 100, fewer channels, half the batch, fewer updates; "paper": the paper's.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: If there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        if name == "quick":
+            return cls()
+        return cls(
+            lengths=(100, 200, 400, 700, 1000),
+            channels=27,
+            iterations=60_000,
+            dense_iterations=60_000,
+            batch=128,
+        )
+
+    def setting(self, model: str, T: int) -> tuple[float, float | None]:
+        """Learning rate and clipping; lengths between the paper's take the next longer one's."""
+        table = BEST[model]
+        lr, clip = table[min((known for known in table if known >= T), default=max(table))]
+        return lr, clip or None
+
+
+def initial(config: Config, model: str, seeds: Sequence[int]) -> RecurrentNetwork:
+    """A model as training starts it, one run per seed.
+
+    Raises:
+        ValueError: If the model is unknown.
+    """
+    one_of("model", model, MODELS)
+    if model == "wRNN":
+        return WaveRNN.initialise(seeds, config.units, config.channels, 2, 1)
+    return IdentityRNN.initialise(seeds, config.dense_units, 2, 1)
+
+
+def _batches(task: AddingTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
+    drawn = [task.batch(size, generator, device) for generator in generators]
+    return torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn])
+
+
+def _train(
+    config: Config, model: str, T: int, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Train and test one model at one length: rows and weights."""
+    task, network = AddingTask(T), initial(config, model, seeds).to(device)
+    lr, clip = config.setting(model, T)
+    iterations = config.iterations if model == "wRNN" else config.dense_iterations
+    generators = [stream(seed, f"adding/{T}/training") for seed in seeds]
+
+    def loss(parameters: dict[str, Tensor], done: int) -> Tensor:
+        x, y = _batches(task, config.batch, generators, device)
+        return adding_loss(functional_call(network, parameters, (x,)), y)
+
+    settings = FitConfig(iterations, lr=lr, clip=clip, log_every=config.log_every)
+    label = f"adding T = {T}, {model}"
+    trained = fit(network.parameters_dict(), loss, settings, progress, label, checkpoint=path, streams=generators)
+    base = {"model": model, "T": T}
+    rows = []
+    for entry in trained.log.to_dict("records"):
+        at = {**base, "seed": seeds[int(entry["run"])], "iteration": int(entry["iteration"])}
+        rows.append({**at, "quantity": "train MSE", "value": float(entry["loss"])})
+    network = type(network).from_parameters(trained.parameters)
+    with torch.no_grad():
+        x, y = _batches(task, config.test_batch, [stream(s, f"adding/{T}/test") for s in seeds], device)
+        errors = adding_loss(network(x).double(), y.double())
+    for k, seed in enumerate(seeds):
+        at = {**base, "seed": seed, "iteration": iterations}
+        rows.append({**at, "quantity": "test MSE", "value": float(errors[k])})
+        rows.append({**at, "quantity": "parameters", "value": float(network.parameter_count())})
+    weights = {f"{model}/T{T}/{name}": value.cpu() for name, value in network.parameters_dict().items()}
+    return rows, weights
+
+
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str,
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
+    """Train both models at every length.
+
+    Args:
+        config: Sizes.
+        seed: The first run's seed; the others follow.
+        device: Where to compute.
+        progress: Whether to report progress.
+        checkpoints: Folder from which a run that was stopped goes on, and which processes may share; None for none.
+
+    Returns:
+        Rows (model, T, seed, iteration, quantity, value): "train MSE" along the training, at its end "test MSE" and
+        "parameters" (without biases). Weights "<model>/T<T>/<name>", stacked over seeds.
+    """
+    device = torch.device(device)
+    seeds = [seed + k for k in range(config.runs)]
+    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
+        f"{model}-T{T}": partial(_train, config, model, T, seeds, device, progress)
+        for model in config.models
+        for T in config.lengths
+    }
+    done = work_through(pieces, checkpoints)
+    rows = [row for new, _ in done.values() for row in new]
+    return Result(pd.DataFrame(rows), {name: value for _, kept in done.values() for name, value in kept.items()})
+
+
+def networks(source: Source, model: str, T: int) -> RecurrentNetwork:
+    """The trained networks of one model and length, one run per seed.
+
+    Raises:
+        ValueError: If they are not there.
+    """
+    prefix = f"{model}/T{T}/"
+    parameters = {name[len(prefix) :]: value for name, value in source.weights.items() if name.startswith(prefix)}
+    require(
+        len(parameters) > 0,
+        f"no weights of model {model!r} at T = {T}",
+        ", ".join(sorted({name.rsplit("/", 1)[0] for name in source.weights})) or "none in this source",
+        "Choose one of these.",
+    )
+    kind: type[RecurrentNetwork] = WaveRNN if model == "wRNN" else IdentityRNN
+    return kind.from_parameters(parameters)
+
+
+def solved_at(rows: pd.DataFrame, threshold: float = SOLVED_MSE) -> pd.DataFrame:
+    """The first logged update with a training error of at most the threshold, for every model, length and seed.
+
+    Returns:
+        One line per model, T and seed: "iteration" (nan where it never happened) and "updates", how many there were.
+    """
+    curves = rows[rows["quantity"] == "train MSE"]
+    table = []
+    for (model, T, seed), group in curves.groupby(["model", "T", "seed"], sort=False):
+        below = group[group["value"] <= threshold]["iteration"]
+        first = float(below.min()) if len(below) else float("nan")
+        table.append(
+            {"model": model, "T": T, "seed": seed, "iteration": first, "updates": int(group["iteration"].max())}
+        )
+    return pd.DataFrame(table)
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per model and T: parameters, test error and solving update (mean, standard deviation), how many solved, n."""
+    solved = solved_at(rows)
+    tested = rows[rows["quantity"] == "test MSE"]
+    counted = rows[rows["quantity"] == "parameters"]
+    table = []
+    for (model, T), group in tested.groupby(["model", "T"], sort=False):
+        own = solved[(solved["model"] == model) & (solved["T"] == T)]
+        size = counted[(counted["model"] == model) & (counted["T"] == T)]["value"]
+        table.append(
+            {
+                "model": model,
+                "T": T,
+                "parameters": int(size.iloc[0]),
+                "test MSE": group["value"].mean(),
+                "test MSE sd": group["value"].std(ddof=1) if len(group) > 1 else float("nan"),
+                "solved at": own["iteration"].mean(),
+                "solved at sd": own["iteration"].std(ddof=1) if len(own) > 1 else float("nan"),
+                "solved": int(own["iteration"].notna().sum()),
+                "updates": int(own["updates"].max()),
+                "n": len(group),
+            }
+        )
+    return pd.DataFrame(table)

@@ -1,0 +1,253 @@
+r"""The Wave-RNN recurrence over time for K independent runs (Wave-RNN Eq. 3), with its own backward pass.
+
+A state has c rings (channels) of n units. At every step each unit sees its neighbours in all rings through the shared
+kernel u of odd length k, and the input:
+
+    h(t)[o, i] = σ( Σ_{c, j} u[o, c, j] h(t-1)[c, i + j - p] + Σ_d V[o, i, d] x(t)[d] + b[o, i] ),    p = (k - 1) / 2,
+
+units counted modulo n. This is a circular cross-*correlation*, which is what PyTorch's `conv1d` computes. With δ(t) the
+gradient with respect to the argument of σ at step t and g(t) what the loss sends to h(t) directly,
+
+    δ(t)[c, i] = σ'(t) ( g(t)[c, i] + Σ_{o, j} u[o, c, j] δ(t+1)[o, i - j + p] ),
+    ∂u[o, c, j] = Σ_t Σ_i δ(t)[o, i] h(t-1)[c, i + j - p],   ∂V = Σ_t δ(t) x(t)ᵀ,   ∂b = Σ_t δ(t).
+
+A dense network is the same with rings of one unit and a kernel of one tap: u[:, :, 0] = U.
+
+Three ways to compute it: the plain loop over `conv1d` (the oracle of the tests, and the fallback), a C kernel on the CPU
+(`wavemem.kernels.wave_cpu`), and one Triton launch on a CUDA device (`wavemem.kernels.wave_triton`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as nnf
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from wavemem.checks import one_of, require, shape_is
+from wavemem.kernels import wave_cpu
+
+__all__ = ["WaveActivation", "wave_final_state", "wave_outputs", "wave_scan", "wave_scan_reference"]
+
+WaveActivation = Literal["relu", "tanh", "linear"]
+
+
+def _activate(z: Tensor, activation: WaveActivation) -> Tensor:
+    if activation == "linear":
+        return z
+    return torch.relu(z) if activation == "relu" else torch.tanh(z)
+
+
+def wave_scan_reference(
+    u: Float[Tensor, "K c c k"],
+    V: Float[Tensor, "K cn d"],
+    b: Float[Tensor, "K cn"],
+    inputs: Float[Tensor, "T K B d"],
+    h0: Float[Tensor, "K B c n"] | None = None,
+    *,
+    activation: WaveActivation = "relu",
+) -> Float[Tensor, "T K B c n"]:
+    """Plain PyTorch version of `wave_scan`: circular `conv1d`, one step after the other, differentiated by autograd."""
+    T, K, B, _ = inputs.shape
+    c, k = u.shape[1], u.shape[3]
+    n, p = V.shape[1] // c, k // 2
+    h = inputs.new_zeros(B, K * c, n) if h0 is None else h0.transpose(0, 1).reshape(B, K * c, n)
+    kernel = u.reshape(K * c, c, k)
+    states = []
+    for t in range(T):
+        drive = torch.einsum("kbd,kjd->bkj", inputs[t], V) + b
+        ring = torch.cat([h[..., n - p :], h, h[..., :p]], -1) if p else h
+        h = _activate(nnf.conv1d(ring, kernel, groups=K) + drive.reshape(B, K * c, n), activation)
+        states.append(h.view(B, K, c, n).transpose(0, 1))
+    return torch.stack(states)
+
+
+class _WaveKernel(torch.autograd.Function):
+    """The compiled kernel: states at every step, the last state, or the outputs of a linear readout.
+
+    ``what`` is "states", "last", "outputs" (of the last step) or "every" (outputs of every step).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        V: Tensor,
+        b: Tensor,
+        W: Tensor | None,
+        b_y: Tensor | None,
+        inputs: Tensor,
+        h0: Tensor | None,
+        activation: str,
+        what: str,
+    ) -> Tensor:
+        T, K, B, d = inputs.shape
+        c, k = u.shape[1], u.shape[3]
+        n, o = V.shape[1] // c, 0 if W is None else W.shape[1]
+        layout = wave_cpu.Layout(K, T, B, c, n, k, d, o, what == "every", activation)
+        u, V, b = u.contiguous(), V.contiguous(), b.contiguous()
+        W = None if W is None else W.contiguous()
+        x = wave_cpu.pack(inputs)
+        keep = what == "states" or any(ctx.needs_input_grad)
+        held, y = wave_cpu.forward(layout, u, V, b, W, None if b_y is None else b_y.contiguous(), x, h0, keep=keep)
+        if y is not None:
+            result = wave_cpu.unpack(y, K, B)
+            result = result if what == "every" else result[0]
+        elif what == "states":
+            result = wave_cpu.states_of(held[:, 1:], layout)
+        else:
+            at = T if keep else T % 2
+            result = wave_cpu.states_of(held[:, at : at + 1], layout)[0]
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(u, W, x)
+            ctx.held, ctx.layout, ctx.what = held, layout, what
+        else:
+            wave_cpu.give_back(held)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        u, W, x = ctx.saved_tensors
+        layout, what = ctx.layout, ctx.what
+        if ctx.held is None:
+            raise RuntimeError("trying to go backward through the Wave-RNN's scan a second time: run it forward again")
+        if what in ("last", "outputs"):
+            gradient = gradient[None]
+        if W is None:
+            gradient = gradient.flatten(3)
+        packed = wave_cpu.pack(gradient)
+        gy, gh = (None, packed) if W is None else (packed, None)
+        du, dV, db, dW = wave_cpu.backward(layout, u, W, x, ctx.held, gy, gh)
+        wave_cpu.give_back(ctx.held)
+        ctx.held = None
+        db_y = None if W is None else gradient.sum((0, 2))
+        return du, dV, db, dW, db_y, None, None, None, None
+
+
+def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: str) -> tuple[int, int, int]:
+    shape_is("u", u, ("K", "c", "c", "k"))
+    K, c, _, k = u.shape
+    shape_is("u", u, (K, c, c, "k"))
+    require(k % 2 == 1, f"u has {k} taps", "an odd number of taps", "Pad the kernel with a zero on one side.")
+    shape_is("V", V, (K, "c*n", "d"))
+    require(
+        V.shape[1] % c == 0 and V.shape[1] // c >= max(k // 2, 1),
+        f"V has {V.shape[1]} rows for {c} channels and a kernel of {k} taps",
+        f"a multiple of {c}, at least {c * max(k // 2, 1)}",
+        "V has one row per channel and unit; a ring must hold half its kernel.",
+    )
+    shape_is("b", b, (K, V.shape[1]))
+    shape_is("inputs", inputs, ("T", K, "B", V.shape[2]))
+    require(
+        inputs.shape[0] >= 1 and inputs.shape[2] >= 1,
+        f"inputs of shape {tuple(inputs.shape)}",
+        "at least one step and one entry",
+        "Pass a sequence that is not empty.",
+    )
+    one_of("activation", activation, get_args(WaveActivation))
+    n = V.shape[1] // c
+    if h0 is not None:
+        shape_is("h0", h0, (K, inputs.shape[2], c, n))
+    return K, c, n
+
+
+def _compiled(u: Tensor, inputs: Tensor, h0: Tensor | None) -> bool:
+    """Whether the C kernel computes this call: it has no gradients for inputs and initial states."""
+    wanted = torch.is_grad_enabled() and (inputs.requires_grad or (h0 is not None and h0.requires_grad))
+    return wave_cpu.available(u) and inputs.dtype == torch.float32 and not wanted
+
+
+def wave_scan(
+    u: Float[Tensor, "K c c k"],
+    V: Float[Tensor, "K cn d"],
+    b: Float[Tensor, "K cn"],
+    inputs: Float[Tensor, "T K B d"],
+    h0: Float[Tensor, "K B c n"] | None = None,
+    *,
+    activation: WaveActivation = "relu",
+) -> Float[Tensor, "T K B c n"]:
+    r"""States of K independent Wave-RNNs, $h(t) = \sigma(u \star h(t-1) + V x(t) + b)$ (Wave-RNN Eq. 3).
+
+    Differentiable once with respect to u, V and b, and on the plain PyTorch path also to the inputs and h(0).
+
+    Args:
+        u: Kernels, shape (K, c, c, k), k odd: u[r, o, i, j] couples channel i to channel o at distance j - (k - 1)/2.
+        V: Input weights, shape (K, c·n, d); row o·n + i belongs to unit i of channel o.
+        b: Bias, shape (K, c·n).
+        inputs: x(1) … x(T), shape (T, K, B, d).
+        h0: h(0), shape (K, B, c, n); zeros by default.
+        activation: σ, "relu", "tanh" or "linear".
+
+    Returns:
+        h(1) … h(T), shape (T, K, B, c, n): activity with time first, channel and position last.
+
+    Raises:
+        ValueError: If the shapes do not fit together, k is even or longer than the ring allows, or σ is unknown.
+    """
+    _check(u, V, b, inputs, h0, activation)
+    if not _compiled(u, inputs, h0):
+        return wave_scan_reference(u, V, b, inputs, h0, activation=activation)
+    states: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "states")
+    return states
+
+
+def wave_final_state(
+    u: Float[Tensor, "K c c k"],
+    V: Float[Tensor, "K cn d"],
+    b: Float[Tensor, "K cn"],
+    inputs: Float[Tensor, "T K B d"],
+    h0: Float[Tensor, "K B c n"] | None = None,
+    *,
+    activation: WaveActivation = "relu",
+) -> Float[Tensor, "K B c n"]:
+    """The last state h(T) of `wave_scan` alone; without gradients it takes no memory for the states between.
+
+    Arguments and errors are those of `wave_scan`.
+    """
+    _check(u, V, b, inputs, h0, activation)
+    if not _compiled(u, inputs, h0):
+        return wave_scan_reference(u, V, b, inputs, h0, activation=activation)[-1]
+    state: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "last")
+    return state
+
+
+def wave_outputs(
+    u: Float[Tensor, "K c c k"],
+    V: Float[Tensor, "K cn d"],
+    b: Float[Tensor, "K cn"],
+    W: Float[Tensor, "K o cn"],
+    b_y: Float[Tensor, "K o"],
+    inputs: Float[Tensor, "T K B d"],
+    h0: Float[Tensor, "K B c n"] | None = None,
+    *,
+    every_step: bool,
+    activation: WaveActivation = "relu",
+) -> Float[Tensor, "*T K B o"]:
+    r"""Outputs y = W h + b_y of K independent Wave-RNNs, the states staying inside the kernel.
+
+    Args:
+        u, V, b, inputs, h0, activation: As in `wave_scan`.
+        W: Readout weights, shape (K, o, c·n).
+        b_y: Readout bias, shape (K, o).
+        every_step: Whether the outputs of every step are wanted, or those of the last.
+
+    Returns:
+        y(1) … y(T), shape (T, K, B, o), or y(T), shape (K, B, o).
+
+    Raises:
+        ValueError: As `wave_scan`, and if the readout does not fit.
+    """
+    K, c, n = _check(u, V, b, inputs, h0, activation)
+    shape_is("W", W, (K, "o", c * n))
+    shape_is("b_y", b_y, (K, W.shape[1]))
+    if not _compiled(u, inputs, h0):
+        states = wave_scan_reference(u, V, b, inputs, h0, activation=activation)
+        read = (states if every_step else states[-1:]).flatten(3) @ W.mT + b_y[:, None]
+        return read if every_step else read[0]
+    what = "every" if every_step else "outputs"
+    outputs: Tensor = _WaveKernel.apply(u, V, b, W, b_y, inputs, h0, activation, what)
+    return outputs

@@ -1,0 +1,134 @@
+"""The copy experiment: its rows, settings, repeatability, resumption, summary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from wavemem.experiments.copying import ABLATIONS, BEST, MODELS, Config, initial, networks, run, summarise
+from wavemem.models.wave_rnn import WaveRNN
+from wavemem.records.experiment import Result
+from wavemem.streams import stream
+from wavemem.tasks.copying import CopyTask, copy_scores
+
+TINY = replace(
+    Config.profile("quick"),
+    models=MODELS,
+    lengths=(0, 2),
+    ablation_lengths=(1,),
+    units=12,
+    channels=2,
+    dense_units=6,
+    large_units=9,
+    runs=2,
+    iterations=6,
+    batch=4,
+    test_batch=8,
+    log_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return run(TINY, 0, "cpu", progress=False)
+
+
+def test_every_model_length_and_seed_is_there_once(result: Result) -> None:
+    tests = result.rows[result.rows["quantity"] == "test loss"]
+    found = sorted(map(tuple, tests[["model", "T", "seed"]].to_numpy().tolist()))
+    wanted = [(m, T, s) for m in MODELS for T in ((1,) if m in ABLATIONS else (0, 2)) for s in (0, 1)]
+    assert found == sorted(wanted)
+    curve = result.rows[(result.rows["quantity"] == "train loss") & (result.rows["model"] == "iRNN +Σ")]
+    assert sorted(set(curve["iteration"])) == [1, 2, 4, 6]
+
+
+def test_runs_do_not_depend_on_their_neighbours(result: Result) -> None:
+    alone = run(replace(TINY, runs=1, models=("wRNN",)), 1, "cpu", progress=False).rows
+    together = result.rows[(result.rows["model"] == "wRNN") & (result.rows["seed"] == 1)]
+    pd.testing.assert_frame_equal(alone, together.reset_index(drop=True))
+
+
+def test_stored_weights_give_the_stored_scores(result: Result) -> None:
+    network = networks(result, "wRNN", 2)
+    assert isinstance(network, WaveRNN)
+    drawn = [CopyTask(2).batch(8, stream(seed, "copying/2/test")) for seed in (0, 1)]
+    x, y = torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn], 1)
+    with torch.no_grad():
+        scores = copy_scores(network(x, every_step=True), y)
+    own = result.rows[(result.rows["model"] == "wRNN") & (result.rows["T"] == 2)]
+    for quantity, values in (("cross-entropy", scores.cross_entropy), ("recall", scores.recall)):
+        assert own[own["quantity"] == quantity]["value"].tolist() == values.tolist()
+    loss = own[own["quantity"] == "test loss"]["value"].tolist()
+    assert loss == pytest.approx((scores.cross_entropy / 50).tolist(), rel=1e-12)
+    with pytest.raises(ValueError, match="no weights"):
+        networks(result, "wRNN", 7)
+
+
+def test_a_stopped_run_goes_on(result: Result, tmp_path: Path) -> None:
+    run(replace(TINY, models=("iRNN",)), 0, "cpu", progress=False, checkpoints=tmp_path)
+    again = run(replace(TINY, models=("iRNN",)), 0, "cpu", progress=False, checkpoints=tmp_path)
+    expected = result.rows[result.rows["model"] == "iRNN"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again.rows, expected)
+
+
+def test_starts_are_those_of_the_ablation() -> None:
+    paper = Config.profile("paper")
+    shift = torch.zeros(6, 6, 3)
+    shift[range(6), range(6), 2] = 1.0
+    assert torch.equal(initial(paper, "wRNN", 10, [0]).u[0], shift)
+    assert torch.equal(initial(paper, "wRNN -V", 10, [0]).u[0], shift)
+    assert torch.equal(initial(paper, "wRNN dirac", 10, [0]).u[0], shift.roll(-1, -1))
+    assert float(initial(paper, "wRNN -u", 10, [0]).u.detach().abs().max()) < 0.01
+    assert float(initial(paper, "wRNN -u", 10, [0]).V.detach().sum()) == 60.0
+    assert float(initial(paper, "wRNN -V -u", 10, [0]).V.detach().abs().max()) < 0.01
+    assert torch.equal(initial(paper, "iRNN", 30, [0]).U[0], torch.eye(100))
+    assert float(initial(paper, "iRNN", 0, [0]).U.detach().abs().max()) <= 0.1
+    assert torch.equal(initial(paper, "iRNN +Σ", 0, [0]).U[0], torch.eye(100).roll(1, -1))
+    assert float(initial(paper, "iRNN +Σ +V", 0, [0]).V.detach().sum()) == 10.0
+    assert initial(paper, "iRNN large", 10, [0]).hidden == 625
+
+
+def test_settings_are_the_papers_table() -> None:
+    paper = Config.profile("paper")
+    for model, table in BEST.items():
+        for T, (lr, clip, start) in table.items():
+            assert paper.setting(model, T) == (lr, clip or None, start)
+    assert paper.setting("wRNN", 20) == paper.setting("wRNN", 30)
+    assert paper.setting("iRNN", 9999) == paper.setting("iRNN", 480)
+    assert Config.profile("quick").setting("iRNN", 30)[0] == 1e-3
+
+
+def test_summary_averages_losses_geometrically() -> None:
+    rows = [
+        {"model": "wRNN", "T": 0, "seed": k, "iteration": 5, "quantity": q, "value": v}
+        for k, loss in enumerate((1e-10, 1e-6))
+        for q, v in (
+            ("test loss", loss),
+            ("cross-entropy", 50 * loss),
+            ("recall", 1.0),
+            ("symbol accuracy", 1.0),
+            ("parameters", 12.0),
+        )
+    ]
+    line = summarise(pd.DataFrame(rows)).iloc[0]
+    assert line["test loss"] == pytest.approx(1e-8)
+    assert line["decades sd"] == pytest.approx(4 / math.sqrt(2))
+    assert line["n"] == 2
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="profile"):
+        Config.profile("huge")
+    with pytest.raises(ValueError, match="models"):
+        Config(models=("LSTM",))
+    with pytest.raises(ValueError, match="models is empty"):
+        Config(models=())
+    with pytest.raises(ValueError, match="runs"):
+        Config(runs=0)
+    with pytest.raises(ValueError, match="model"):
+        initial(Config(), "LSTM", 0, [0])
