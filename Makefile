@@ -61,7 +61,7 @@ pages: book ## Build the book, then examine its pages in a browser
 serve: ## Serve the built site on this machine
 	@$(WAVEMEM) book serve --port $(PORT)
 
-bench: $(STAMP) ## Measure the speed of the training loop against a loop over torch.nn.RNN
+bench: $(STAMP) ## Measure the speed of training against loops over torch.nn.RNN and torch.nn.Conv1d
 	@$(WAVEMEM) bench
 
 doctor: $(STAMP) ## Check versions, device, threads, disk and browser

@@ -195,10 +195,16 @@ def test_bench_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return {"machine": {"processor": "abacus", "cores": 2, "torch": "2"}}
 
     monkeypatch.setattr(benchmarks, "run", measured)
+    monkeypatch.setattr(benchmarks, "run_wave", measured)
+    monkeypatch.setattr(benchmarks, "run_linear", measured)
     done = runner.invoke(app, ["bench", "--rounds", "3", "--no-scaling", "--out", str(tmp_path / "bench")])
     assert done.exit_code == 0, done.exception
-    assert calls == [(3, 3, False, 10.0)]
+    assert calls == [(3, 3, False, 10.0), ((1000,),), (3, 3, False, 10.0, "cpu")]
     assert (tmp_path / "bench" / "elman.json").is_file()
+    assert (tmp_path / "bench" / "wave.json").is_file()
+    assert (tmp_path / "bench" / "wave-linear.json").is_file()
+    assert runner.invoke(app, ["bench", "--model", "wave", "--out", str(tmp_path / "one")]).exit_code == 0
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["wave.json"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").touch()

@@ -7,6 +7,7 @@ without the one and listings do not wait for the other.
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import sys
 import time
@@ -109,6 +110,9 @@ def run(
         ),
     ] = None,
     jobs: Annotated[str, typer.Option(help="Processes among which the experiment's pieces are divided.")] = "1",
+    scheduler: Annotated[
+        str, typer.Option(help="Address of a Dask scheduler whose workers do the pieces, e.g. tcp://host:8786.")
+    ] = "",
 ) -> None:
     """Run an experiment and store what it measured as a record.
 
@@ -126,13 +130,15 @@ def run(
         raise UsageError(
             f"jobs is {processes} but joblib is not installed; allowed: 1, or start the command several times"
         )
+    if scheduler and processes > 1:
+        raise UsageError(f"jobs is {processes} beside a scheduler; allowed: one of them, a cluster has its own workers")
     chosen = resolve_device(device)
     from wavemem.records.errors import ExistingRecord
     from wavemem.records.running import run_experiment
     from wavemem.records.settings import parse_settings, with_settings
     from wavemem.records.store import open_record
     from wavemem.training.checkpoint import CheckpointError
-    from wavemem.training.pieces import side_by_side
+    from wavemem.training.pieces import on_cluster, side_by_side
 
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
@@ -143,11 +149,15 @@ def run(
         with_settings(base, replaced)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    try:
-        with side_by_side(processes):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(on_cluster(scheduler) if scheduler else side_by_side(processes))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        try:
             folder = run_experiment(name, profile, number, chosen, records, replace, replaced)
-    except (ExistingRecord, CheckpointError) as error:
-        raise UsageError(str(error)) from error
+        except (ExistingRecord, CheckpointError) as error:
+            raise UsageError(str(error)) from error
     rows = open_record(folder).rows
     print(get_experiment(name).summarise(rows).to_string())
     print(f"\n{folder}  ({len(rows)} rows, {time.monotonic() - started:.0f} s)")
@@ -158,7 +168,7 @@ def run(
     options_metavar="[--help for its options]",
 )
 def bench(context: typer.Context) -> None:
-    """Measure the speed of training against a loop over torch.nn.RNN."""
+    """Measure the speed of training against loops over torch.nn.RNN and torch.nn.Conv1d."""
     from wavemem.benchmarks.__main__ import main as measure
     from wavemem.building.paths import find_root
 

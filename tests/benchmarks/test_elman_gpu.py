@@ -20,6 +20,7 @@ from wavemem.records.cost_page import render, write
 CPU = torch.device("cpu")
 SMALL = Case(N=8, K=2, batch=4, s=2, d=2, horizon=3, threads=1)
 SETTINGS = AngleSettings(s=2, d=2, N=8, runs=2, iterations=3, horizons=(2, 3), modulus=0.0)
+ONCE = ("--rounds", "1", "--per-round", "1")
 
 
 def test_a_case_is_measured_with_its_ratios() -> None:
@@ -60,7 +61,7 @@ def test_the_command_writes_what_the_page_shows(tmp_path: Path, monkeypatch: pyt
 
     command = typer.Typer()
     command.command()(benchmarks.main)
-    done = CliRunner().invoke(command, ["--gpu", "--rounds", "1", "--per-round", "1", "--out", str(tmp_path)])
+    done = CliRunner().invoke(command, ["--gpu", *ONCE, "--model", "elman", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.exception
     assert "abacus 9000" in done.stdout
     stored = json.loads((tmp_path / "elman-gpu.json").read_text())

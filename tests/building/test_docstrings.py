@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
-from wavemem.building.docstrings import translate
+from wavemem.building.docstrings import skip_field, translate
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,15 @@ def test_code_is_left_alone() -> None:
     code = ["Example::", "", "    a = `b` * |c|", "", "Then `d`."]
     assert translate(code) == [*code[:4], "Then ``d``."]
     assert translate([">>> a * b | c"]) == [">>> a * b | c"]
+
+
+def test_fields_of_named_tuples_are_described_once() -> None:
+    class Pair(NamedTuple):
+        left: int
+
+        @property
+        def double(self) -> int:
+            return 2 * self.left
+
+    assert skip_field(None, "class", "left", Pair.left, False, None) is True
+    assert skip_field(None, "class", "double", Pair.double, False, None) is None

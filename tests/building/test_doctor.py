@@ -18,10 +18,17 @@ def _states(root) -> dict[str, doctor.Finding]:
 
 def test_this_machine(real) -> None:
     found = _states(real.root)
-    subjects = {"python", "library", "versions", "device", "threads", "book", "browser", "disk"}
+    subjects = {"python", "library", "versions", "device", "threads", "kernels", "book", "browser", "disk"}
     assert set(found) == subjects
     assert all(finding.state in ("ok", "note", "fail") for finding in found.values())
     assert "torch" in found["library"].text
+
+
+def test_without_a_compiler(real, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEMEM_COMPILE", "0")
+    finding = _states(real.root)["kernels"]
+    assert finding.state == "note"
+    assert "compiler" in finding.text
 
 
 def test_locked_versions(toy) -> None:

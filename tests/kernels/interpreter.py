@@ -35,7 +35,8 @@ class Interpreter:
     """The process, as its caller sees it."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "TRITON_INTERPRET": "1", "WAVEMEM_ELMAN_KERNEL": "triton"}
+        chosen = {"WAVEMEM_ELMAN_KERNEL": "triton", "WAVEMEM_WAVE_KERNEL": "triton"}
+        environment = {**os.environ, "TRITON_INTERPRET": "1", **chosen}
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
@@ -122,9 +123,57 @@ def check(N: int, wrong: bool) -> dict[str, Any]:
     return {"found": found, "warnings": [str(warning.message) for warning in caught]}
 
 
+def wave(u: Tensor, drive: Tensor, h0: Tensor, gradient: Tensor, activation: Any) -> dict[str, Any]:
+    """Call the three functions of `wavemem.kernels.wave_triton`, in the order in which a training does."""
+    from wavemem.kernels.wave_triton import kernel_gradient, scan_deltas, scan_states
+
+    states = scan_states(u, drive, h0, activation)
+    delta = scan_deltas(u, states, gradient, activation)
+    return {"states": states, "delta": delta, "u": kernel_gradient(delta, states, u.shape[3])}
+
+
+def wave_network(weight: Tensor, every_step: bool, activation: Any, **arguments: Tensor) -> dict[str, Any]:
+    """Call `wave_outputs` and differentiate the weighted sum of its outputs with respect to everything."""
+    from wavemem.kernels.wave import wave_outputs
+
+    tensors = {name: value.requires_grad_() for name, value in arguments.items()}
+    outputs = wave_outputs(**tensors, every_step=every_step, activation=activation)
+    gradients = torch.autograd.grad((outputs * weight).sum(), list(tensors.values()))
+    return {"outputs": outputs.detach(), **dict(zip(tensors, gradients, strict=True))}
+
+
+def check_wave(channels: int, taps: int, wrong: str) -> dict[str, Any]:
+    """Return what the Wave-RNN's check on a device finds when one of the functions is wrong, and its warning."""
+    import warnings
+
+    from wavemem.kernels import wave_triton
+
+    right = getattr(wave_triton, wrong, None)
+    if right is not None:
+        setattr(wave_triton, wrong, lambda *arguments: right(*arguments) * 1.01)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = wave_triton._gives_the_right_numbers.__wrapped__(torch.device("cpu"), channels, taps)
+    if right is not None:
+        setattr(wave_triton, wrong, right)
+    return {"found": found, "warnings": [str(warning.message) for warning in caught]}
+
+
+def refuse_wave(channels: int, dtype: str) -> dict[str, Any]:
+    """Return the message with which a Wave-RNN is refused."""
+    from wavemem.kernels.wave_triton import use_triton
+
+    try:
+        use_triton(torch.zeros(1, channels, channels, 3, dtype=getattr(torch, dtype)))
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": ""}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     functions = {"sweep": sweep, "scan": scan, "train": train, "refuse": refuse, "check": check}
+    functions |= {"wave": wave, "wave_network": wave_network, "check_wave": check_wave, "refuse_wave": refuse_wave}
     while (asked := receive(sys.stdin.buffer)) is not None:
         try:
             send(sys.stdout.buffer, functions[asked["name"]](**asked["arguments"]))

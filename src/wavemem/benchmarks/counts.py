@@ -1,4 +1,4 @@
-"""How many operations an iteration of Elman training needs and how many bytes it must move: the floor of its time."""
+"""How many operations a training iteration needs and how many bytes it must move: the floor of its time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from wavemem.checks import require
+from wavemem.checks import positive_int, require
 
-__all__ = ["Ceilings", "Counts", "Sizes", "floor_seconds", "growth", "iteration_counts", "scan_counts"]
+__all__ = [
+    "Ceilings",
+    "Counts",
+    "Sizes",
+    "fitted_growth",
+    "floor_seconds",
+    "growth",
+    "iteration_counts",
+    "scan_counts",
+    "wave_multiply_adds",
+]
 
 
 class Sizes(Protocol):
@@ -102,6 +112,63 @@ def floor_seconds(counts: Counts, ceilings: Ceilings) -> float:
     return max(counts.operations / ceilings.operations_per_second, counts.bytes / ceilings.bytes_per_second)
 
 
+def wave_multiply_adds(n: int, c: int, k: int, steps: int, batch: int, active: int, outputs: int, read: int) -> int:
+    """Count the multiply-adds of a Wave-RNN's iteration, forward and backward, from h(0) = 0.
+
+    The recurrence costs batch · n c² k per step but the first, and as much again for δ and for the gradient of u. Inputs are
+    multiplied forward and in the gradient of V; the readout forward, in its gradient and on the way back. Activations,
+    biases and the loss are not counted.
+
+    Args:
+        n: Units of a ring.
+        c: Channels.
+        k: Taps.
+        steps: Length of the sequences.
+        batch: Sequences.
+        active: Entries of an input that are not zero (1 if it is one-hot).
+        outputs: Dimension of the outputs.
+        read: Steps with an output.
+
+    Raises:
+        ValueError: If a size is not a positive whole number.
+    """
+    for name, value in {"n": n, "c": c, "k": k, "steps": steps, "batch": batch, "active": active}.items():
+        positive_int(name, value)
+    recurrence = 3 * (steps - 1) * batch * n * c * c * k
+    drive = 2 * steps * batch * n * c * active
+    readout = 3 * read * batch * n * c * outputs
+    return recurrence + drive + readout
+
+
+def fitted_growth(results: Sequence[Mapping[str, Any]], name: str, timing: str) -> dict[str, float] | None:
+    """Fit a power law to the time of a whole iteration over the cases that differ in one size and nothing else.
+
+    Least squares on logarithms. The cases are chosen as in `growth`.
+
+    Returns:
+        smallest and largest size, number of sizes, exponent, and "residual", the largest factor between a time and the
+        fit; None unless two sizes were measured.
+    """
+    times = _times(results, name, timing)
+    if len(times) < 2:
+        return None
+    x, y = ([math.log(value) for value in values] for values in (times, times.values()))
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    exponent = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
+    away = max(abs(b - mean_y - exponent * (a - mean_x)) for a, b in zip(x, y, strict=True))
+    return {"from": min(times), "to": max(times), "sizes": len(times), "exponent": exponent, "residual": math.exp(away)}
+
+
+def _times(results: Sequence[Mapping[str, Any]], name: str, timing: str) -> dict[int, float]:
+    """Size → milliseconds of an iteration of all runs, of the largest group of cases that differ in that size alone."""
+    groups: dict[tuple[tuple[str, Any], ...], dict[int, float]] = {}
+    for result in results:
+        case = result["case"]
+        key = tuple(sorted((k, v) for k, v in case.items() if k != name))
+        groups.setdefault(key, {})[int(case[name])] = float(result[timing]["median"]) * int(case["K"])
+    return max(groups.values(), key=len, default={})
+
+
 def growth(results: Sequence[Mapping[str, Any]], name: str, timing: str = "ensemble") -> dict[str, float] | None:
     """Return how the time of a whole iteration grows with one size, over the cases that differ in nothing else.
 
@@ -115,12 +182,7 @@ def growth(results: Sequence[Mapping[str, Any]], name: str, timing: str = "ensem
         None unless two sizes of at least one otherwise equal case were measured. Of several such groups the one with the
         most sizes counts.
     """
-    groups: dict[tuple[tuple[str, Any], ...], dict[int, float]] = {}
-    for result in results:
-        case = result["case"]
-        key = tuple(sorted((k, v) for k, v in case.items() if k != name))
-        groups.setdefault(key, {})[int(case[name])] = float(result[timing]["median"]) * int(case["K"])
-    times = max(groups.values(), key=len, default={})
+    times = _times(results, name, timing)
     if len(times) < 2:
         return None
     low, high = min(times), max(times)

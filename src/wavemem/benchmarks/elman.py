@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavemem.benchmarks.machine import Bystanders
+from wavemem.benchmarks.turns import Timing, durations, take_turns
 from wavemem.checks import positive_int
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
@@ -28,9 +28,6 @@ from wavemem.training.ensemble import TrainingConfig, train
 from wavemem.training.workers import Workers, plan_groups
 
 __all__ = ["Case", "Timing", "bare_products", "ensemble_iterations", "loop_iterations", "measure", "near_critical"]
-
-_QUIET = 0.05
-"""Cores that others may take on average during a turn that counts."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,6 @@ class Case:
     d: int = 8
     horizon: int = 100
     threads: int = 2
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds per iteration and run: median, quartiles and number of repetitions."""
-
-    median: float
-    lower: float
-    upper: float
-    repetitions: int
-
-    @classmethod
-    def of(cls, seconds: list[float], K: int) -> Timing:
-        """Summarise durations of whole iterations of K runs."""
-        lower, median, upper = (float(v) * 1e3 / K for v in np.percentile(seconds, [25, 50, 75]))
-        return cls(median, lower, upper, len(seconds))
 
 
 def near_critical(case: Case) -> ElmanEnsemble:
@@ -140,7 +121,7 @@ def loop_iterations(ensemble: ElmanEnsemble, case: Case, task: LinearHDS, count:
             one.optimiser.step()
             float(loss.detach()), float(accuracy(y.detach(), target))
 
-    return _durations(iterate, count)
+    return durations(iterate, count)
 
 
 def bare_products(ensemble: ElmanEnsemble, case: Case, count: int) -> list[float]:
@@ -177,31 +158,7 @@ def bare_products(ensemble: ElmanEnsemble, case: Case, count: int) -> list[float
         torch.bmm(deltas.mT, rows)
 
     with Workers() as workers:
-        return _durations(lambda: workers.map(multiply, list(states)), count)
-
-
-def _durations(function: Callable[[], object], count: int) -> list[float]:
-    """Call once to warm up, then `count` times with a clock."""
-    function()
-    seconds = []
-    for _ in range(count):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def _undisturbed(turn: Callable[[], list[float]], patience: float) -> tuple[list[float], float | None]:
-    """Repeat a turn until other programs left it alone, for `patience` seconds at most; the least disturbed one counts."""
-    end = time.monotonic() + patience
-    best: tuple[list[float], float | None] | None = None
-    while best is None or (time.monotonic() < end and best[1] is not None and best[1] > _QUIET):
-        others = Bystanders()
-        seconds = turn()
-        taken = others.cores_taken()
-        if best is None or best[1] is None or (taken is not None and taken < best[1]):
-            best = seconds, taken
-    return best
+        return durations(lambda: workers.map(multiply, list(states)), count)
 
 
 def measure(case: Case, rounds: int = 7, per_round: int = 3, patience: float = 10.0) -> dict[str, Any]:
@@ -229,28 +186,28 @@ def measure(case: Case, rounds: int = 7, per_round: int = 3, patience: float = 1
     torch.set_num_threads(case.threads)
     ensemble = near_critical(case)
     weights = {name: value.clone() for name, value in ensemble.state_dict().items()}
-    turns: dict[str, Callable[[], list[float]]] = {
-        "loop": lambda: loop_iterations(ensemble, case, task, per_round),
-        "ensemble": lambda: ensemble_iterations(ensemble, case, task, per_round),
-        "products": lambda: bare_products(ensemble, case, per_round),
+
+    def turn(competitor: Callable[[], list[float]]) -> Callable[[], list[float]]:
+        def start_again() -> list[float]:
+            ensemble.load_state_dict(weights)
+            return competitor()
+
+        return start_again
+
+    turns = {
+        "loop": turn(lambda: loop_iterations(ensemble, case, task, per_round)),
+        "ensemble": turn(lambda: ensemble_iterations(ensemble, case, task, per_round)),
+        "products": turn(lambda: bare_products(ensemble, case, per_round)),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
-    others: list[float | None] = []
     try:
-        for _ in range(rounds):
-            for name, turn in turns.items():
-                ensemble.load_state_dict(weights)
-                durations, taken = _undisturbed(turn, patience)
-                seconds[name] += durations
-                others.append(taken)
+        seconds, others = take_turns(turns, rounds, patience)
     finally:
         torch.set_num_threads(before)
     timings = {name: Timing.of(values, case.K) for name, values in seconds.items()}
-    known = [taken for taken in others if taken is not None]
     return {
         "case": asdict(case),
         **{name: asdict(timing) for name, timing in timings.items()},
         "speed_up": timings["loop"].median / timings["ensemble"].median,
         "over_products": timings["ensemble"].median / timings["products"].median,
-        "others": max(known) if len(known) == len(others) else None,
+        "others": others,
     }

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["setup", "translate"]
+__all__ = ["setup", "skip_field", "translate"]
 
 # What must not be touched: double backticks, roles with their content, references with an underscore.
 _KEPT = re.compile(r"``.+?``|:[\w:+-]+:`[^`]+`|`[^`]+`__?(?!\w)")
@@ -109,7 +109,13 @@ def _process(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lin
     lines[:] = translate(lines)
 
 
+def skip_field(_app: Any, _what: str, _name: str, member: Any, _skip: bool, _options: Any) -> bool | None:
+    """Leave out the fields of named tuples: the docstring of the class describes them already."""
+    return True if type(member).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx, ahead of napoleon."""
     app.connect("autodoc-process-docstring", _process, priority=400)
+    app.connect("autodoc-skip-member", skip_field)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -113,6 +113,17 @@ def _torch() -> Iterator[Finding]:
     yield Finding("ok", "threads", text + (f"; OMP_NUM_THREADS={limit}" if limit else ""))
 
 
+def _kernels() -> Finding:
+    from wavemem.kernels.compiled import cache_folder, compiler, load_library
+
+    command = compiler()
+    if command is None:
+        return Finding("note", "kernels", "no C compiler (cc, gcc, clang): Wave-RNNs train four to six times slower")
+    if _installed("torch") is None or load_library("_wave") is None:
+        return Finding("note", "kernels", f"{command} did not compile them: Wave-RNNs train four to six times slower")
+    return Finding("ok", "kernels", f"compiled by {command}, kept in {cache_folder()}")
+
+
 def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / 1e9
     text = f"{free:.1f} GB free at {folder}"
@@ -138,7 +149,7 @@ def examine(root: Path | None) -> list[Finding]:
         root: Top of the book, or None where the library is used without it.
     """
     findings = [_python(), _packages("library", _CORE, "pip install -e .", vital=True)]
-    findings += [_constraints(root), *_torch()]
+    findings += [_constraints(root), *_torch(), _kernels()]
     # Where there is a book, its tools are needed; the library alone does without.
     findings.append(_packages("book", _BOOK, "make book installs them, or pip install -e '.[book]'", root is not None))
     findings += [_browser(), _disk(root or Path.cwd())]

@@ -71,7 +71,9 @@ def installed_versions() -> dict[str, str]:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    found = (path for path in folder.rglob("*") if path.is_file())
+    # What is being measured at this moment stands in hidden folders.
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def chapter_key(chapter: Chapter, layout: Layout, parameters: Parameters, threads: int = 1) -> Key:

@@ -58,10 +58,10 @@ class Config:
     models: tuple[str, ...] = MODELS
     lengths: tuple[int, ...] = (100,)
     units: int = 100
-    channels: int = 8
+    channels: int = 16
     dense_units: int = 100
     runs: int = 3
-    iterations: int = 600
+    iterations: int = 400
     dense_iterations: int = 2000
     batch: int = 64
     test_batch: int = 1000

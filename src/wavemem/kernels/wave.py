@@ -29,6 +29,8 @@ from torch.autograd.function import once_differentiable
 
 from wavemem.checks import one_of, require, shape_is
 from wavemem.kernels import wave_cpu
+from wavemem.kernels.elman_triton import full_precision
+from wavemem.kernels.wave_triton import kernel_gradient, scan_deltas, scan_states, use_triton
 
 __all__ = ["WaveActivation", "wave_final_state", "wave_outputs", "wave_scan", "wave_scan_reference"]
 
@@ -128,6 +130,56 @@ class _WaveKernel(torch.autograd.Function):
         return du, dV, db, dW, db_y, None, None, None, None
 
 
+class _TritonScan(torch.autograd.Function):
+    """States on a CUDA device from the drive V x + b, all steps in one launch; (K, T, B, c, n)."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, drive: Tensor, h0: Tensor, activation: WaveActivation) -> Tensor:
+        states = scan_states(u, drive, h0, activation)
+        ctx.save_for_backward(u, states)
+        ctx.activation = activation
+        return states[:, 1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        u, states = ctx.saved_tensors
+        delta = scan_deltas(u, states, gradient, ctx.activation)
+        du = kernel_gradient(delta, states, u.shape[3]) if ctx.needs_input_grad[0] else None
+        # One more step back, without a slope: what the first step sends to h(0).
+        dh0 = _ring_product(u.flip(3).transpose(1, 2), delta[:, 0]) if ctx.needs_input_grad[2] else None
+        return du, delta, dh0, None
+
+
+def _ring_product(u: Tensor, h: Tensor) -> Tensor:
+    """u ⋆ h for (K, c, c, k) and (K, B, c, n)."""
+    p = u.shape[3] // 2
+    with full_precision():
+        taps = [torch.einsum("koc,kbcn->kbon", u[..., j], h.roll(p - j, -1)) for j in range(u.shape[3])]
+    return torch.stack(taps).sum(0)
+
+
+def _scan_on_device(
+    u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: WaveActivation
+) -> Tensor:
+    T, K, B, _ = inputs.shape
+    c, n = u.shape[1], V.shape[1] // u.shape[1]
+    with full_precision():
+        drive = inputs.transpose(0, 1).flatten(1, 2) @ V.mT + b[:, None]
+    h0 = inputs.new_zeros(K, B, c, n) if h0 is None else h0
+    states: Tensor = _TritonScan.apply(u, drive.view(K, T, B, c, n), h0, activation)
+    return states.transpose(0, 1)
+
+
+def _plain_scan(
+    u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: WaveActivation
+) -> Tensor:
+    """States where the compiled CPU kernel does not serve: by Triton on a CUDA device, else by the loop."""
+    if use_triton(u):
+        return _scan_on_device(u, V, b, inputs, h0, activation)
+    return wave_scan_reference(u, V, b, inputs, h0, activation=activation)
+
+
 def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: str) -> tuple[int, int, int]:
     shape_is("u", u, ("K", "c", "c", "k"))
     K, c, _, k = u.shape
@@ -158,7 +210,7 @@ def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, a
 def _compiled(u: Tensor, inputs: Tensor, h0: Tensor | None) -> bool:
     """Whether the C kernel computes this call: it has no gradients for inputs and initial states."""
     wanted = torch.is_grad_enabled() and (inputs.requires_grad or (h0 is not None and h0.requires_grad))
-    return wave_cpu.available(u) and inputs.dtype == torch.float32 and not wanted
+    return wave_cpu.available(u) and inputs.dtype == torch.float32 and not wanted and not use_triton(u)
 
 
 def wave_scan(
@@ -190,7 +242,7 @@ def wave_scan(
     """
     _check(u, V, b, inputs, h0, activation)
     if not _compiled(u, inputs, h0):
-        return wave_scan_reference(u, V, b, inputs, h0, activation=activation)
+        return _plain_scan(u, V, b, inputs, h0, activation)
     states: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "states")
     return states
 
@@ -210,7 +262,7 @@ def wave_final_state(
     """
     _check(u, V, b, inputs, h0, activation)
     if not _compiled(u, inputs, h0):
-        return wave_scan_reference(u, V, b, inputs, h0, activation=activation)[-1]
+        return _plain_scan(u, V, b, inputs, h0, activation)[-1]
     state: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "last")
     return state
 
@@ -245,7 +297,7 @@ def wave_outputs(
     shape_is("W", W, (K, "o", c * n))
     shape_is("b_y", b_y, (K, W.shape[1]))
     if not _compiled(u, inputs, h0):
-        states = wave_scan_reference(u, V, b, inputs, h0, activation=activation)
+        states = _plain_scan(u, V, b, inputs, h0, activation)
         read = (states if every_step else states[-1:]).flatten(3) @ W.mT + b_y[:, None]
         return read if every_step else read[0]
     what = "every" if every_step else "outputs"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wavemem.benchmarks.counts import growth
+from wavemem.records.cost_linear import linear_section
+from wavemem.records.cost_waves import sections
+from wavemem.records.markdown import milliseconds, number_table
 
 __all__ = ["render", "write"]
 
@@ -15,13 +18,15 @@ _HEAD = """\
 (page-cost)=
 # What training costs
 
-Every number on this page was measured by `make bench`, which writes `records/bench/elman.json`, or on a GPU by
-`wavemem bench --gpu`, which writes `records/bench/elman-gpu.json` (what TF32 changes also by `wavemem bench --arithmetic`,
-which writes `records/bench/elman-tf32.json`); the page is generated from these files.
+Every number on this page was measured by `make bench`, which writes `elman.json` and `wave.json` into `records/bench`, or
+on a GPU by `wavemem bench --gpu`, which writes `elman-gpu.json` and `wave-gpu.json` (what TF32 changes also by
+`wavemem bench --arithmetic`, which writes `elman-tf32.json`); the page is generated from these files.
+
+## Elman networks
 """
 
 _MEANING = """\
-## How it is measured
+### How it is measured
 
 One iteration draws a batch of histories and their targets, runs the network through the input phase and the horizon,
 compares, differentiates, clips the gradient and updates the weights with Adam. Three programs take turns within one
@@ -50,7 +55,7 @@ speed-up
 over products
 : the ensemble's median over that of the bare products: the distance to the floor.
 
-## Where the time goes
+### Where the time goes
 
 A step of the loop over `nn.RNN` is a small product, a hyperbolic tangent, and bookkeeping for the backward pass, and every
 step's weight gradient is a product of its own. The ensemble's scan
@@ -63,11 +68,6 @@ step's weight gradient is a product of its own. The ensemble's scan
   cores and waiting for both at its end;
 - clips and updates all runs together.
 """
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _timing(timing: Mapping[str, Any]) -> str:
@@ -133,20 +133,14 @@ def _growth(results: Sequence[Mapping[str, Any]]) -> str:
         "How the ensemble's time for a whole iteration of all runs grows when one size grows and the others stay: the ratio "
         "of the times at both ends, and the exponent of the power law through them."
     )
-    return text + "\n\n" + _table(("size", "from → to", "time ratio", "exponent"), rows)
-
-
-def _milliseconds(timing: Mapping[str, Any] | None) -> str:
-    if timing is None:
-        return "–"
-    return f"{timing['median']:.3g} ({timing['lower']:.3g}–{timing['upper']:.3g})"
+    return text + "\n\n" + number_table(("size", "from → to", "time ratio", "exponent"), rows)
 
 
 def _gpu_row(result: Mapping[str, Any]) -> list[str]:
     case, over = result["case"], result["scans_over_floor"]
     return [
         *(str(case[name]) for name in ("N", "K", "s", "horizon")),
-        *(_milliseconds(result[name]) for name in ("loop", "loop_tf32", "ensemble")),
+        *(milliseconds(result[name]) for name in ("loop", "loop_tf32", "ensemble")),
         f"{result['speed_up']:.1f}",
         f"{result['over_floor']:.1f}",
         "–" if over is None else f"{over:.1f}",
@@ -187,20 +181,20 @@ def _angles(measured: Mapping[str, Any]) -> str:
         "tf32x3. "
     )
     return (
-        "### What TF32 changes\n\n"
+        "#### What TF32 changes\n\n"
         + how
         + f"The same {settings['runs']} networks with N = {settings['N']} were trained on {settings['task']} "
         f"(s = {settings['s']}, d = {settings['d']}) for {settings['iterations']} iterations in each arithmetic of the "
         "recurrent product; the library uses the first, ieee. The angle error is the mean over the networks whose number of "
         f"eigenvalues of modulus above {settings['modulus']} is that of Φ; the change is the largest of an entry of W_hh "
         "against the first, which need not be one of the angles.\n\n"
-        + _table(("arithmetic", "networks compared", "angle error (rad)", "accuracy", "change"), rows)
+        + number_table(("arithmetic", "networks compared", "angle error (rad)", "accuracy", "change"), rows)
     )
 
 
 def _gpu(measured: Mapping[str, Any] | None, arithmetic: Mapping[str, Any] | None) -> list[str]:
     """Return the GPU's part of the page, in lines."""
-    head = ["## On a GPU", ""]
+    head = ["### On a GPU", ""]
     try:
         if measured is None:
             none = "Not measured: no GPU was at hand. `wavemem bench --gpu` measures where PyTorch finds one."
@@ -215,9 +209,9 @@ def _gpu(measured: Mapping[str, Any] | None, arithmetic: Mapping[str, Any] | Non
             "run, medians with quartiles. "
             + ("" if waits is None else f"PyTorch waited for the device {waits} times in five iterations.")
         )
-        parts = [*head, where, "", _table(_GPU_COLUMNS, map(_gpu_row, measured["headline"])), ""]
+        parts = [*head, where, "", number_table(_GPU_COLUMNS, map(_gpu_row, measured["headline"])), ""]
         if measured["scaling"]:
-            parts += [_table(_GPU_COLUMNS, map(_gpu_row, measured["scaling"])), ""]
+            parts += [number_table(_GPU_COLUMNS, map(_gpu_row, measured["scaling"])), ""]
             parts += [_growth([*measured["headline"], *measured["scaling"]]), ""]
         return [*parts, _GPU_MEANING, _angles(measured), ""]
     except (KeyError, IndexError, TypeError) as error:
@@ -231,6 +225,8 @@ def render(
     measured: Mapping[str, Any] | None,
     gpu: Mapping[str, Any] | None = None,
     arithmetic: Mapping[str, Any] | None = None,
+    wave: Mapping[str, Any] | None = None,
+    wave_gpu: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the page's text.
 
@@ -238,6 +234,8 @@ def render(
         measured: The content of `records/bench/elman.json`, or None where there is none.
         gpu: The content of `records/bench/elman-gpu.json`, or None where there is none.
         arithmetic: The content of `records/bench/elman-tf32.json`, or None; shown where there is no measurement on a GPU.
+        wave: The content of `records/bench/wave.json`, or None where there is none.
+        wave_gpu: The content of `records/bench/wave-gpu.json`, or None where there is none.
 
     Returns:
         A MyST page labelled `page-cost`.
@@ -245,9 +243,10 @@ def render(
     Raises:
         ValueError: If the measurements lack a field.
     """
+    waves = sections(wave, wave_gpu)
     if measured is None:
         none = "\nNo measurement is stored with this copy of the book. `make bench` makes one.\n\n"
-        return _HEAD + none + "\n".join(_gpu(gpu, arithmetic)) + "\n" + _MEANING
+        return _HEAD + none + "\n".join([*_gpu(gpu, arithmetic), _MEANING, *waves])
     try:
         machine = measured["machine"]
         headline: Sequence[Mapping[str, Any]] = measured["headline"]
@@ -259,16 +258,16 @@ def render(
             f"{headline[0]['ensemble']['repetitions']} iterations in brackets. Histories have s = {case['s']} vectors of "
             f"d = {case['d']} dimensions, the batch is {case['batch']}; K is the number of runs."
         )
-        parts = [_HEAD, where, "", _table(_COLUMNS, map(_row, headline)), ""]
+        parts = [_HEAD, where, "", number_table(_COLUMNS, map(_row, headline)), ""]
         if measured["scaling"]:
             parts += [
-                "## How it scales",
+                "### How it scales",
                 "",
                 "One size at a time is changed; the quartiles are of fewer iterations than above. More runs share what a "
                 "call costs, so that the time per run falls with K; a single small network gains least. Products grow "
                 "with N², everything else with N.",
                 "",
-                _table(_COLUMNS, map(_row, measured["scaling"])),
+                number_table(_COLUMNS, map(_row, measured["scaling"])),
                 "",
                 _growth([*headline, *measured["scaling"]]),
                 "",
@@ -277,7 +276,10 @@ def render(
         raise ValueError(
             f"the benchmark's file lacks {error}; allowed: what `make bench` of this version writes. Run `make bench` again."
         ) from error
-    return "\n".join([*parts, *_gpu(gpu, arithmetic), _MEANING])
+    return "\n".join([*parts, *_gpu(gpu, arithmetic), _MEANING, *waves])
+
+
+_FILES = ("elman", "elman-gpu", "elman-tf32", "wave", "wave-gpu")
 
 
 def _stored(source: Path) -> Mapping[str, Any] | None:
@@ -298,11 +300,12 @@ def write(path: Path, bench_dir: Path) -> None:
 
     Args:
         path: The page to write.
-        bench_dir: The folder that holds `elman.json`, `elman-gpu.json` and `elman-tf32.json`; the page says which is missing.
+        bench_dir: The folder that holds what the benchmarks write; the page says what is missing.
 
     Raises:
         ValueError: If a file is not what the benchmarks write.
     """
     folder = Path(bench_dir)
-    text = render(*(_stored(folder / f"{name}.json") for name in ("elman", "elman-gpu", "elman-tf32")))
+    text = render(*(_stored(folder / f"{name}.json") for name in _FILES))
+    text = "\n".join([text, *linear_section(_stored(folder / "wave-linear.json"))])
     Path(path).write_text(text, encoding="utf-8")

@@ -3,9 +3,10 @@
 Every piece is a training with a checkpoint of its own. A process that finds a piece in another's hands turns to the next
 one and comes back later: so the same command started twice shares the work, and started again after a kill goes on.
 
-Pieces run side by side where joblib's parallel interface says so: `joblib.parallel_config(backend="loky", n_jobs=8)` around
-the call uses eight processes of this machine, `joblib.parallel_config("dask")` the workers of a Dask cluster (which must
-see the folder of checkpoints).
+Pieces run side by side where joblib's parallel interface says so: `side_by_side(8)` around the call uses eight processes of
+this machine, `on_cluster("tcp://host:8786")` the workers of a Dask cluster (which must see the folder of checkpoints). A
+worker that dies leaves its pieces to the others: the scheduler hands them out again, the claim on a checkpoint ends with
+the process that held it, and whoever takes a piece over goes on where the checkpoint ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TypeVar
 
 from wavemem.training.checkpoint import claimed
 
-__all__ = ["side_by_side", "work_through"]
+__all__ = ["on_cluster", "side_by_side", "work_through"]
 
 Outcome = TypeVar("Outcome")
 
@@ -37,10 +38,14 @@ def _run_unclaimed(
     except ModuleNotFoundError:  # an optional dependency: pip install wavemem[sweep]
         count = 1
     else:
-        count = min(joblib.effective_n_jobs(), len(pieces))
-    if count == 1:
+        # A cluster does the work even where it offers a single process: that is why it was named.
+        elsewhere = hasattr(joblib.parallel.get_active_backend()[0], "client")
+        count = len(pieces) + 1 if elsewhere else min(joblib.effective_n_jobs(), len(pieces))
+    if count <= 1:
         return {name: _unless_claimed(piece, paths[name]) for name, piece in pieces.items()}
-    found = joblib.Parallel()(joblib.delayed(_unless_claimed)(piece, paths[name]) for name, piece in pieces.items())
+    # One by one and all at once: a process that comes late, or is left when another dies, finds something to do.
+    several = joblib.Parallel(batch_size=1, pre_dispatch="all")
+    found = several(joblib.delayed(_unless_claimed)(piece, paths[name]) for name, piece in pieces.items())
     return dict(zip(pieces, found, strict=True))
 
 
@@ -65,6 +70,44 @@ def side_by_side(jobs: int) -> Iterator[None]:
         ) from None
     with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
         yield
+
+
+@contextlib.contextmanager
+def on_cluster(scheduler: str, patience: float = 10.0) -> Iterator[None]:
+    """Within the block pieces are done by the workers of a Dask cluster; results come back here.
+
+    Args:
+        scheduler: Address of the cluster's scheduler, e.g. "tcp://host:8786".
+        patience: Seconds to wait for it, and then for a first worker.
+
+    Raises:
+        ValueError: If joblib or distributed is not installed, or nothing of the kind answers at the address.
+    """
+    try:
+        import joblib
+        from distributed import Client
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"scheduler = {scheduler!r} without joblib and distributed; allowed: none. Install wavemem[sweep], or start "
+            "the same command several times."
+        ) from None
+    allowed = "the address of a running Dask scheduler, e.g. tcp://host:8786"
+    try:
+        client = Client(scheduler, timeout=patience, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"scheduler = {scheduler!r} ({type(error).__name__}); allowed: {allowed}. Start one: dask scheduler."
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=patience)
+        except TimeoutError:
+            raise ValueError(
+                f"scheduler = {scheduler!r} has no workers; allowed: {allowed}, with workers. "
+                f"Start some on machines that see this folder: dask worker {scheduler} --nthreads 1."
+            ) from None
+        with joblib.parallel_config(backend="dask", client=client):
+            yield
 
 
 def work_through(

@@ -1,0 +1,357 @@
+"""Images pixel by pixel: Wave-RNN, network without waves, gated networks (Wave-RNN Figs. 2, 6, 7, 8; Tables 2, 3, 7).
+
+Every model sees images step by step (`wavemem.tasks.images`) and names their class after the last step. Trained with Adam on
+the cross-entropy, with the learning rate divided now and then, in epochs that each visit the training images in a new order.
+A seed has its order of images whichever model it trains; the last, incomplete batch of an epoch is left out. Every few updates
+the accuracy on the validation and on the test images is noted; the score of a network is its test accuracy at the time of
+its best validation accuracy, as in the paper.
+
+Data sets are looked for in the folder that the environment variable WAVEMEM_DATA names, see `wavemem.tasks.downloads`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments._image_settings import MODELS, SETTINGS, Job, Setting
+from wavemem.models.gated import GatedRNN
+from wavemem.models.identity_rnn import IdentityRNN
+from wavemem.models.wave_rnn import WaveRNN
+from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import stream
+from wavemem.tasks.images import KINDS, SequentialImages
+from wavemem.training.generic import FitConfig, fit
+from wavemem.training.pieces import work_through
+
+__all__ = [
+    "MODELS",
+    "SETTINGS",
+    "Config",
+    "Job",
+    "Setting",
+    "initial",
+    "networks",
+    "run",
+    "scores",
+    "summarise",
+    "updates_to",
+]
+
+Network = WaveRNN | IdentityRNN | GatedRNN
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to train.
+
+    Attributes:
+        tasks: among `wavemem.tasks.images.KINDS`.
+        models: among `MODELS`; a task trains those that `SETTINGS` has for it.
+        further: models that are trained on one task only.
+        further_task: which.
+        size_task: the task on which further sizes are tried (Fig. 7), or None.
+        wave_sizes: (n, c) of these Wave-RNNs.
+        dense_sizes: N of these networks without waves.
+        runs: seeds; run k has seed `seed + k`.
+        epochs: a number of epochs for all, instead of the settings'.
+        log_every: updates between two rows of the curves; None takes an epoch.
+    """
+
+    tasks: tuple[str, ...] = ("sdigits", "psdigits", "nsdigits")
+    models: tuple[str, ...] = ("wRNN", "iRNN")
+    further: tuple[str, ...] = ("wRNN + MLP", "LSTM")
+    further_task: str = "psdigits"
+    size_task: str | None = "psdigits"
+    wave_sizes: tuple[tuple[int, int], ...] = ((8, 1), (16, 1), (16, 2), (16, 4), (32, 4))
+    dense_sizes: tuple[int, ...] = (16, 32)
+    runs: int = 3
+    epochs: int | None = None
+    log_every: int | None = 54
+
+    def __post_init__(self) -> None:
+        require(len(self.tasks) > 0, "tasks is empty", ", ".join(KINDS), "Name at least one.")
+        for task in self.tasks:
+            one_of("tasks", task, KINDS)
+        for name in ("models", "further"):
+            for model in getattr(self, name):
+                one_of(name, model, MODELS)
+        for name in ("size_task", "further_task"):
+            if getattr(self, name) is not None:
+                one_of(name, getattr(self, name), KINDS)
+        positive_int("runs", self.runs)
+        for name in ("epochs", "log_every"):
+            if getattr(self, name) is not None:
+                positive_int(name, getattr(self, name))
+
+    @classmethod
+    def profile(cls, name: str) -> Config:
+        """The two sizes of the book.
+
+        Args:
+            name: "quick": digits of 8 × 8 pixels; "paper": MNIST and CIFAR-10 with the paper's sizes and epochs.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: if there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        if name == "quick":
+            return cls()
+        return cls(
+            tasks=("smnist", "psmnist", "nscifar10"),
+            models=("wRNN", "iRNN", "wRNN + MLP"),
+            further=(),
+            size_task="psmnist",
+            wave_sizes=tuple((n, c) for n in (16, 36, 64, 144) for c in (1, 4, 16, 32)),
+            dense_sizes=(64, 144, 529),
+            log_every=None,
+        )
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What is trained: every model on its tasks, then the further sizes."""
+        found = []
+        for task in self.tasks:
+            for model in (*self.models, *(self.further if task == self.further_task else ())):
+                if model in SETTINGS[task]:
+                    setting = SETTINGS[task][model]
+                    found.append(Job(task, model, setting.units, setting.channels))
+        if self.size_task is not None:
+            found += [Job(self.size_task, "wRNN", n, c) for n, c in self.wave_sizes]
+            found += [Job(self.size_task, "iRNN", N, 1) for N in self.dense_sizes]
+        return tuple(dict.fromkeys(found))
+
+
+def initial(job: Job, task: SequentialImages, seeds: list[int]) -> Network:
+    """The networks of a job before training, one run per seed."""
+    sizes: dict[str, Any] = {"units": job.units, "inputs": task.d, "outputs": task.classes}
+    if job.model.startswith("wRNN"):
+        readout: Any = "mlp" if job.model == "wRNN + MLP" else "linear"
+        return WaveRNN.initialise(seeds, channels=job.channels, readout=readout, **sizes)
+    if job.model == "iRNN":
+        return IdentityRNN.initialise(seeds, **sizes)
+    return GatedRNN.initialise(seeds, cell="LSTM" if job.model == "LSTM" else "GRU", **sizes)
+
+
+class _Orders:
+    """Which images each run sees in an update: a function of the number of updates done, so that nothing need be stored."""
+
+    def __init__(self, task: SequentialImages, seeds: list[int], batch: int) -> None:
+        self.train, self.seeds, self.batch = task.train, seeds, batch
+        self.per_epoch = len(task.train) // batch
+        self._epoch = -1
+        self._order: Tensor = task.train
+
+    def __call__(self, done: int) -> Tensor:
+        epoch, at = divmod(done, self.per_epoch)
+        if epoch != self._epoch:
+            drawn = [torch.randperm(len(self.train), generator=stream(s, f"images, epoch {epoch}")) for s in self.seeds]
+            self._order, self._epoch = self.train[torch.stack(drawn).to(self.train.device)], epoch
+        return self._order[:, at * self.batch : (at + 1) * self.batch]
+
+
+@torch.no_grad()
+def _accuracy(network: Network, parameters: Mapping[str, Tensor], task: SequentialImages, part: Tensor) -> Tensor:
+    right = torch.zeros(network.K, dtype=torch.float64, device=part.device)
+    for indices in part.split(1000):
+        logits = functional_call(network, dict(parameters), (task.sequence(indices),))
+        right += (logits.argmax(-1) == task.labels[indices]).sum(-1)
+    return right / len(part)
+
+
+def _train(
+    config: Config, job: Job, seeds: list[int], device: torch.device, progress: bool, path: Path | None
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Train and test the networks of one job: rows and weights."""
+    task = SequentialImages(job.task, device=device)
+    network, setting = initial(job, task, seeds).to(device), job.setting
+    orders = _Orders(task, seeds, setting.batch)
+    updates = orders.per_epoch * (config.epochs or setting.epochs)
+    every = config.log_every or orders.per_epoch
+
+    def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
+        indices = orders(done)
+        x = task.sequence(indices.flatten()).unflatten(1, indices.shape)
+        logits, labels = functional_call(network, parameters, (x,)), task.labels[indices]
+        losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+        further = {}
+        if done == 0 or (done + 1) % every == 0 or done + 1 == updates:
+            further["accuracy"] = (logits.detach().argmax(-1) == labels).double().mean(1)
+            further["validation"] = _accuracy(network, parameters, task, task.validation)
+            further["test"] = _accuracy(network, parameters, task, task.test)
+        return losses, further
+
+    drop = None if setting.drop is None else (setting.drop[0] * orders.per_epoch, setting.drop[1])
+    fitted = fit(
+        network.parameters_dict(),
+        loss,
+        FitConfig(updates, lr=setting.lr, clip=setting.clip or None, log_every=every, lr_drop=drop),
+        progress,
+        f"images {job.name}, {config.epochs or setting.epochs} epochs",
+        checkpoint=path,
+    )
+    validation = _accuracy(network, fitted.parameters, task, task.validation).tolist()
+    test = _accuracy(network, fitted.parameters, task, task.test).tolist()
+    base = {
+        "task": job.task,
+        "data": task.name,
+        "model": job.model,
+        "units": job.units,
+        "channels": job.channels,
+        "parameters": network.parameter_count(),
+    }
+    rows: list[dict[str, Any]] = []
+
+    def note(k: int, iteration: int, values: Mapping[str, float]) -> None:
+        at = {**base, "seed": seeds[k], "iteration": iteration, "epoch": iteration / orders.per_epoch}
+        rows.extend({**at, "quantity": quantity, "value": float(value)} for quantity, value in values.items())
+
+    best: dict[int, tuple[float, float]] = {}
+    for entry in fitted.log.to_dict("records"):
+        k, done = int(entry["run"]), int(entry["iteration"]) - 1  # the log's values are those before the update
+        note(k, done, {"train loss": entry["loss"], "train accuracy": entry["accuracy"]})
+        note(k, done, {"validation accuracy": entry["validation"], "test accuracy": entry["test"]})
+        best[k] = max(best.get(k, (-1.0, 0.0)), (entry["validation"], entry["test"]), key=lambda pair: pair[0])
+    for k in range(network.K):
+        best[k] = max(best[k], (validation[k], test[k]), key=lambda pair: pair[0])
+        note(k, updates, {"validation accuracy": validation[k], "test accuracy": test[k]})
+        note(k, updates, {"final test accuracy": best[k][1], "best validation accuracy": best[k][0]})
+    weights = {f"{job.name}/{name}": value.detach().cpu() for name, value in fitted.parameters.items()}
+    return rows, weights
+
+
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str,
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
+    """Train every model on its tasks.
+
+    Args:
+        config: what to train.
+        seed: the first run's seed; the others follow.
+        device: where to compute.
+        progress: whether to report progress.
+        checkpoints: folder from which a run that was stopped goes on, and which processes may share; None for none.
+
+    Returns:
+        Rows (task, data, model, units, channels, parameters, seed, iteration, epoch, quantity, value). Along the training, the
+        iteration being the number of updates done: "train loss" and "train accuracy" (of the batch that comes next),
+        "validation accuracy", "test accuracy". At its end also "best validation accuracy" and "final test accuracy", the test
+        accuracy at the time of the former (the earliest, if there are several). Accuracies lie in [0, 1]; parameters are counted
+        without biases, but for the gated networks. Weights "<task>/<model>/<units>x<channels>/<name>" after the last update,
+        stacked over seeds.
+    """
+    positive_int("seed", seed, minimum=0)
+    seeds = [seed + k for k in range(config.runs)]
+    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
+        job.name.replace("/", "-").replace(" ", ""): partial(_train, config, job, seeds, torch.device(device), progress)
+        for job in config.jobs
+    }
+    done = work_through(pieces, checkpoints)
+    rows = [row for new, _ in done.values() for row in new]
+    return Result(pd.DataFrame(rows), {name: value for _, kept in done.values() for name, value in kept.items()})
+
+
+class Source(Protocol):
+    """A result or a record."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Named tensors."""
+        ...
+
+
+def networks(source: Source, task: str, model: str, units: int | None = None, channels: int | None = None) -> Network:
+    """The trained networks of one job, one run per seed.
+
+    Args:
+        source: what `run` returned, or a record of it.
+        task, model: which.
+        units, channels: the size; None takes that of `SETTINGS`.
+
+    Raises:
+        ValueError: if they are not there.
+    """
+    one_of("task", task, SETTINGS)
+    one_of("model", model, SETTINGS[task])
+    setting = SETTINGS[task][model]
+    name = Job(task, model, units or setting.units, channels or setting.channels).name
+    parameters = {key[len(name) + 1 :]: value for key, value in source.weights.items() if key.startswith(name + "/")}
+    require(
+        len(parameters) > 0,
+        f"no weights of {name}",
+        ", ".join(sorted({key.rsplit("/", 1)[0] for key in source.weights})) or "none in this source",
+        "Choose one of these.",
+    )
+    if model.startswith("wRNN"):
+        return WaveRNN.from_parameters(parameters)
+    if model == "iRNN":
+        return IdentityRNN.from_parameters(parameters)
+    return GatedRNN.from_parameters(parameters, "LSTM" if model == "LSTM" else "GRU")
+
+
+def scores(
+    rows: pd.DataFrame, task: str, model: str, units: int | None = None, channels: int | None = None
+) -> pd.Series:
+    """Final test accuracy in per cent, by seed; empty if the job is not among the rows.
+
+    Args:
+        rows: from `run`.
+        task, model, units, channels: as in `networks`.
+    """
+    one_of("task", task, SETTINGS)
+    one_of("model", model, SETTINGS[task])
+    setting = SETTINGS[task][model]
+    chosen = rows[
+        (rows["task"] == task)
+        & (rows["model"] == model)
+        & (rows["units"] == (units or setting.units))
+        & (rows["channels"] == (channels or setting.channels))
+        & (rows["quantity"] == "final test accuracy")
+    ]
+    return 100 * chosen.set_index("seed")["value"]
+
+
+def updates_to(rows: pd.DataFrame, task: str, model: str, level: float) -> pd.Series:
+    """Updates until the validation accuracy is first seen at a level, by seed; NaN if it never is.
+
+    Args:
+        rows: from `run`.
+        task, model: which; of the size that `SETTINGS` names.
+        level: accuracy in [0, 1].
+    """
+    setting = SETTINGS[one_of("task", task, SETTINGS)][one_of("model", model, SETTINGS[task])]
+    curve = rows[
+        (rows["task"] == task)
+        & (rows["model"] == model)
+        & (rows["units"] == setting.units)
+        & (rows["channels"] == setting.channels)
+        & (rows["quantity"] == "validation accuracy")
+    ]
+    reached = curve[curve["value"] >= level].groupby("seed")["iteration"].min()
+    return reached.reindex(sorted(curve["seed"].unique())).astype(float)
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy in per cent, mean and standard deviation over seeds, one line per task, model and size."""
+    final = rows[rows["quantity"] == "final test accuracy"]
+    grouped = final.groupby(["task", "data", "model", "units", "channels", "parameters"], sort=False)["value"]
+    table = grouped.agg(["mean", "std", "count"]).reset_index()
+    table[["mean", "std"]] *= 100
+    return table.rename(columns={"mean": "test accuracy", "std": "sd", "count": "n"})

@@ -1,0 +1,372 @@
+"""What waves do while a network learns (Wave-RNN Figs. 9, 10 and 18).
+
+Three parts, each measured before, during and after training:
+
+- *starts* (Fig. 18): the copy task from every initialisation of u that the paper names (shift, Dirac, uniform, normal) and
+  from two of the dense network; the input weights are the paper's in all of them.
+- *speeds* (Fig. 10): the copy task with several velocities built in, one per channel.
+- *channels* (Fig. 9): images shown pixel by pixel to a network of many channels.
+
+The paper shows Figs. 10 and 18 without sizes or settings; these are ours. Velocities are those of the part of the
+activity that differs between sequences ("velocity"), and of a small disturbance of the state ("response velocity"); see
+`wavemem.substrate.wave_readings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments._wave_losses import naming_loss, recall_loss
+from wavemem.models.identity_rnn import IdentityRNN
+from wavemem.models.recurrent import RecurrentNetwork
+from wavemem.models.wave_rnn import WaveRNN
+from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import stream
+from wavemem.substrate.velocity import Velocity
+from wavemem.substrate.wave_readings import direction, onset_order, ring_velocity, state_response, varying_part
+from wavemem.tasks.copying import CopyTask, exact_recall
+from wavemem.tasks.images import SequentialImages
+from wavemem.training.generic import FitConfig, FitResult, fit
+from wavemem.training.pieces import work_through
+
+__all__ = [
+    "CHANNELS",
+    "SHOWN",
+    "SPEEDS",
+    "STARTS",
+    "Config",
+    "activity",
+    "initial",
+    "networks",
+    "onset_orders",
+    "probe_inputs",
+    "run",
+    "summarise",
+]
+
+STARTS: Final = ("wRNN shift", "wRNN dirac", "wRNN uniform", "wRNN normal", "iRNN identity", "iRNN uniform")
+"""Models of the first part: architecture and start of the recurrent weights."""
+SPEEDS: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
+    "speeds halved": (3, (1.0, 0.5, 0.25, 0.125)),
+    "speeds whole": (5, (2.0, 1.0, -1.0, -2.0)),
+}
+"""Models of the second part: taps of the kernel, and the velocity of each channel at the start."""
+CHANNELS: Final = "wRNN images"
+"""The model of the third part."""
+SHOWN: Final = 15
+"""Channels of it that are measured, as many as the paper shows."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and training.
+
+    Attributes:
+        T, memory, symbols: the copy task.
+        units, channels: n and c of the Wave-RNNs of the first part; those of the second have one channel per velocity.
+        dense_units: N of the dense networks.
+        runs: seeds per model of the first two parts; run k has seed `seed + k`.
+        iterations, batch, lr, clip: training of the first two parts.
+        snapshots: updates after which waves are measured; 0 is before training, and the last must be `iterations`.
+        probes: sequences that velocities are measured on.
+        tests: sequences of the test of recall.
+        images: kind of the image task of the third part.
+        image_units, image_channels, image_runs, image_iterations, image_batch, image_lr: its network and training.
+    """
+
+    T: int = 5
+    memory: int = 5
+    symbols: int = 4
+    units: int = 24
+    channels: int = 6
+    dense_units: int = 48
+    runs: int = 4
+    iterations: int = 2000
+    batch: int = 32
+    lr: float = 3e-3
+    clip: float = 1.0
+    snapshots: tuple[int, ...] = (0, 30, 100, 400, 2000)
+    probes: int = 64
+    tests: int = 500
+    images: str = "sdigits"
+    image_units: int = 32
+    image_channels: int = 16
+    image_runs: int = 2
+    image_iterations: int = 250
+    image_batch: int = 32
+    image_lr: float = 2e-3
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "iterations", "batch", "tests", "image_runs", "image_iterations", "image_batch"):
+            positive_int(name, getattr(self, name))
+        positive_int("probes", self.probes, minimum=4)
+        require(
+            self.snapshots[:1] == (0,)
+            and self.snapshots[-1] == self.iterations
+            and list(self.snapshots) == sorted(set(self.snapshots)),
+            f"snapshots = {self.snapshots} with iterations = {self.iterations}",
+            "increasing numbers of updates from 0 to iterations",
+            "Both ends are needed: what was there before training, and what is left after it.",
+        )
+
+    @classmethod
+    def profile(cls, name: str) -> Config:
+        """The two sizes of the book.
+
+        Args:
+            name: "quick": a minute on one core; "paper": the paper's sizes for the copy task of T = 10 and for sMNIST, and 20,000
+                updates (where it shows these figures the paper names neither).
+
+        Raises:
+            ValueError: If there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        if name == "quick":
+            return cls()
+        return cls(
+            T=10,
+            memory=10,
+            symbols=8,
+            units=100,
+            dense_units=100,
+            runs=3,
+            iterations=20_000,
+            batch=128,
+            lr=1e-3,
+            snapshots=(0, 30, 100, 400, 2_000, 20_000),
+            images="smnist",
+            image_units=256,
+            image_runs=1,
+            image_iterations=5_000,
+            image_batch=128,
+            image_lr=1e-3,
+        )
+
+    @property
+    def task(self) -> CopyTask:
+        """The copy task of the first two parts."""
+        return CopyTask(self.T, self.memory, self.symbols)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All models of the three parts."""
+        return (*STARTS, *SPEEDS, CHANNELS)
+
+
+def initial(config: Config, model: str, seed: int, device: torch.device | str = "cpu") -> RecurrentNetwork:
+    """The networks of a model before training, one per seed.
+
+    Raises:
+        ValueError: If the model is unknown.
+    """
+    one_of("model", model, config.models)
+    seeds = [seed + k for k in range(config.image_runs if model == CHANNELS else config.runs)]
+    if model == CHANNELS:
+        return WaveRNN.initialise(seeds, config.image_units, config.image_channels, inputs=1, outputs=10, device=device)
+    width = config.task.categories
+    if model in SPEEDS:
+        taps, velocities = SPEEDS[model]
+        return WaveRNN.initialise(
+            seeds, config.units, len(velocities), width, width, kernel=taps, velocities=velocities, device=device
+        )
+    architecture, start = model.split()
+    if architecture == "wRNN":
+        return WaveRNN.initialise(seeds, config.units, config.channels, width, width, u_init=start, device=device)  # type: ignore[arg-type]
+    return IdentityRNN.initialise(seeds, config.dense_units, width, width, U_init=start, device=device)  # type: ignore[arg-type]
+
+
+def probe_inputs(config: Config, model: str, seed: int, images: SequentialImages | None = None) -> Tensor:
+    """Sequences (T, B, d) that the waves of a model are measured on; no training sees them."""
+    if model == CHANNELS:
+        images = SequentialImages(config.images) if images is None else images
+        return images.sequence(images.test[: config.probes])
+    return config.task.batch(config.probes, stream(seed, "wave learning, probes")).inputs
+
+
+def onset_orders(network: RecurrentNetwork, inputs: Tensor) -> list[Tensor]:
+    """Positions of each run in the order that they are shown in: on rings their own, else that of `onset_order`.
+
+    For dense networks the order is found on the first half of the sequences; see `activity`.
+    """
+    if not isinstance(network, IdentityRNN):
+        return [torch.arange(network.hidden // network.kernel().shape[1])] * network.K
+    with torch.no_grad():
+        states = network.states(inputs[:, : inputs.shape[1] // 2])
+    return [onset_order(states[:, k]) for k in range(network.K)]
+
+
+def activity(network: RecurrentNetwork, inputs: Tensor, varying: bool = True) -> Tensor:
+    """The activity, (K, T, B, c, n): its varying part, or all of it.
+
+    For dense networks that of the second half of the sequences, with the units in the order of onset in the first half.
+    """
+    orders = onset_orders(network, inputs)
+    if isinstance(network, IdentityRNN):
+        inputs = inputs[:, inputs.shape[1] // 2 :]
+    with torch.no_grad():
+        states = network.states(inputs)
+    ordered = [states[:, k][..., orders[k]] for k in range(network.K)]
+    return torch.stack([varying_part(own) for own in ordered] if varying else ordered)
+
+
+def _named(prefix: str, velocity: Velocity) -> dict[str, float]:
+    return {
+        f"{prefix}velocity": velocity.value,
+        f"{prefix}velocity error": velocity.error,
+        f"{prefix}coherence": velocity.coherence,
+    }
+
+
+def _measure(
+    config: Config, model: str, network: RecurrentNetwork, inputs: Tensor, seed: int, ends: bool
+) -> list[dict[str, Any]]:
+    """Velocities of every run, as rows (run, channel, quantity, value); channel −1 stands for all.
+
+    Args:
+        ends: before or after training, where also the response to a disturbance is measured.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def note(k: int, channel: int, values: Mapping[str, float]) -> None:
+        rows.extend({"run": k, "channel": channel, "quantity": q, "value": v} for q, v in values.items())
+
+    moving = activity(network, inputs)
+    images = model == CHANNELS
+    if images:  # the middle of the sequence is enough, and there the images are
+        moving = moving[:, len(inputs) // 4 : 3 * len(inputs) // 4]
+    for k in range(network.K):
+        note(k, -1, {**_named("", ring_velocity(moving[k])), "direction": direction(moving[k])})
+        for channel in range(min(SHOWN, moving.shape[3]) if images and ends else 0):
+            note(k, channel, _named("", ring_velocity(moving[k][:, :, channel : channel + 1])))
+        if isinstance(network, WaveRNN):
+            power = network.u[k].detach().square().sum(-1)
+            note(k, -1, {"coupling": float(1 - power.diagonal().sum() / power.sum())})
+    if not ends or images:
+        return rows
+    single = range(moving.shape[3]) if model in SPEEDS or model == STARTS[0] else ()
+    orders = onset_orders(network, inputs)
+    for channel in (-1, *single):
+        generator = stream(seed, f"disturbance {channel}")
+        own = None if channel < 0 else channel
+        response = state_response(network, inputs[:, -moving.shape[2] :], config.memory, generator, own)
+        for k in range(network.K):
+            seen = response[k] if own is None else response[k][:, :, own : own + 1]
+            note(k, channel, _named("response ", ring_velocity(seen[..., orders[k]])))
+    return rows
+
+
+def _score(config: Config, network: RecurrentNetwork, seed: int, images: SequentialImages | None) -> list[float]:
+    """Share of sequences recalled without a mistake, or of images named rightly, per run."""
+    with torch.no_grad():
+        if images is not None:
+            right = network(images.sequence(images.test)).argmax(-1) == images.labels[images.test]
+            return [float(share) for share in right.double().mean(-1)]
+        batch = config.task.batch(config.tests, stream(seed, "wave learning, test"))
+        found = exact_recall(network(batch.inputs, every_step=True), batch.targets, config.memory)
+    return [float(share) for share in found]
+
+
+def _train(
+    config: Config, model: str, seed: int, device: torch.device | str, progress: bool, path: Path | None
+) -> Result:
+    """Train the networks of one model and measure them at every snapshot."""
+    network = initial(config, model, seed, device)
+    generators = [stream(seed + k, "data") for k in range(network.K)]
+    images = SequentialImages(config.images) if model == CHANNELS else None
+    if images is None:
+        iterations, lr, snapshots = config.iterations, config.lr, config.snapshots
+        loss = recall_loss(network, config.task, config.batch, generators)
+    else:
+        iterations, lr, snapshots = config.image_iterations, config.image_lr, (0, config.image_iterations)
+        loss = naming_loss(network, images, config.image_batch, generators)
+    training = FitConfig(iterations, lr=lr, clip=config.clip, log_every=max(1, iterations // 50), snapshots=snapshots)
+    trained: FitResult = fit(
+        network.parameters_dict(), loss, training, progress, label=model, checkpoint=path, streams=generators
+    )
+    log = trained.log
+    rows: list[dict[str, Any]] = [
+        {"run": run, "channel": -1, "quantity": "loss", "value": value, "iteration": iteration}
+        for run, value, iteration in zip(log["run"], log["loss"], log["iteration"], strict=True)
+    ]
+    weights: dict[str, Tensor] = {}
+    inputs = probe_inputs(config, model, seed, images)
+    for iteration, parameters in trained.snapshots.items():
+        then = type(network).from_parameters(parameters)
+        found = _measure(config, model, then, inputs, seed, ends=iteration in (0, iterations))
+        for k, share in enumerate(_score(config, then, seed, images)):
+            found.append({"run": k, "channel": -1, "quantity": "right", "value": share})
+        rows += [{**row, "iteration": iteration} for row in found]
+        weights |= {f"{model}/{iteration}/{name}": value for name, value in parameters.items()}
+    table = pd.DataFrame(rows).assign(model=model, seed=lambda found: found["run"] + seed)
+    return Result(
+        table[["model", "seed", "iteration", "channel", "quantity", "value"]].astype({"value": float}), weights
+    )
+
+
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
+    """Train every model and measure its waves.
+
+    Args:
+        config: sizes and training.
+        seed: the first seed.
+        device: where to train.
+        progress: whether to report progress.
+        checkpoints: folder in which the trainings keep their state; None keeps nothing.
+
+    Returns:
+        Rows (model, seed, iteration, channel, quantity, value); channel −1 stands for all. Quantities: "loss" (of the batch of an
+        update), "right" (share of test sequences recalled without a mistake, of images named rightly), "velocity",
+        "velocity error" (nan where nothing travels), "coherence", "direction", the same with "response " before it, and
+        "coupling" (share of the power of u between different channels). Weights "<model>/<iteration>/<parameter>", stacked.
+
+    Raises:
+        ValueError: If the configuration or the seed is not usable.
+        DatasetError: If the images of the third part are missing and cannot be fetched.
+    """
+    positive_int("seed", seed, minimum=0)
+    pieces: dict[str, Callable[[Path | None], Result]] = {
+        model.replace(" ", "-"): partial(_train, config, model, seed, device, progress) for model in config.models
+    }
+    results = work_through(pieces, checkpoints)
+    weights = {key: value for result in results.values() for key, value in result.weights.items()}
+    return Result(pd.concat([result.rows for result in results.values()], ignore_index=True), weights)
+
+
+def networks(result: Any, model: str, iteration: int) -> RecurrentNetwork:
+    """The networks of a model after so many updates, from a result or a record.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    prefix = f"{model}/{iteration}/"
+    parameters = {name.removeprefix(prefix): value for name, value in result.weights.items() if name.startswith(prefix)}
+    known = sorted({int(name.split("/")[1]) for name in result.weights if name.startswith(f"{model}/")})
+    require(
+        len(parameters) > 0,
+        f"no weights of {model!r} after {iteration} updates",
+        f"updates {known}" if known else "a model of the result",
+        "Choose a snapshot of the configuration.",
+    )
+    return (WaveRNN if "u" in parameters else IdentityRNN).from_parameters(parameters)
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds of what is measured over all channels, at every snapshot."""
+    chosen = rows[(rows["channel"] == -1) & (rows["quantity"] != "loss")]
+    grouped = chosen.groupby(["model", "iteration", "quantity"], sort=False)["value"]
+    return grouped.agg(["mean", "std", "count"]).reset_index()

@@ -1,0 +1,232 @@
+"""Figures of images seen pixel by pixel: the sequences, learning curves, hidden states with their spectra, what is kept.
+
+Each function takes measured arrays or the rows of `wavemem.experiments.images` and returns the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import ArrayLike, NDArray
+
+from wavemem.checks import require
+from wavemem.figures.style import ACCENT, CATEGORICAL, INK, MUTED, figure_size
+from wavemem.figures.substrate import space_time, spectrum_image
+from wavemem.substrate.readings import Spectrum2D
+
+__all__ = ["MODEL_STYLES", "folding", "kept", "learning_curves", "over_parameters", "sequences", "states_and_spectra"]
+
+Floats = NDArray[np.floating]
+
+MODEL_STYLES: Final[dict[str, dict[str, Any]]] = {
+    "wRNN": {"color": CATEGORICAL[0], "ls": "-", "marker": "o"},
+    "iRNN": {"color": CATEGORICAL[1], "ls": "-", "marker": "s"},
+    "wRNN + MLP": {"color": CATEGORICAL[5], "ls": "--", "marker": "D"},
+    "LSTM": {"color": CATEGORICAL[2], "ls": "--", "marker": "^"},
+    "GRU": {"color": CATEGORICAL[3], "ls": ":", "marker": "v"},
+}
+"""Colour, line and marker of each model, the same in all figures of the chapter."""
+
+
+def sequences(image: ArrayLike, shown: Mapping[str, ArrayLike]) -> Figure:
+    """An image and the sequences made of it.
+
+    Args:
+        image: (height, width).
+        shown: title → (time, d) inputs; where a step shows a row, a line marks the end of the image.
+    """
+    fig = plt.figure(figsize=figure_size(0.5 + 0.75 * len(shown)))
+    grid = fig.add_gridspec(len(shown), 2, width_ratios=[1, 4.5])
+    ax = fig.add_subplot(grid[:, 0])
+    ax.imshow(np.asarray(image), cmap="gray_r")
+    ax.set(title="image", xticks=[], yticks=[])
+    for row, (title, values) in enumerate(shown.items()):
+        inputs = np.asarray(values)
+        ax = fig.add_subplot(grid[row, 1])
+        ax.imshow(
+            inputs.T, cmap="gray_r", aspect="auto", vmin=0, vmax=1, extent=(0.5, len(inputs) + 0.5, inputs.shape[1], 0)
+        )
+        ax.set(title=title, yticks=[])
+        ax.set_ylabel(
+            "value" if inputs.shape[1] == 1 else f"{inputs.shape[1]} values", rotation=0, ha="right", va="center"
+        )
+        if inputs.shape[1] > 1:
+            ax.axvline(len(np.asarray(image)) + 0.5, color=ACCENT, lw=1.5)
+    ax.set_xlabel("step $t$")
+    return fig
+
+
+def folding(units: Sequence[int], curves: Mapping[str, ArrayLike], lines: Mapping[str, float]) -> Figure:
+    """Accuracy of a linear readout of an image folded onto a ring, over the size of the ring.
+
+    Args:
+        units: sizes n.
+        curves: name → accuracy per size, in per cent.
+        lines: name → accuracy that does not depend on n.
+    """
+    fig, ax = plt.subplots(figsize=figure_size(2.7, 0.8))
+    for k, (name, values) in enumerate(curves.items()):
+        ax.plot(units, np.asarray(values), ms=3.5, marker="os"[k % 2], color=CATEGORICAL[k], label=name)
+    for k, (name, value) in enumerate(lines.items()):
+        ax.axhline(value, color=MUTED, ls=("--", ":")[k % 2])
+        ax.annotate(
+            name, (units[-1], value), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8.5, color=MUTED
+        )
+    ax.set(xlabel="units $n$ of the ring", ylabel="test accuracy (%)", ylim=(0, 103))
+    ax.set_xticks([n for n in units if n % 8 == 0])
+    ax.legend(loc="center right")
+    return fig
+
+
+def _curves(ax: Axes, rows: pd.DataFrame, task: str, models: Sequence[str], quantity: str) -> None:
+    for model in models:
+        chosen = rows[(rows["task"] == task) & (rows["model"] == model) & (rows["quantity"] == quantity)]
+        if chosen.empty:
+            continue
+        # Further sizes of the same model, if there are any, come after the task's own.
+        first = chosen.iloc[0]
+        chosen = chosen[(chosen["units"] == first["units"]) & (chosen["channels"] == first["channels"])]
+        table = 100 * chosen.pivot(index="iteration", columns="seed", values="value")
+        style = MODEL_STYLES[model]
+        at = table.index.to_numpy()
+        ax.plot(at, table.mean(axis=1), color=style["color"], ls=style["ls"], lw=1.6, label=model)
+        ax.fill_between(at, table.min(axis=1), table.max(axis=1), color=style["color"], alpha=0.18, lw=0)
+    # Linear up to the first updates, so that 0 has a place, and logarithmic after them.
+    ax.set_xscale("symlog", linthresh=100, linscale=0.7)
+    ticks = [0, 100, 1000, 10_000]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.set_xlim(left=0)
+    ax.axhline(10, color=MUTED, ls=":", lw=1)
+
+
+def learning_curves(
+    rows: pd.DataFrame,
+    tasks: Mapping[str, str],
+    models: Sequence[str],
+    quantity: str = "test accuracy",
+    label: str = "test accuracy (%)",
+) -> Figure:
+    """Accuracy over training, one panel per task; line: mean over seeds, shading: their range, dots: chance.
+
+    Args:
+        rows: from `wavemem.experiments.images.run`.
+        tasks: task → title.
+        models: which.
+        quantity: of the rows.
+        label: of the vertical axis.
+    """
+    require(len(tasks) > 0, "no tasks", "at least one", "Name a task of the rows.")
+    fig, axes = plt.subplots(1, len(tasks), figsize=figure_size(2.8), sharey=True, squeeze=False)
+    for ax, (task, title) in zip(axes[0], tasks.items(), strict=True):
+        _curves(ax, rows, task, models, quantity)
+        ax.set(title=title, xlabel="updates", ylim=(0, 103))
+    axes[0, 0].set_ylabel(label)
+    handles = {
+        line.get_label(): line for ax in axes[0] for line in ax.get_lines() if not str(line.get_label()).startswith("_")
+    }
+    fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5)
+    return fig
+
+
+def states_and_spectra(
+    states: Mapping[str, ArrayLike], spectra: Mapping[str, Spectrum2D], velocities: Mapping[str, Sequence[float]]
+) -> Figure:
+    """Hidden states of one image, and the two-dimensional spectra of many: one row per model (the paper's Fig. 2).
+
+    Args:
+        states: title → (time, position) activity of one channel.
+        spectra: the same titles → spectrum.
+        velocities: the same titles → lines to draw.
+    """
+    fig, axes = plt.subplots(
+        len(states), 2, figsize=figure_size(2.3 * len(states)), width_ratios=[1.25, 1], squeeze=False
+    )
+    for row, (title, values) in zip(axes, states.items(), strict=True):
+        activity = np.asarray(values, dtype=np.float64)
+        # The few largest values would leave the rest without colour.
+        space_time(row[0], activity, signed=False, start=1, limit=float(np.quantile(activity, 0.99)))
+        row[0].set(title=title, ylabel="unit")
+        spectrum_image(row[1], spectra[title], velocities=tuple(velocities[title]), colorbar=True)
+        row[1].set(title="spectrum over shuffled", xlabel="spatial frequency (cycles / unit)")
+    return fig
+
+
+def over_parameters(table: pd.DataFrame, models: Sequence[str] = ("wRNN", "iRNN")) -> Figure:
+    """Accuracy over the number of parameters (the paper's Fig. 7); marker: mean over seeds, bar: their range.
+
+    Args:
+        table: one line per network with model, units, channels, parameters and accuracy (in per cent).
+        models: which.
+    """
+    fig, ax = plt.subplots(figsize=figure_size(3.0, 0.8))
+    for model in models:
+        style = MODEL_STYLES[model]
+        grouped = table[table["model"] == model].groupby(["parameters", "units", "channels"])["accuracy"]
+        found = grouped.agg(["mean", "min", "max"]).reset_index().sort_values("parameters")
+        if found.empty:
+            continue
+        error = np.stack([found["mean"] - found["min"], found["max"] - found["mean"]])
+        ax.errorbar(
+            found["parameters"],
+            found["mean"],
+            yerr=error,
+            color=style["color"],
+            marker=style["marker"],
+            ls="",
+            capsize=2,
+            label=model,
+        )
+        best = found.assign(top=found["mean"].cummax())
+        ax.step(best["parameters"], best["top"], where="post", color=style["color"], lw=1, alpha=0.6)
+        for line in found.to_dict("records"):
+            name = f"{line['units']}×{line['channels']}" if model == "wRNN" else f"{line['units']}"
+            ax.annotate(
+                name,
+                (line["parameters"], line["mean"]),
+                xytext=(5, -9),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=style["color"],
+            )
+    ax.set(xscale="log", xlabel="parameters (without biases)", ylabel="test accuracy (%)")
+    if not table[table["model"].isin(models)].empty:
+        ax.legend(loc="lower right")
+    return fig
+
+
+def kept(ages: ArrayLike, panels: Mapping[str, Mapping[str, Floats]], marks: Sequence[float] = ()) -> Figure:
+    """How much of the input of so many steps ago a linear map recovers from the last state.
+
+    Args:
+        ages: steps before the last, one per input.
+        panels: title → model → (seeds, inputs) R²; nan where an input never varies.
+        marks: ages to mark, such as a round of the ring.
+    """
+    fig, axes = plt.subplots(1, len(panels), figsize=figure_size(2.8), sharey=True, squeeze=False)
+    age = np.asarray(ages)
+    for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        for model, values in curves.items():
+            style, clipped = MODEL_STYLES[model], np.clip(values, 0, 1)
+            ax.plot(age, clipped.mean(0), color=style["color"], marker=style["marker"], ms=3, lw=0.8, label=model)
+            ax.fill_between(age, clipped.min(0), clipped.max(0), color=style["color"], alpha=0.18, lw=0)
+        for mark in marks:
+            ax.axvline(mark, color=INK, lw=0.8, ls=":")
+        ax.set(title=title, xlabel="age of the input (steps)", ylim=(-0.03, 1.03))
+    axes[0, 0].set_ylabel("$R^2$ of the pixel\nfrom the last state")
+    styles = {model: MODEL_STYLES[model] for model in next(iter(panels.values()))}
+    handles = [
+        Line2D([], [], color=style["color"], marker=style["marker"], ms=4, lw=0.8, label=model)
+        for model, style in styles.items()
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4)
+    return fig

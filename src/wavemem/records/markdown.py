@@ -1,0 +1,27 @@
+"""Small pieces of Markdown for the generated pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["milliseconds", "number_table"]
+
+
+def number_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table whose columns are aligned to the right."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def milliseconds(timing: Mapping[str, Any] | None) -> str:
+    """Return a median with its quartiles in brackets; a dash for None."""
+    if timing is None:
+        return "–"
+    median, lower, upper = (_short(float(timing[name])) for name in ("median", "lower", "upper"))
+    return f"{median} ({lower}–{upper})"
+
+
+def _short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"

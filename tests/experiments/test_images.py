@@ -1,0 +1,199 @@
+"""Images pixel by pixel: what is trained, what is reported, and that a stopped run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from wavemem.experiments import images
+from wavemem.experiments._image_settings import SETTINGS, Setting
+from wavemem.experiments.images import Config, Job, initial, networks, run, scores, summarise, updates_to
+from wavemem.records.experiment import Result, get_experiment
+from wavemem.tasks.images import SequentialImages
+
+TINY = Config(
+    tasks=("sdigits", "nsdigits"),
+    models=("wRNN", "iRNN"),
+    further=(),
+    size_task=None,
+    runs=2,
+    epochs=1,
+    log_every=9,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small() -> Iterator[None]:
+    """Networks that train in no time."""
+    patch = pytest.MonkeyPatch()
+    little = {name: Setting(6, 2 if name.startswith("wRNN") else 1, 1e-2, 1.0, 64) for name in images.MODELS}
+    for task in ("sdigits", "psdigits", "nsdigits"):
+        patch.setitem(SETTINGS, task, little)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def trained(small: None) -> Result:
+    return run(TINY, 0, "cpu", progress=False)
+
+
+def test_rows_and_weights(trained: Result) -> None:
+    rows = trained.rows
+    assert set(rows["task"]) == {"sdigits", "nsdigits"}
+    assert set(rows["data"]) == {"8 × 8 digits"}
+    assert set(rows["seed"]) == {0, 1}
+    curve = rows[(rows["task"] == "sdigits") & (rows["model"] == "iRNN") & (rows["seed"] == 0)]
+    seen = curve[curve["quantity"] == "validation accuracy"]["iteration"].tolist()
+    assert seen == [0, 8, 17, 18]  # before the updates 1, 9 and 18, and after the last of 18
+    train = curve[curve["quantity"] == "train loss"]
+    assert train["iteration"].tolist() == [0, 8, 17]
+    assert train["value"].iloc[-1] < train["value"].iloc[0]
+    assert curve["epoch"].max() == 1.0
+    assert set(curve["parameters"]) == {6 + 36 + 60}
+    assert set(trained.weights) >= {"sdigits/wRNN/6x2/u", "nsdigits/iRNN/6x1/U"}
+    assert trained.weights["sdigits/wRNN/6x2/u"].shape == (2, 2, 2, 3)
+
+
+def test_the_final_score_is_the_test_accuracy_at_the_best_validation_accuracy(trained: Result) -> None:
+    rows = trained.rows.set_index(["task", "model", "seed"]).sort_index()
+    for key in rows.index.unique():
+        own = rows.loc[key]
+        curve = own[own["quantity"] == "validation accuracy"]
+        best = curve["value"].max()
+        at = curve[curve["value"] == best]["iteration"].min()
+        test = own[(own["quantity"] == "test accuracy") & (own["iteration"] == at)]["value"].item()
+        assert own[own["quantity"] == "final test accuracy"]["value"].item() == test
+        assert own[own["quantity"] == "best validation accuracy"]["value"].item() == best
+
+
+def test_the_stored_networks_have_the_accuracy_of_the_rows(trained: Result) -> None:
+    task = SequentialImages("sdigits")
+    for model in ("wRNN", "iRNN"):
+        found = networks(trained, "sdigits", model)
+        right = (found.outputs(task.sequence(task.test)).argmax(-1) == task.labels[task.test]).double().mean(-1)
+        rows = trained.rows
+        chosen = (rows["task"] == "sdigits") & (rows["model"] == model) & (rows["quantity"] == "test accuracy")
+        last = rows[chosen & (rows["iteration"] == rows["iteration"].max())]
+        assert last["value"].tolist() == pytest.approx(right.tolist())
+
+
+def test_the_same_seed_gives_the_same_rows_and_its_own_order(trained: Result) -> None:
+    again = run(replace(TINY, tasks=("sdigits",), models=("iRNN",), runs=1), 1, "cpu", progress=False)
+    rows = trained.rows
+    before = rows[(rows["task"] == "sdigits") & (rows["model"] == "iRNN") & (rows["seed"] == 1)]
+    pd.testing.assert_frame_equal(again.rows, before.reset_index(drop=True), check_exact=False, rtol=1e-5)
+
+
+def test_a_run_that_was_stopped_goes_on(trained: Result, tmp_path: Path) -> None:
+    config = replace(TINY, tasks=("sdigits",))
+    first = run(config, 0, "cpu", progress=False, checkpoints=tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    second = run(config, 0, "cpu", progress=False, checkpoints=tmp_path)
+    pd.testing.assert_frame_equal(first.rows, second.rows)
+    sdigits = trained.rows[trained.rows["task"] == "sdigits"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first.rows, sdigits)
+
+
+def test_every_epoch_visits_the_images_in_a_new_order() -> None:
+    task = SequentialImages("sdigits")
+    orders = images._Orders(task, [0, 1], 64)
+    assert orders.per_epoch == 18
+    first = torch.cat([orders(done) for done in range(18)], 1)
+    second = torch.cat([orders(done) for done in range(18, 36)], 1)
+    for k in range(2):
+        assert len(first[k].unique()) == 18 * 64
+        assert set(first[k].tolist()) <= set(task.train.tolist())
+    assert not torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(orders(3), first[:, 3 * 64 : 4 * 64])  # whatever was asked before
+
+
+def test_gated_and_two_layer_networks_are_trained_too() -> None:
+    config = replace(TINY, tasks=("psdigits",), models=("wRNN + MLP",), further=("LSTM", "GRU"), runs=1)
+    result = run(config, 0, "cpu", progress=False)
+    assert set(result.rows["model"]) == {"wRNN + MLP", "LSTM", "GRU"}
+    assert networks(result, "psdigits", "GRU").parameters_dict()["W_hh"].shape == (1, 18, 6)
+    assert networks(result, "psdigits", "LSTM").K == 1
+    assert networks(result, "psdigits", "wRNN + MLP").readout == "mlp"
+
+
+def test_further_sizes_are_trained_once() -> None:
+    config = replace(TINY, tasks=("psdigits",), size_task="psdigits", wave_sizes=((6, 2), (4, 1)), dense_sizes=(6, 3))
+    assert config.jobs == (
+        Job("psdigits", "wRNN", 6, 2),
+        Job("psdigits", "iRNN", 6, 1),
+        Job("psdigits", "wRNN", 4, 1),
+        Job("psdigits", "iRNN", 3, 1),
+    )
+
+
+def test_further_models_stay_on_their_task() -> None:
+    config = replace(TINY, further=("LSTM", "GRU"), further_task="nsdigits")
+    further = {(job.task, job.model) for job in config.jobs if job.model in ("LSTM", "GRU")}
+    assert further == {("nsdigits", "LSTM"), ("nsdigits", "GRU")}
+
+
+def test_settings_are_the_paper_s() -> None:
+    config = Config.profile("paper")
+    chosen = {(job.task, job.model): job for job in config.jobs if job.units >= 256}
+    parameters = {}
+    for (task, model), job in chosen.items():
+        kind = "nscifar10" if task.startswith("ns") else task
+        d = 96 if kind == "nscifar10" else 1
+        n, c = job.units, job.channels
+        parameters[task, model] = d * n * c + (n * n if model == "iRNN" else 3 * c * c) + 10 * n * c
+    assert parameters["smnist", "iRNN"] == 68_352  # 68k
+    assert parameters["nscifar10", "iRNN"] == 335_915  # 336k
+    assert parameters["nscifar10", "wRNN"] == 434_944  # 435k
+    assert parameters["psmnist", "wRNN"] == 45_824  # printed as 47k
+    assert len([job for job in config.jobs if job.task == "psmnist" and job.model == "wRNN"]) == 17
+    assert config.log_every is None
+    assert SETTINGS["psmnist"]["iRNN"].epochs == 250
+
+
+def test_summaries(trained: Result) -> None:
+    table = summarise(trained.rows)
+    assert list(table["model"]) == ["wRNN", "iRNN", "wRNN", "iRNN"]
+    assert set(table["n"]) == {2}
+    found = scores(trained.rows, "sdigits", "wRNN")
+    assert list(found.index) == [0, 1]
+    line = table[(table["task"] == "sdigits") & (table["model"] == "wRNN")]
+    assert line["test accuracy"].item() == pytest.approx(found.mean())
+    assert scores(trained.rows, "psdigits", "wRNN").empty
+    assert updates_to(trained.rows, "sdigits", "iRNN", 0.0).tolist() == [0.0, 0.0]
+    assert updates_to(trained.rows, "sdigits", "iRNN", 1.1).isna().all()
+
+
+def test_the_experiment_is_found_by_name() -> None:
+    module = get_experiment("images")
+    assert module.Config.profile("quick") == Config()
+    assert initial(Job("sdigits", "LSTM", 3, 1), SequentialImages("sdigits"), [0, 1]).K == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Config(tasks=()), "tasks is empty"),
+        (lambda: Config(tasks=("mnist",)), "tasks = 'mnist'"),
+        (lambda: Config(models=("RNN",)), "models = 'RNN'"),
+        (lambda: Config(further=("RNN",)), "further = 'RNN'"),
+        (lambda: Config(size_task="mnist"), "size_task = 'mnist'"),
+        (lambda: Config(runs=0), "runs = 0"),
+        (lambda: Config(epochs=0), "epochs = 0"),
+        (lambda: Config.profile("large"), "profile = 'large'"),
+        (lambda: run(Config(), -1, "cpu"), "seed = -1"),
+        (lambda: networks(Result(pd.DataFrame()), "sdigits", "wRNN"), "no weights of sdigits/wRNN"),
+        (lambda: networks(Result(pd.DataFrame()), "mnist", "wRNN"), "task = 'mnist'"),
+        (lambda: scores(pd.DataFrame(), "sdigits", "RNN"), "model = 'RNN'"),
+        (lambda: updates_to(pd.DataFrame(), "digits", "wRNN", 0.5), "task = 'digits'"),
+    ],
+)
+def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

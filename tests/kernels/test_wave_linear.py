@@ -1,0 +1,205 @@
+"""The linear Wave-RNN in parallel over time against stepping through it, in outputs and gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wavemem.kernels.wave import wave_scan_reference
+from wavemem.kernels.wave_linear import Method, spectral_blocks, wave_kernel, wave_linear_outputs, wave_linear_scan
+from wavemem.streams import stream
+
+Arguments = tuple[Tensor, ...]
+
+
+def step_by_step(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor) -> Tensor:
+    """The recurrence as it is written, tap by tap with `torch.roll`."""
+    c, k = u.shape[1], u.shape[3]
+    h, states = h0, []
+    for x in inputs:
+        following = (torch.einsum("krd,kbd->kbr", V, x) + b.unsqueeze(1)).unflatten(-1, (c, -1))
+        for j in range(k):
+            following = following + torch.einsum("koi,kbiv->kbov", u[..., j], torch.roll(h, k // 2 - j, -1))
+        h = following
+        states.append(h)
+    return torch.stack(states)
+
+
+def outputs_of(states: Tensor, W: Tensor, b_y: Tensor, every_step: bool) -> Tensor:
+    y = torch.einsum("tkbr,kor->tkbo", states.flatten(3), W) + b_y.unsqueeze(1)
+    return y if every_step else y[-1]
+
+
+def problem(
+    T: int, n: int, c: int = 2, k: int = 3, K: int = 2, B: int = 2, d: int = 3, o: int = 2, seed: int = 0
+) -> Arguments:
+    """Random arguments u, V, b, W, b_y, inputs, h0 whose waves neither die at once nor grow much."""
+    g = stream(seed, f"{T} {n} {c} {k}")
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    u = 0.1 / math.sqrt(c) * draw(K, c, c, k)
+    u[:, range(c), range(c), -1] += 0.75
+    return u, draw(K, c * n, d), draw(K, c * n), draw(K, o, c * n), draw(K, o), draw(T, K, B, d), draw(K, B, c, n)
+
+
+def leaves(arguments: Sequence[Tensor]) -> list[Tensor]:
+    return [a.clone().requires_grad_() for a in arguments]
+
+
+def same(ours: Tensor, reference: Tensor, tolerance: float) -> None:
+    assert ours.shape == reference.shape
+    torch.testing.assert_close(ours, reference, rtol=0.0, atol=tolerance * float(reference.detach().abs().max()))
+
+
+SIZES = [(1, 8, 3, 3), (2, 7, 2, 5), (3, 1, 2, 3), (17, 9, 1, 3), (100, 12, 3, 3), (400, 5, 2, 7), (2000, 8, 2, 3)]
+
+
+@pytest.mark.parametrize(("T", "n", "c", "k"), SIZES)
+def test_states_and_gradients_are_those_of_the_recurrence(T: int, n: int, c: int, k: int) -> None:
+    u, V, b, _, _, inputs, h0 = problem(T, n, c, k)
+    ours, theirs = leaves((u, V, b, inputs, h0)), leaves((u, V, b, inputs, h0))
+    found, expected = wave_linear_scan(*ours), step_by_step(*theirs)
+    same(found, expected, 1e-9)
+    weight = torch.randn(expected.shape, generator=stream(1, "weight"), dtype=torch.float64)
+    for mine, reference in zip(
+        torch.autograd.grad((found * weight).sum(), ours),
+        torch.autograd.grad((expected * weight).sum(), theirs),
+        strict=True,
+    ):
+        same(mine, reference, 1e-9)
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize(("T", "n", "c", "k"), SIZES)
+def test_outputs_and_gradients_are_those_of_the_recurrence(T: int, n: int, c: int, k: int, every_step: bool) -> None:
+    arguments = problem(T, n, c, k)
+    theirs = leaves(arguments)
+    u, V, b, W, b_y, inputs, h0 = theirs
+    expected = outputs_of(step_by_step(u, V, b, inputs, h0), W, b_y, every_step)
+    weight = torch.randn(expected.shape, generator=stream(1, "weight"), dtype=torch.float64)
+    references = torch.autograd.grad((expected * weight).sum(), theirs)
+    for method in get_args(Method):
+        ours = leaves(arguments)
+        u, V, b, W, b_y, inputs, h0 = ours
+        found = wave_linear_outputs(u, V, b, W, b_y, inputs, every_step=every_step, h0=h0, method=method)
+        same(found, expected, 1e-9)
+        for mine, reference in zip(torch.autograd.grad((found * weight).sum(), ours), references, strict=True):
+            same(mine, reference, 1e-9)
+
+
+def test_it_is_the_wave_rnn_with_a_linear_activation() -> None:
+    u, V, b, _, _, inputs, _ = problem(40, 9, k=5)
+    same(wave_linear_scan(u, V, b, inputs), wave_scan_reference(u, V, b, inputs, activation="linear"), 1e-9)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    T=st.integers(1, 60),
+    n=st.integers(1, 9),
+    c=st.integers(1, 3),
+    chunk=st.integers(1, 70),
+    seed=st.integers(0, 10_000),
+)
+def test_any_chunk_gives_the_same_states(T: int, n: int, c: int, chunk: int, seed: int) -> None:
+    u, V, b, _, _, inputs, h0 = problem(T, n, c, seed=seed)
+    same(wave_linear_scan(u, V, b, inputs, h0, chunk=chunk), step_by_step(u, V, b, inputs, h0), 1e-9)
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_float32_over_thousands_of_steps(method: Method) -> None:
+    """Tolerance of single precision: 2e-5 of the largest output after 4,000 steps of a lossless wave."""
+    arguments = list(problem(4000, 16, c=1, K=1, B=1, d=1, o=1))
+    arguments[0] = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).view(1, 1, 1, 3)
+    single = [a.float() for a in arguments]
+    u, V, b, W, b_y, inputs, h0 = single
+    found = wave_linear_outputs(u, V, b, W, b_y, inputs, every_step=True, h0=h0, method=method)
+    assert found.dtype == torch.float32
+    u, V, b, W, b_y, inputs, h0 = (a.double() for a in single)
+    same(found.double(), outputs_of(step_by_step(u, V, b, inputs, h0), W, b_y, True), 2e-5)
+
+
+def test_defective_blocks_need_no_eigenvectors() -> None:
+    """Two channels, the second of which feeds the first: every block is a Jordan block and grows like t."""
+    arguments = list(problem(300, 6, c=2, K=1))
+    u = torch.zeros(1, 2, 2, 3, dtype=torch.float64)
+    u[0, 0, 0, 2] = u[0, 1, 1, 2] = u[0, 0, 1, 2] = 1.0
+    _, V, b, _, _, inputs, h0 = arguments
+    eigenvectors = torch.linalg.eig(spectral_blocks(u, 6)[0, 1]).eigenvectors
+    assert float(torch.linalg.cond(eigenvectors)) > 1e7
+    same(wave_linear_scan(u, V, b, inputs, h0), step_by_step(u, V, b, inputs, h0), 1e-9)
+
+
+def test_the_shift_has_the_roots_of_unity() -> None:
+    n = 12
+    shift = torch.zeros(1, 1, 1, 3, dtype=torch.float64)
+    shift[..., 2] = 1.0
+    blocks = spectral_blocks(shift, n, every=True)[0, :, 0, 0]
+    roots = torch.exp(2j * math.pi * torch.arange(n, dtype=torch.float64) / n)
+    torch.testing.assert_close(blocks, roots, rtol=0, atol=1e-15)
+
+
+def test_blocks_are_the_matrix_of_the_recurrence_in_the_fourier_basis() -> None:
+    n, c = 7, 3
+    u = problem(1, n, c, 5, K=1)[0]
+    zeros = torch.zeros(1, c * n, 1, dtype=torch.float64)
+    basis = torch.eye(c * n, dtype=torch.float64).view(1, c * n, c, n)
+    inputs = torch.zeros(1, 1, c * n, 1, dtype=torch.float64)
+    matrix = step_by_step(u, zeros, zeros[..., 0], inputs, basis)[0, 0].flatten(1).T
+    found = torch.linalg.eigvals(spectral_blocks(u, n, every=True)[0]).flatten()
+    for eigenvalue in torch.linalg.eigvals(matrix):
+        assert float((found - eigenvalue).abs().min()) < 1e-9
+
+
+def test_the_kernel_is_the_response_to_a_unit_input() -> None:
+    T, n = 50, 9
+    u, V, b, W, b_y, inputs, h0 = problem(T, n)
+    kernel = wave_kernel(u, V, W, T)
+    for j in range(inputs.shape[-1]):
+        impulse = torch.zeros_like(inputs[:, :, :1])
+        impulse[0, ..., j] = 1.0
+        states = step_by_step(u, V, torch.zeros_like(b), impulse, torch.zeros_like(h0[:, :1]))
+        expected = outputs_of(states, W, torch.zeros_like(b_y), True)[:, :, 0]
+        same(kernel[..., j].transpose(0, 1), expected, 1e-9)
+
+
+def test_biases_and_the_first_state_may_be_left_out() -> None:
+    u, V, b, W, b_y, inputs, h0 = problem(20, 5)
+    zero = wave_linear_outputs(
+        u, V, torch.zeros_like(b), W, torch.zeros_like(b_y), inputs, every_step=True, h0=torch.zeros_like(h0)
+    )
+    same(wave_linear_outputs(u, V, None, W, None, inputs, every_step=True), zero, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"u": torch.zeros(2, 2, 2, 4)}, "odd"),
+        ({"V": torch.zeros(2, 9, 3)}, "multiple"),
+        ({"W": torch.zeros(2, 2, 4)}, "W has shape"),
+        ({"b": torch.zeros(2, 3)}, "b has shape"),
+        ({"h0": torch.zeros(2, 2, 2, 4)}, "h0 has shape"),
+        ({"b_y": torch.zeros(2, 5)}, "b_y has shape"),
+        ({"inputs": torch.zeros(0, 2, 2, 3)}, "no step"),
+        ({"method": "fast"}, "method"),
+    ],
+)
+def test_bad_input_is_refused(change: dict[str, object], message: str) -> None:
+    names = ("u", "V", "b", "W", "b_y", "inputs", "h0")
+    arguments: dict[str, object] = dict(zip(names, problem(5, 5), strict=True))
+    with pytest.raises(ValueError, match=message):
+        wave_linear_outputs(**(arguments | change), every_step=True)  # type: ignore[arg-type]
+
+
+def test_a_kernel_without_length_is_refused() -> None:
+    u, V, _, W, *_ = problem(5, 5)
+    with pytest.raises(ValueError, match="length"):
+        wave_kernel(u, V, W, 0)
