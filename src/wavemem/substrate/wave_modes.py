@@ -32,8 +32,9 @@ def input_memory(
     r"""How well the best linear readout of a linear Wave-RNN recovers each past input, exactly and without sampling.
 
     For independent inputs of variance 1 the state is $h(T) = \sum_\tau k_\tau x(T-\tau)$ with $k_\tau = U^\tau V$ and
-    covariance $C = \sum_\tau k_\tau k_\tau^\top$. The share of the variance of x(T−τ) that C explains is $k_\tau^\top C^{+} k_\tau$ (averaged over the d inputs).
-    Its sum over τ is d⁻¹ times the rank of C, at most the number of units: a ring can spread its memory but not enlarge it.
+    covariance $C = \sum_\tau k_\tau k_\tau^\top$. The share of the variance of x(T−τ) that C explains is
+    $k_\tau^\top C^{+} k_\tau$ (averaged over the d inputs). Its sum over τ is d⁻¹ times the rank of C, at most the number of
+    units: a ring can spread its memory but not enlarge it.
 
     Args:
         u: Recurrent kernels.
