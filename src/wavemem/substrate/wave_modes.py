@@ -31,10 +31,9 @@ def input_memory(
 ) -> Float[Tensor, " lags"]:
     r"""How well the best linear readout of a linear Wave-RNN recovers each past input, exactly and without sampling.
 
-    For independent inputs of variance 1 the state is $h(T) = \sum_\tau k_\tau x(T-\tau)$ with $k_\tau = U^\tau V$ and
-    covariance $C = \sum_\tau k_\tau k_\tau^\top$. The share of the variance of x(T−τ) that C explains is
-    $k_\tau^\top C^{+} k_\tau$ (averaged over the d inputs). Its sum over τ is d⁻¹ times the rank of C, at most the number of
-    units: a ring can spread its memory but not enlarge it.
+    For independent inputs of variance 1 the state is h(T) = Σ_τ K(τ) x(T−τ), with K(τ) = U^τ V and covariance
+    C = Σ_τ K(τ) K(τ)ᵀ. The share of the variance of x(T−τ) that C explains is K(τ)ᵀ C⁺ K(τ), averaged over the d inputs.
+    Its sum over τ is d⁻¹ times the rank of C, at most the number of units: a ring can spread its memory but not enlarge it.
 
     Args:
         u: Recurrent kernels.
