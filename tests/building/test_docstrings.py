@@ -20,6 +20,7 @@ from wavemem.building.docstrings import skip_field, translate
         ("state h_ and W_hh", r"state h\_ and W_hh"),
         ("a link `page <https://example.org>`_ stays", "a link `page <https://example.org>`_ stays"),
         ("s * d", r"s \* d"),
+        ("e.g. tcp://host:8786", r"e.g. tcp\://host:8786"),
     ],
 )
 def test_inline(written: str, meant: str) -> None:

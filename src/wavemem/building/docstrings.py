@@ -27,6 +27,7 @@ def _plain(text: str) -> str:
 
     def escaped(part: str) -> str:
         part = re.sub(r"(?<!\\)([*|])", r"\\\1", part)
+        part = re.sub(r"\btcp://", r"tcp\\://", part)  # an address that no browser opens is no link
         return re.sub(r"(\w)_(?![\w\\])", r"\1\\_", part)
 
     done, position = "", 0
