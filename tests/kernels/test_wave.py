@@ -164,6 +164,23 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 
 
 @compiled
+def test_the_kernel_gets_the_threads_that_pytorch_gives_up() -> None:
+    parameters, x, h0 = drawn(2, 6, 9, 3, 3, 4, 6, 70)
+    expected, before = results("every", parameters, x, h0, "relu"), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with wave_cpu.own_threads(), wave_cpu.own_threads():
+            assert torch.get_num_threads() == 1
+            assert wave_cpu._OWN == [3, 3]
+            found = results("every", parameters, x, h0, "relu")
+        assert torch.get_num_threads() == 3
+        assert wave_cpu._OWN == []
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@compiled
 def test_memory_of_states_is_used_again_only_after_the_backward_pass() -> None:
     parameters, x, h0 = drawn(1, 3, 8, 3, 2, 2, 5, 32)
     own = {name: value.clone().requires_grad_() for name, value in parameters.items()}

@@ -23,6 +23,7 @@ from wavemem.benchmarks.turns import Timing, durations, take_turns
 from wavemem.benchmarks.wave_steps import STEPS
 from wavemem.checks import one_of, positive_int, require
 from wavemem.kernels.elman_triton import full_precision
+from wavemem.kernels.wave_cpu import own_threads
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.streams import stream
 from wavemem.tasks.copying import CopyTask
@@ -166,14 +167,10 @@ def _differentiate(outputs: Tensor, targets: Tensor, parameters: list[Tensor], r
 
 def _library(problem: Problem) -> dict[str, Tensor]:
     network = problem.network
-    outputs = network.outputs(problem.inputs, problem.every_step)
-    return dict(
-        zip(
-            dict(network.named_parameters()),
-            _differentiate(outputs, problem.targets, list(network.parameters()), network.K),
-            strict=True,
-        )
-    )
+    with own_threads():
+        outputs = network.outputs(problem.inputs, problem.every_step)
+        found = _differentiate(outputs, problem.targets, list(network.parameters()), network.K)
+    return dict(zip(dict(network.named_parameters()), found, strict=True))
 
 
 def _step_by_step(problem: Problem, name: str) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.checks import one_of, positive_int, require
+from wavemem.kernels.wave_cpu import own_threads
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
@@ -198,7 +199,8 @@ def _train(
 
     settings = FitConfig(config.iterations, lr=lr, clip=clip, log_every=config.log_every)
     label = f"copying T = {T}, {model}"
-    trained = fit(network.parameters_dict(), loss, settings, progress, label, checkpoint=path, streams=generators)
+    with own_threads():
+        trained = fit(network.parameters_dict(), loss, settings, progress, label, checkpoint=path, streams=generators)
     base = {"model": model, "T": T}
     rows = []
     for entry in trained.log.to_dict("records"):

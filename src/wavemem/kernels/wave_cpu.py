@@ -7,8 +7,9 @@ that are no multiple of 32 are filled up with zeros, whose gradients are zero.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,11 +19,12 @@ from torch import Tensor
 
 from wavemem.kernels.compiled import load_library
 
-__all__ = ["Layout", "available", "backward", "forward", "give_back", "pack", "states_of", "unpack"]
+__all__ = ["Layout", "available", "backward", "forward", "give_back", "own_threads", "pack", "states_of", "unpack"]
 
 TILE = 32
 _ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2}
 _SPARE: dict[int, list[Tensor]] = {}
+_OWN: list[int] = []  # threads of the blocks of `own_threads` that are entered, the innermost last
 _MOST_SPARE = 2**28  # 1 GiB of float32: what is larger goes back to the system, which costs little in comparison
 
 
@@ -117,13 +119,30 @@ def give_back(states: Tensor) -> None:
             del _SPARE[next(iter(_SPARE))]
 
 
+@contextlib.contextmanager
+def own_threads() -> Iterator[None]:
+    """Within the block the kernel has PyTorch's threads to itself, and PyTorch keeps to one.
+
+    PyTorch's threads wait for their next operation by spinning, on the very cores that the kernel's threads need; what is
+    left to PyTorch in an iteration is small. Where PyTorch has one thread nothing changes. Not for several Python threads.
+    """
+    before = torch.get_num_threads()
+    _OWN.append(_OWN[-1] if _OWN else before)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _OWN.pop()
+        torch.set_num_threads(before)
+
+
 def _address(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def _share(call: Callable[[int, int], int], tasks: int) -> None:
-    """Divide the tasks between as many threads as PyTorch has; ctypes gives up the interpreter's lock meanwhile."""
-    threads = min(torch.get_num_threads(), tasks)
+    """Divide the tasks between PyTorch's number of threads, or that of `own_threads`; ctypes gives up the lock meanwhile."""
+    threads = min(_OWN[-1] if _OWN else torch.get_num_threads(), tasks)
     if threads == 1:
         failed = [call(0, tasks)]
     else:
