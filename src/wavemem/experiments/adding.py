@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.checks import one_of, positive_int, require
-from wavemem.experiments.copying import Source
+from wavemem.experiments.copying import networks
 from wavemem.kernels.wave_cpu import own_threads
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
@@ -187,24 +187,6 @@ def run(
     done = work_through(pieces, checkpoints)
     rows = [row for new, _ in done.values() for row in new]
     return Result(pd.DataFrame(rows), {name: value for _, kept in done.values() for name, value in kept.items()})
-
-
-def networks(source: Source, model: str, T: int) -> RecurrentNetwork:
-    """The trained networks of one model and length, one run per seed.
-
-    Raises:
-        ValueError: If they are not there.
-    """
-    prefix = f"{model}/T{T}/"
-    parameters = {name[len(prefix) :]: value for name, value in source.weights.items() if name.startswith(prefix)}
-    require(
-        len(parameters) > 0,
-        f"no weights of model {model!r} at T = {T}",
-        ", ".join(sorted({name.rsplit("/", 1)[0] for name in source.weights})) or "none in this source",
-        "Choose one of these.",
-    )
-    kind: type[RecurrentNetwork] = WaveRNN if model == "wRNN" else IdentityRNN
-    return kind.from_parameters(parameters)
 
 
 def solved_at(rows: pd.DataFrame, threshold: float = SOLVED_MSE) -> pd.DataFrame:
