@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -77,6 +78,38 @@ def test_ensemble_adam_equals_torch_adam_run_by_run(clip: float | None) -> None:
         torch.testing.assert_close(p, torch.stack([theirs[k][index].detach() for k in range(3)]))
 
 
+def test_ensemble_adam_with_decoupled_decay_equals_adamw() -> None:
+    generator = torch.Generator().manual_seed(1)
+    start = [torch.randn(2, 5, generator=generator, dtype=torch.float64) for _ in range(2)]
+    ours = [p.clone() for p in start]
+    optimiser = EnsembleAdam(ours, (1e-2, 3e-3), (0.1, 0.5), clip=None, decoupled=True, exempt=(1,))
+    theirs = [[p[k].clone().requires_grad_() for p in start] for k in range(2)]
+    groups = [
+        [{"params": [theirs[k][0]], "weight_decay": decay}, {"params": [theirs[k][1]], "weight_decay": 0.0}]
+        for k, decay in enumerate((0.1, 0.5))
+    ]
+    adams = [torch.optim.AdamW(groups[k], lr=rate) for k, rate in enumerate((1e-2, 3e-3))]
+    for factor in (0.5, 1.0, 0.25):
+        gradients = [torch.randn(2, 5, generator=generator, dtype=torch.float64) for _ in range(2)]
+        for k, rate in enumerate((1e-2, 3e-3)):
+            for group in adams[k].param_groups:
+                group["lr"] = rate * factor
+            for p, g in zip(theirs[k], gradients, strict=True):
+                p.grad = g[k].clone()
+            adams[k].step()
+        optimiser.step([g.clone() for g in gradients], factor=factor)
+    for index, p in enumerate(ours):
+        torch.testing.assert_close(p, torch.stack([theirs[k][index].detach() for k in range(2)]))
+
+
+def test_a_frozen_run_does_not_decay() -> None:
+    ours = [torch.ones(2, 3)]
+    optimiser = EnsembleAdam(ours, 0.1, 0.5, decoupled=True)
+    optimiser.step([torch.zeros(2, 3)], torch.tensor([float("nan"), 1.0]))
+    assert ours[0][0].tolist() == [1.0, 1.0, 1.0]
+    assert ours[0][1].max() < 1.0
+
+
 def test_optimiser_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ValueError, match="one K"):
         EnsembleAdam([torch.zeros(2, 3), torch.zeros(3, 3)])
@@ -144,6 +177,30 @@ def test_fit_divides_the_rate_after_every_so_many_updates() -> None:
     for wrong in ((0, 4.0), (2, 0.0)):
         with pytest.raises(ValueError, match="lr_drop"):
             FitConfig(6, lr_drop=wrong)
+
+
+def test_fit_warms_up_and_goes_down_linearly() -> None:
+    config = FitConfig(10, lr=0.1, clip=None, schedule="linear", warmup=4)
+    rates = [config.rate(i) for i in range(1, 11)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert all(earlier > later for earlier, later in itertools.pairwise(rates[3:]))
+    assert rates[-1] == pytest.approx(1 / 7)
+    # Under a constant gradient every step of Adam is as long as the rate.
+    result = fit({"p": torch.zeros(1, 1, dtype=torch.float64)}, lambda q, i: q["p"][:, 0], config, progress=False)
+    assert float(result.parameters["p"]) == pytest.approx(-0.1 * sum(rates), rel=1e-6)
+    assert [FitConfig(5).rate(i) for i in (1, 5)] == [1.0, 1.0]
+    with pytest.raises(ValueError, match="schedule"):
+        FitConfig(5, schedule="cosine")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="warmup"):
+        FitConfig(5, warmup=-1)
+
+
+def test_fit_exempts_named_parameters_from_decay() -> None:
+    start = {"a.theta": torch.ones(1, 2), "a.weight": torch.ones(1, 2)}
+    config = FitConfig(3, lr=0.1, weight_decay=0.5, decoupled=True, no_decay=("theta",))
+    kept = fit(start, lambda q, i: 0 * (q["a.theta"].sum(1) + q["a.weight"].sum(1)), config, progress=False).parameters
+    assert kept["a.theta"].tolist() == [[1.0, 1.0]]
+    torch.testing.assert_close(kept["a.weight"], torch.full((1, 2), 0.95**3))
 
 
 def test_fit_freezes_a_model_that_fails() -> None:

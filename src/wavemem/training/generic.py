@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from wavemem.checks import one_of, positive_int
 from wavemem.training.checkpoint import Checkpoint, Saved, digest
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
@@ -31,11 +32,15 @@ class FitConfig:
     Args:
         iterations: Number of updates.
         lr: Adam's learning rate, one or one per model.
-        weight_decay: Coupled L2 penalty, one or one per model.
+        weight_decay: Coupled L2 penalty, or decoupled decay, one or one per model.
         clip: Largest gradient norm, one or one per model; None for no clipping.
         log_every: Every how many updates a row per model is logged; the first and the last are always.
         snapshots: Numbers of updates after which the parameters are kept; 0 keeps the initial ones.
         lr_drop: (updates, factor): after every so many updates all learning rates are divided by the factor.
+        decoupled: Whether the weight decay is AdamW's, taken off the parameters themselves.
+        no_decay: Parameters whose names end in one of these do not decay.
+        schedule: "constant", or "linear": down to 0 at the end.
+        warmup: Updates over which the learning rates rise in proportion to their number; the last has the full rate.
     """
 
     iterations: int
@@ -45,12 +50,18 @@ class FitConfig:
     log_every: int = 50
     snapshots: tuple[int, ...] = ()
     lr_drop: tuple[int, float] | None = None
+    decoupled: bool = False
+    no_decay: tuple[str, ...] = ()
+    schedule: Literal["constant", "linear"] = "constant"
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "log_every"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} is {value}; allowed: integers >= 1. Correct the configuration.")
+        one_of("schedule", self.schedule, ("constant", "linear"))
+        positive_int("warmup", self.warmup, minimum=0)
         wrong = [n for n in self.snapshots if not 0 <= n <= self.iterations]
         if wrong:
             raise ValueError(
@@ -61,6 +72,14 @@ class FitConfig:
             raise ValueError(
                 f"lr_drop is {self.lr_drop}; allowed: (updates >= 1, factor > 0), or None. Correct the configuration."
             )
+
+    def rate(self, update: int) -> float:
+        """By what the learning rates are multiplied at an update, counted from 1; without `lr_drop`."""
+        if update <= self.warmup:
+            return update / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        return (self.iterations + 1 - update) / (self.iterations + 1 - max(self.warmup, 1))
 
 
 @dataclass(frozen=True)
@@ -154,7 +173,10 @@ def fit(
     if not parameters:
         raise ValueError("parameters is empty; allowed: at least one tensor of shape (K, …). Name what to train.")
     trained = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
-    optimiser = EnsembleAdam(list(trained.values()), config.lr, config.weight_decay, config.clip)
+    exempt = [i for i, name in enumerate(trained) if config.no_decay and name.endswith(config.no_decay)]
+    optimiser = EnsembleAdam(
+        list(trained.values()), config.lr, config.weight_decay, config.clip, config.decoupled, exempt
+    )
     K = optimiser.K
     rows: list[dict[str, Any]] = []
 
@@ -181,7 +203,7 @@ def fit(
                 torch.zeros_like(p) if g is None else g.clone()
                 for p, g in zip(trained.values(), gradients, strict=True)
             ]
-            norms = optimiser.step(filled, losses)
+            norms = optimiser.step(filled, losses, config.rate(iteration))
             if config.lr_drop is not None and iteration % config.lr_drop[0] == 0:
                 optimiser.scale_lr(1.0 / config.lr_drop[1])
             if iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0:

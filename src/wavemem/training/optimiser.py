@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,7 +30,8 @@ class EnsembleAdam:
     """Adam (Kingma & Ba, 2015) run by run: equal to `torch.optim.Adam` and `clip_grad_norm_` on each run alone.
 
     The gradient norm of a run is taken over all its parameters and clipped as in `torch.nn.utils.clip_grad_norm_`;
-    weight decay is then added to the gradient (the coupled L2 of `torch.optim.Adam`).
+    weight decay is then added to the gradient (the coupled L2 of `torch.optim.Adam`), or taken off the parameter itself
+    (`decoupled`: Loshchilov & Hutter, 2019, equal to `torch.optim.AdamW`).
 
     A run whose loss or gradient norm is not finite is frozen: from then on its parameters keep their last values. Other
     runs are not touched by it.
@@ -38,8 +39,10 @@ class EnsembleAdam:
     Args:
         parameters: Tensors of shape (K, …); updated in place.
         lr: Learning rate, one or one per run.
-        weight_decay: Coupled L2 penalty, one or one per run.
+        weight_decay: Coupled L2 penalty or decoupled decay, one or one per run.
         clip: Largest gradient norm, one or one per run; None leaves gradients as they are.
+        decoupled: Whether the decay is decoupled from the gradient.
+        exempt: Positions of parameters that do not decay.
         betas: Decay of the two moments.
         eps: Added to the root of the second moment.
 
@@ -53,6 +56,8 @@ class EnsembleAdam:
         lr: float | Sequence[float] = 1e-3,
         weight_decay: float | Sequence[float] = 0.0,
         clip: float | Sequence[float] | None = 1.0,
+        decoupled: bool = False,
+        exempt: Collection[int] = (),
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
@@ -66,6 +71,8 @@ class EnsembleAdam:
         self.lr = per_run("lr", lr, self.K).to(device)
         self.weight_decay = per_run("weight_decay", weight_decay, self.K).to(device)
         self.clip = None if clip is None else per_run("clip", clip, self.K).to(device)
+        self.decoupled = decoupled
+        self.exempt = frozenset(exempt)
         self.betas = betas
         self.eps = eps
         self.steps = 0
@@ -96,12 +103,15 @@ class EnsembleAdam:
         self.steps = int(state["steps"])
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], losses: Float[Tensor, " K"] | None = None) -> Float[Tensor, " K"]:
+    def step(
+        self, gradients: Sequence[Tensor], losses: Float[Tensor, " K"] | None = None, factor: float = 1.0
+    ) -> Float[Tensor, " K"]:
         """Update all parameters once.
 
         Args:
             gradients: One per parameter, of the same shapes. Changed in place.
             losses: The runs' losses, used only to freeze runs whose loss is not finite.
+            factor: By what all learning rates are multiplied in this update alone.
 
         Returns:
             Gradient norms before clipping, shape (K,).
@@ -115,18 +125,25 @@ class EnsembleAdam:
             finite &= torch.isfinite(losses)
         self.alive &= finite
         scale = torch.ones_like(norms) if self.clip is None else (self.clip / (norms + 1e-6)).clamp(max=1.0)
-        rate = self.lr / (1.0 - beta1**self.steps)
+        lr = self.lr * factor
+        rate = lr / (1.0 - beta1**self.steps)
         correction = (1.0 - beta2**self.steps) ** 0.5
         if not self._looks or not bool(self.alive.all()):
             for gradient in gradients:
                 gradient.masked_fill_(~self.alive.view((self.K,) + (1,) * (gradient.ndim - 1)), 0.0)
             scale = torch.where(self.alive, scale, 0.0)
             rate = torch.where(self.alive, rate, 0.0)
-        for p, g, mean, square in zip(self.parameters, gradients, self._mean, self._square, strict=True):
+        # A run that is frozen keeps its parameters.
+        kept = 1.0 - torch.where(self.alive, lr, 0.0) * self.weight_decay if self.decoupled else None
+        moments = zip(self.parameters, gradients, self._mean, self._square, strict=True)
+        for i, (p, g, mean, square) in enumerate(moments):
             shape = (self.K,) + (1,) * (p.ndim - 1)
             g.mul_(scale.to(g.dtype).view(shape))
-            if self._decay:
-                g.addcmul_(p, self.weight_decay.to(g.dtype).view(shape))
+            if self._decay and i not in self.exempt:
+                if kept is not None:
+                    p.mul_(kept.to(p.dtype).view(shape))
+                else:
+                    g.addcmul_(p, self.weight_decay.to(g.dtype).view(shape))
             mean.lerp_(g, 1.0 - beta1)
             square.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
             denominator = square.sqrt().div_(correction).add_(self.eps)
