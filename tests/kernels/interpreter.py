@@ -35,7 +35,7 @@ class Interpreter:
     """The process, as its caller sees it."""
 
     def __init__(self) -> None:
-        chosen = {"WAVEMEM_ELMAN_KERNEL": "triton", "WAVEMEM_WAVE_KERNEL": "triton"}
+        chosen = {f"WAVEMEM_{name}_KERNEL": "triton" for name in ("ELMAN", "SELECTIVE", "WAVE")}
         environment = {**os.environ, "TRITON_INTERPRET": "1", **chosen}
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
@@ -170,10 +170,82 @@ def refuse_wave(channels: int, dtype: str) -> dict[str, Any]:
     return {"message": ""}
 
 
+def selective(softplus: bool, gradient: Tensor, gradient_last: Tensor | None, **given: Any) -> dict[str, Any]:
+    """Call `scan` and `scan_backward` of `wavemem.kernels.selective_triton`; arguments are named as there."""
+    from wavemem.kernels.selective_triton import scan, scan_backward
+
+    y, last, kept = scan(**given, softplus=softplus, keep=True)
+    found = scan_backward(**given, kept=kept, gy=gradient, gh=gradient_last, softplus=softplus)
+    without, same, nothing = scan(**given, softplus=softplus, keep=False)
+    assert nothing is None
+    unkept = without.equal(y) and same.equal(last)
+    return {"y": y, "last": last, "unkept": unkept, **found._asdict()}
+
+
+def selective_network(weight: Tensor, **given: Any) -> dict[str, Any]:
+    """Call `selective_scan` and differentiate the weighted sum of its outputs with respect to everything."""
+    from unittest.mock import patch
+
+    from wavemem.kernels import selective_triton
+    from wavemem.kernels.selective import selective_scan
+
+    tensors = {name: value.requires_grad_() for name, value in given.items() if isinstance(value, Tensor)}
+    with (
+        patch.object(selective_triton, "scan", wraps=selective_triton.scan) as forward,
+        patch.object(selective_triton, "scan_backward", wraps=selective_triton.scan_backward) as back,
+    ):
+        y = selective_scan(**given)
+        gradients = torch.autograd.grad((y * weight).sum(), list(tensors.values()))
+    calls = forward.call_count + back.call_count
+    return {"y": y.detach(), "launches": calls, **dict(zip(tensors, gradients, strict=True))}
+
+
+def check_selective(states: int, wrong: str) -> dict[str, Any]:
+    """Return what the selective scan's check on a device finds when one of the functions is wrong, and its warning."""
+    import warnings
+
+    from wavemem.kernels import selective_triton
+    from wavemem.kernels.triton_choice import Choice
+
+    right = getattr(selective_triton, wrong, None)
+    if right is not None:
+
+        def spoilt(*arguments: Any, **options: Any) -> Any:
+            first, *others = right(*arguments, **options)
+            return (first * 1.01, *others)
+
+        setattr(selective_triton, wrong, spoilt)
+    choice = Choice(selective_triton.VARIABLE, "wavemem.kernels._selective_triton_kernels", "scan_forward")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            device = torch.device("cpu")
+            found = choice.right_on(device, lambda where: selective_triton._right_numbers(where, states), states)
+    if right is not None:
+        setattr(selective_triton, wrong, right)
+    return {"found": found, "warnings": [str(warning.message) for warning in caught]}
+
+
+def refuse_selective(states: int, dtype: str) -> dict[str, Any]:
+    """Return the messages with which a selective scan is refused: by the environment's choice, and by name."""
+    from wavemem.kernels.selective_triton import require_triton, use_triton
+
+    messages = []
+    for ask in (use_triton, require_triton):
+        try:
+            ask(torch.zeros(1, 1, 1, 1, dtype=getattr(torch, dtype)), states)
+            messages.append("")
+        except ValueError as error:
+            messages.append(str(error))
+    return {"messages": messages}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     functions = {"sweep": sweep, "scan": scan, "train": train, "refuse": refuse, "check": check}
     functions |= {"wave": wave, "wave_network": wave_network, "check_wave": check_wave, "refuse_wave": refuse_wave}
+    functions |= {"selective": selective, "selective_network": selective_network}
+    functions |= {"check_selective": check_selective, "refuse_selective": refuse_selective}
     while (asked := receive(sys.stdin.buffer)) is not None:
         try:
             send(sys.stdout.buffer, functions[asked["name"]](**asked["arguments"]))

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,27 +12,11 @@ from torch import Tensor
 
 from wavemem.kernels.elman import elman_scan_reference
 from wavemem.kernels.elman_training import loss_and_gradients
-from wavemem.kernels.elman_triton import recurrence_precision
+from wavemem.kernels.elman_triton import choose_tile, recurrence_precision
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.tasks.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import TrainingConfig, train
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[Any]:
-    process = _load("interpreter").Interpreter()
-    yield process
-    process.close()
 
 
 def _relative(mine: Tensor, theirs: Tensor) -> float:
@@ -199,44 +176,24 @@ def test_the_check_on_a_device_finds_right_and_wrong_numbers(interpreter: Any) -
     assert "differ from the reference" in found["warnings"][0]
 
 
-COMPILE = """
-import subprocess
-import sys
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from wavemem.kernels import _elman_triton_kernels as kernels
-from wavemem.kernels.elman_triton import choose_tile
-
-kinds = {"lengths": "*i32", "B": "i32", "S": "i32", "QUIET": "i32", "T": "i32"}
-aligned = {(i,): [["tt.divisibility", 16]] for i in range(4)}
-for kernel in (kernels.scan_forward, kernels.scan_back):
-    for N, precision in ((128, "ieee"), (128, "tf32")):
-        tile = choose_tile(N, precision)
-        constants = {"N": N, "WIDTH": tile.width, "ROWS": tile.rows, "TANH": True, "PRECISION": precision}
-        signature = {a: "constexpr" if a in constants else kinds.get(a, "*fp32") for a in kernel.arg_names}
-        constexprs = {(kernel.arg_names.index(a),): value for a, value in constants.items()}
-        for capability, name in ((80, "sm_80"), (90, "sm_90a")):
-            source = ASTSource(kernel, signature, constexprs=constexprs, attrs=aligned)
-            options = {"num_warps": tile.warps, "num_stages": 1}
-            compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-            with open(sys.argv[1], "w") as file:
-                file.write(compiled.asm["ptx"])
-            print(f"{kernel.__name__} {N} {precision} {name} {32 * tile.warps} threads", flush=True)
-            command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={name}", "-o", "/dev/null", sys.argv[1]]
-            subprocess.run(command, check=True, stderr=sys.stdout)
-"""
-
-
-def test_kernels_compile_and_their_matrix_stays_in_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    command = [sys.executable, "-c", COMPILE, str(tmp_path / "kernel.ptx")]
-    report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    threads = [int(number) for number in re.findall(r"(\d+) threads$", report, re.MULTILINE)]
-    registers = [int(number) for number in re.findall(r"Used (\d+) registers", report)]
-    spilt = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    assert len(threads) == len(registers) == len(spilt) == 8
-    assert set(spilt) == {("0", "0")}, report
-    # Two programs at least fit on a multiprocessor of 65536 registers.
-    assert all(2 * used * size <= 65536 for used, size in zip(registers, threads, strict=True)), report
+def test_kernels_compile_and_their_matrix_stays_in_registers(compiled: Any) -> None:
+    cases = []
+    for kernel in ("scan_forward", "scan_back"):
+        for precision in ("ieee", "tf32"):
+            tile = choose_tile(128)
+            cut = {"N": 128, "WIDTH": tile.width, "ROWS": choose_tile(128, precision).rows, "TANH": True}
+            cases.append(
+                {
+                    "module": "wavemem.kernels._elman_triton_kernels",
+                    "kernel": kernel,
+                    "warps": tile.warps,
+                    "constants": {**cut, "PRECISION": precision},
+                    "kinds": {"lengths": "*i32", "B": "i32", "S": "i32", "QUIET": "i32", "T": "i32"},
+                }
+            )
+    found = compiled(cases)
+    assert len(found) == 8
+    for built in found:
+        assert built["spilt"] == 0, built
+        # Two programs at least fit on a multiprocessor of 65536 registers.
+        assert 2 * built["registers"] * built["threads"] <= 65536, built

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,22 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.kernels.wave import wave_outputs
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[Any]:
-    process = _load("interpreter").Interpreter()
-    yield process
-    process.close()
+from wavemem.kernels.wave_triton import choose_tile
 
 
 def _relative(mine: Tensor, theirs: Tensor) -> float:
@@ -175,55 +153,29 @@ def test_what_does_not_fit_is_refused(interpreter: Any) -> None:
     assert "float64" in interpreter.call("refuse_wave", channels=6, dtype="float64")["message"]
 
 
-COMPILE = """
-import subprocess
-import sys
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from wavemem.kernels import _wave_triton_kernels as kernels
-from wavemem.kernels.wave_triton import choose_tile
-
-def build(kernel, warps, **constants):
-    kinds = {"B": "i32", "T": "i32", "PROGRAMS": "i32"}
-    signature = {a: "constexpr" if a in constants else kinds.get(a, "*fp32") for a in kernel.arg_names}
-    aligned = {(i,): [["tt.divisibility", 16]] for i in range(3)}
-    constexprs = {(kernel.arg_names.index(a),): value for a, value in constants.items()}
-    for capability, name in ((80, "sm_80"), (90, "sm_90a")):
-        source = ASTSource(kernel, signature, constexprs=constexprs, attrs=aligned)
-        options = {"num_warps": warps, "num_stages": 1}
-        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-        with open(sys.argv[1], "w") as file:
-            file.write(compiled.asm["ptx"])
-        print(f"{kernel.__name__} {constants} {name} {compiled.metadata.shared} shared {32 * warps} threads", flush=True)
-        if kernel is not kernels.sum_products:
-            after = compiled.asm["ptx"].rpartition("st.global")[2]
-            assert after.index("bar.sync") < after.index(" bra"), "no barrier between writing and reading a state"
-        command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={name}", "-o", "/dev/null", sys.argv[1]]
-        subprocess.run(command, check=True, stderr=sys.stdout)
-
-for c, n in ((6, 100), (16, 256), (27, 100)):
-    tile = choose_tile(c, n)
-    sizes = {"C": c, "UNITS": n, "TAPS": 3}
-    cut = {"ROWS": tile.rows, "PLACES": tile.places, "OUT": tile.out, "IN": tile.inputs, "DOT": tile.dot}
-    for kernel in (kernels.scan_forward, kernels.scan_back):
-        build(kernel, tile.warps, **sizes, **cut, ACTIVATION="relu")
-    pairs = min(1 << (3 * c - 1).bit_length(), 2048 // tile.out)
-    build(kernels.sum_products, 4, **sizes, PLACES=16, OUT=tile.out, PAIRS=pairs)
-"""
-
-
-def test_kernels_compile_and_keep_to_their_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    command = [sys.executable, "-c", COMPILE, str(tmp_path / "kernel.ptx")]
-    report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    built = re.findall(r"(\d+) shared (\d+) threads$", report, re.MULTILINE)
-    registers = [int(number) for number in re.findall(r"Used (\d+) registers", report)]
-    spilt = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    assert len(built) == len(registers) == len(spilt) == 18
-    assert set(spilt) == {("0", "0")}, report
-    for (shared, threads), used in zip(built, registers, strict=True):
+def test_kernels_compile_and_keep_to_their_registers(compiled: Any) -> None:
+    common: dict[str, Any] = {
+        "module": "wavemem.kernels._wave_triton_kernels",
+        "kinds": {"B": "i32", "T": "i32", "PROGRAMS": "i32"},
+    }
+    cases = []
+    for c, n in ((6, 100), (16, 256), (27, 100)):
+        tile = choose_tile(c, n)
+        sizes = {"C": c, "UNITS": n, "TAPS": 3}
+        cut = {"ROWS": tile.rows, "PLACES": tile.places, "OUT": tile.out, "IN": tile.inputs, "DOT": tile.dot}
+        constants: dict[str, Any] = {**sizes, **cut, "ACTIVATION": "relu"}
+        for kernel in ("scan_forward", "scan_back"):
+            cases.append({**common, "kernel": kernel, "warps": tile.warps, "constants": constants})
+        pairs = min(1 << (3 * c - 1).bit_length(), 2048 // tile.out)
+        constants = {**sizes, "PLACES": 16, "OUT": tile.out, "PAIRS": pairs}
+        cases.append({**common, "kernel": "sum_products", "warps": 4, "constants": constants})
+    found = compiled(cases)
+    assert len(found) == 18
+    for built in found:
+        assert built["spilt"] == 0, built
         # At most 48 KiB of shared memory, which every device gives without being asked; 65536 registers.
-        assert int(shared) <= 48 * 1024, report
-        assert used * int(threads) <= 65536, report
+        assert built["shared"] <= 48 * 1024, built
+        assert built["registers"] * built["threads"] <= 65536, built
+        if built["kernel"] != "sum_products":
+            after = built["ptx"].rpartition("st.global")[2]
+            assert after.index("bar.sync") < after.index(" bra"), "no barrier between writing and reading a state"

@@ -19,7 +19,18 @@ from torch import Tensor
 
 from wavemem.kernels.compiled import load_library
 
-__all__ = ["Layout", "available", "backward", "forward", "give_back", "own_threads", "pack", "states_of", "unpack"]
+__all__ = [
+    "Layout",
+    "available",
+    "backward",
+    "forward",
+    "give_back",
+    "own_threads",
+    "pack",
+    "share",
+    "states_of",
+    "unpack",
+]
 
 TILE = 32
 _ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2}
@@ -140,7 +151,7 @@ def _address(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def _share(call: Callable[[int, int], int], tasks: int) -> None:
+def share(call: Callable[[int, int], int], tasks: int) -> None:
     """Divide the tasks between PyTorch's number of threads, or that of `own_threads`; ctypes gives up the lock meanwhile."""
     threads = min(_OWN[-1] if _OWN else torch.get_num_threads(), tasks)
     if threads == 1:
@@ -151,7 +162,7 @@ def _share(call: Callable[[int, int], int], tasks: int) -> None:
             others = [pool.submit(call, cuts[i], cuts[i + 1]) for i in range(1, threads)]
             failed = [call(cuts[0], cuts[1]), *(other.result() for other in others)]
     if any(failed):
-        raise MemoryError("the Wave-RNN kernel got no memory for one time step")
+        raise MemoryError("the compiled kernel got no memory for one time step")
 
 
 def _library() -> ctypes.CDLL:
@@ -197,7 +208,7 @@ def forward(
         y = torch.empty(layout.tasks, layout.T if layout.every else 1, layout.o, TILE)
     library, sizes = _library(), layout._sizes(keep)
     tensors = [_address(t) for t in (u, V, b, W, b_y, x, held, y)]
-    _share(
+    share(
         lambda low, high: library.wave_forward(sizes, ctypes.c_int64(low), ctypes.c_int64(high), *tensors), layout.tasks
     )
     return held, y
@@ -233,7 +244,7 @@ def backward(
     every = ctypes.c_int64(0 if gh is None else int(gh.shape[1] == layout.T))
     before = [_address(t) for t in (u, W, x, held, gy, gh)]
     after = [_address(t) for t in (du, dV, db, dW)]
-    _share(
+    share(
         lambda low, high: library.wave_backward(
             sizes, ctypes.c_int64(low), ctypes.c_int64(high), *before, every, *after
         ),

@@ -1,0 +1,372 @@
+"""String copying: transformers, Mamba, v-Wave Mamba, and the controls that the abstract does not have (v-Wave Figs. 1b, 2).
+
+Every model reads packed contexts of strings that are to be said again and is trained on the answers alone, with one budget
+of updates and contexts for all; the learning rate is each model's own, found with other seeds (`best_rates`). The models
+differ in their blocks only. What each control is for:
+
+| model | what it isolates |
+|---|---|
+| "ALiBi", "RoPE", "NoPE", "hard-ALiBi" | transformers, by what tells them positions |
+| "Mamba" | register of n neurons at v = 1: the ordinary convolution |
+| "v-Wave" | the abstract's proposal: n neurons, one learned velocity per channel |
+| "v-Wave frozen" | the same velocity, not learned |
+| "v = 0" | the register writes nothing: no token meets another in it |
+| "no register" | one neuron at v = 1: each token alone |
+| "Mamba n + 1" | equal parameters: one more neuron is one more number per channel, as the velocity is |
+| "Mamba long" | v = 1, a register as long as the longest string and two more |
+| "Mamba long (same states)" | the same, with so many selective states fewer that the layer keeps as many numbers as "Mamba" |
+| "v-Wave long" | learned velocity in a register that is long enough without |
+| "ring" | ours: no diffusion |
+| "selective v" | ours: the velocity depends on the token |
+| "S6 wave" | ours: register as in "Mamba", the wave on the selective state |
+| "S6 wave (v = 0)" | the same with the wave stopped |
+
+Protocol: the public code of Jelassi et al. (2024), with AdamW, weight decay, linear warm-up and decay; velocities do not decay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments._string_training import Training, train
+from wavemem.models.mamba import Mamba
+from wavemem.models.token_model import TokenModel
+from wavemem.models.transformer import Transformer
+from wavemem.models.wave_mamba import WaveMamba
+from wavemem.records.experiment import PROFILES, Result
+from wavemem.tasks.strings import StringTask
+from wavemem.training.pieces import work_through
+
+__all__ = ["FOUND", "MODELS", "Config", "best_rates", "build", "networks", "run", "summarise", "task"]
+
+TRANSFORMERS = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
+
+MODELS = (
+    *TRANSFORMERS,
+    "Mamba",
+    "v-Wave",
+    "v-Wave frozen",
+    "v = 0",
+    "no register",
+    "Mamba n + 1",
+    "Mamba long",
+    "Mamba long (same states)",
+    "v-Wave long",
+    "ring",
+    "selective v",
+    "S6 wave",
+    "S6 wave (v = 0)",
+)
+"""Names of all models that can be trained."""
+
+FOUND: dict[str, dict[str, float]] = {"quick": {}, "paper": {}}
+"""Learning rates: the best of the search per size and model, by the mean loss of its seeds. Others take `Config.lr`."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and training.
+
+    Attributes:
+        models: among `MODELS`.
+        size: whose learning rates are taken, "quick" or "paper" (a key of `FOUND`).
+        letters, shortest, longest, context: the task.
+        width, layers, heads: D, blocks and (transformers) heads.
+        n, N: neurons of the register, selective states per channel.
+        velocity: initial velocity, of registers in neurons and of the selective state in positions per token.
+        runs: seeds per model; run k has seed `seed + k`.
+        iterations, batch, warmup, weight_decay, clip: training.
+        lr: learning rate of models whose own was not searched.
+        rates: learning rates to search: every model is trained with each of them; empty for the ones found.
+        tested: string lengths of the test.
+        questions: strings per length.
+        log_every: updates between two rows of the learning curves.
+    """
+
+    models: tuple[str, ...] = MODELS
+    size: str = "quick"
+    letters: int = 16
+    shortest: int = 4
+    longest: int = 10
+    context: int = 46
+    width: int = 32
+    layers: int = 2
+    heads: int = 4
+    n: int = 4
+    N: int = 16
+    velocity: float = 0.5
+    runs: int = 3
+    iterations: int = 900
+    batch: int = 32
+    warmup: int = 50
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    lr: float = 5e-3
+    rates: tuple[float, ...] = ()
+    tested: tuple[int, ...] = (4, 7, 10, 12, 15, 20)
+    questions: int = 100
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for model in self.models:
+            one_of("models", model, MODELS)
+        require(len(self.models) > 0, "models is empty", ", ".join(MODELS), "Name at least one model.")
+        one_of("size", self.size, FOUND)
+        for name in ("width", "layers", "heads", "n", "N", "runs", "iterations", "batch", "questions", "log_every"):
+            positive_int(name, getattr(self, name))
+        task(self)
+
+    @classmethod
+    def profile(cls, name: str) -> Config:
+        """The two sizes of the book.
+
+        Args:
+            name: "quick": strings of 4 to 10 of 16 letters, two layers of width 32, 900 updates; "paper": the protocol of
+                Jelassi et al. for strings of up to 20 of 26 letters, at 4 layers of width 256 (theirs: 12 of 1,024).
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: If there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        if name == "quick":
+            return cls()
+        return cls(
+            size="paper",
+            letters=26,
+            shortest=5,
+            longest=20,
+            context=220,
+            width=256,
+            layers=4,
+            heads=8,
+            iterations=20_000,
+            warmup=100,
+            batch=64,
+            lr=1e-3,
+            tested=(5, 10, 15, 20, 25, 30, 40),
+            questions=200,
+            log_every=50,
+        )
+
+    @property
+    def long(self) -> int:
+        """Neurons of the long registers: the letter to be said is `longest` steps back, and two more."""
+        return self.longest + 2
+
+    @property
+    def training(self) -> Training:
+        """What all models have in common."""
+        return Training(
+            task(self),
+            self.iterations,
+            self.batch,
+            self.warmup,
+            self.weight_decay,
+            self.clip,
+            self.log_every,
+            self.tested,
+            self.questions,
+        )
+
+
+def task(config: Config) -> StringTask:
+    """The task that a configuration trains."""
+    return StringTask("copy", config.letters, (config.shortest, config.longest), config.context)
+
+
+def build(config: Config, model: str, seeds: Sequence[int]) -> TokenModel:
+    """A model as training starts it, one run per seed.
+
+    Raises:
+        ValueError: If the model is unknown, or the sizes leave it nothing.
+    """
+    one_of("model", model, MODELS)
+    V, D, layers, n, N, v = (
+        task(config).vocabulary,
+        config.width,
+        config.layers,
+        config.n,
+        config.N,
+        config.velocity,
+    )
+    if model in TRANSFORMERS:
+        position: Any = TRANSFORMERS[model]
+        return Transformer.initialise(seeds, V, D, layers, config.heads, position=position)
+    fewer = N - (config.long - n)
+    require(
+        model != "Mamba long (same states)" or fewer > 0,
+        f"N = {N} states beside a register of {config.long} neurons",
+        f"N > {config.long - n}",
+        "Give the model more states, or leave this control out.",
+    )
+    waves: dict[str, Callable[[], TokenModel]] = {
+        "Mamba": partial(Mamba.initialise, seeds, V, D, layers, n, N),
+        "v-Wave": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, velocity=v),
+        "v-Wave frozen": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, velocity=v, learn_velocity=False),
+        "v = 0": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, velocity=0.0, learn_velocity=False),
+        "no register": partial(Mamba.initialise, seeds, V, D, layers, 1, N),
+        "Mamba n + 1": partial(Mamba.initialise, seeds, V, D, layers, n + 1, N),
+        "Mamba long": partial(Mamba.initialise, seeds, V, D, layers, config.long, N),
+        "Mamba long (same states)": partial(Mamba.initialise, seeds, V, D, layers, config.long, max(fewer, 1)),
+        "v-Wave long": partial(WaveMamba.initialise, seeds, V, D, layers, config.long, N, velocity=v),
+        "ring": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, register="ring", velocity=v),
+        "selective v": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, register="selective", velocity=v),
+        "S6 wave": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, register="shift", state_velocity=v),
+        "S6 wave (v = 0)": partial(
+            WaveMamba.initialise,
+            seeds,
+            V,
+            D,
+            layers,
+            n,
+            N,
+            register="shift",
+            state_velocity=0.0,
+            learn_state_velocity=False,
+        ),
+    }
+    return waves[model]()
+
+
+def _train(
+    config: Config, model: str, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Train and test one model: rows and weights."""
+    tried = config.rates or (FOUND[config.size].get(model, config.lr),)
+    rates = [rate for rate in tried for _ in seeds]
+    test_seed, seeds = seeds[0], list(seeds) * len(tried)
+    labels = {"model": model}
+    before = build(config, model, seeds)
+    rows, trained = train(
+        partial(build, config, model), config.training, seeds, rates, test_seed, labels, device, progress, path
+    )
+    for k, seed in enumerate(seeds):
+        at = {"model": model, "seed": seed, "lr": rates[k], "iteration": config.iterations, "length": 0}
+        values = {
+            "parameters": float(trained.parameter_count()),
+            "states": float(trained.state_count(2 * config.longest + 3)),
+        }
+        if isinstance(trained, Mamba) and isinstance(before, Mamba):
+            moved, start = trained.velocities()[k].double(), before.velocities()[k].double()
+            values["velocity"] = float(moved.mean())
+            values["velocity, smallest"], values["velocity, largest"] = float(moved.min()), float(moved.max())
+            values["velocity, change"] = float((moved - start).abs().mean())
+        if isinstance(trained, WaveMamba) and model.startswith("S6"):
+            values["state velocity"] = float(trained.state_velocities()[k].double().mean())
+        rows += [{**at, "quantity": quantity, "value": value} for quantity, value in values.items()]
+    if config.rates:
+        return rows, {}
+    return rows, {f"{model}/{name}": value.cpu() for name, value in trained.parameters_dict().items()}
+
+
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str,
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
+    """Train every model and test it.
+
+    Args:
+        config: Sizes.
+        seed: The first run's seed; the others follow.
+        device: Where to compute.
+        progress: Whether to report progress.
+        checkpoints: Folder from which a run that was stopped goes on, and which processes may share; None for none.
+
+    Returns:
+        Rows (model, seed, lr, iteration, length, quantity, value): along the training "loss" (nats per answered character,
+        length 0) and "characters while training"; at its end, for every tested length, "characters" and "strings" (shares
+        right when the model answers by itself) and "teacher-forced characters"; and "parameters", "states" (numbers kept
+        per sequence after the longest example), "velocity" (mean over channels and layers, with "smallest", "largest" and
+        "change", the mean absolute change by training) and "state velocity". Weights "<model>/<name>", stacked over seeds;
+        none of a search.
+    """
+    device = torch.device(device)
+    seeds = [seed + k for k in range(config.runs)]
+    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
+        model.replace(" ", "_"): partial(_train, config, model, seeds, device, progress) for model in config.models
+    }
+    done = work_through(pieces, checkpoints)
+    rows = [row for new, _ in done.values() for row in new]
+    weights = {name: value for _, kept in done.values() for name, value in kept.items()}
+    return Result(pd.DataFrame(rows), weights)
+
+
+class Source(Protocol):
+    """A result or a record."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Named tensors."""
+        ...
+
+
+def networks(source: Source, config: Config, model: str) -> TokenModel:
+    """The trained models of one name, one run per seed.
+
+    Raises:
+        ValueError: If they are not there, or were trained with another configuration.
+    """
+    prefix = f"{model}/"
+    parameters = {name[len(prefix) :]: value for name, value in source.weights.items() if name.startswith(prefix)}
+    require(
+        len(parameters) > 0,
+        f"no weights of model {model!r}",
+        ", ".join(sorted({name.split("/", 1)[0] for name in source.weights})) or "none in this source",
+        "Choose one of these.",
+    )
+    K = len(next(iter(parameters.values())))
+    return build(config, model, list(range(K))).load(parameters)
+
+
+def _final_loss(rows: pd.DataFrame) -> float:
+    """Mean over seeds of the mean loss of the last tenth of the learning curve; infinite where a run failed."""
+    curve = rows[rows["quantity"] == "loss"]
+    late = curve[curve["iteration"] > 0.9 * curve["iteration"].max()]
+    value = float(late.groupby("seed")["value"].mean().mean(skipna=False))
+    return value if value == value else float("inf")
+
+
+def best_rates(rows: pd.DataFrame) -> dict[str, float]:
+    """Every model's best learning rate in a search: the smallest final loss, averaged over the search's seeds."""
+    best: dict[str, tuple[float, float]] = {}
+    for model, lr in rows[["model", "lr"]].drop_duplicates().itertuples(index=False):
+        loss = _final_loss(rows[(rows["model"] == model) & (rows["lr"] == lr)])
+        if model not in best or loss < best[model][0]:
+            best[model] = (loss, float(lr))
+    return {model: lr for model, (_, lr) in best.items()}
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per model and learning rate: sizes, velocities, and means over seeds of final loss and scores, with n.
+
+    The final loss is the mean of the last tenth of the learning curve; scores have the tested length in their names.
+    """
+    table = []
+    for model, lr in rows[["model", "lr"]].drop_duplicates().itertuples(index=False):
+        group = rows[(rows["model"] == model) & (rows["lr"] == lr)]
+        entry: dict[str, Any] = {"model": model, "lr": float(lr), "final loss": _final_loss(group)}
+        for quantity in ("parameters", "states", "velocity", "velocity, change", "state velocity"):
+            found = group[group["quantity"] == quantity]["value"]
+            entry[quantity] = float(found.mean()) if len(found) else float("nan")
+        for length in sorted(set(group["length"]) - {0}):
+            for quantity in ("characters", "strings"):
+                found = group[(group["quantity"] == quantity) & (group["length"] == length)]["value"]
+                entry[f"{quantity} at {length}"] = float(found.mean())
+        entry["n"] = int(group["seed"].nunique())
+        table.append(entry)
+    return pd.DataFrame(table)

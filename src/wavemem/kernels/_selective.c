@@ -1,0 +1,415 @@
+/* The selective scan over time, forward and backward (see wavemem/kernels/selective.py for the equations).
+ *
+ *   d(t) = softplus(delta(t) + bias)          h(t)[n] = exp(d(t) A[n]) h(t-1)[n] + d(t) u(t) B(t)[n]
+ *   y(t) = (sum_n C(t)[n] h(t)[n] + D u(t)) * silu(z(t))
+ *
+ * Channels are the innermost axis, so that one vector serves VL of them. A "task" is one sequence of one run and GROUP
+ * of its channels; it is worked through CHUNK steps and VL channels at a time, the states in registers. The forward pass
+ * keeps the states between chunks alone; the backward pass computes decays and states of one chunk and a few n anew,
+ * which stay in the nearest cache until they have been used. Sums are taken in a fixed order, those over the channels
+ * of one group here, those over groups and the batch by the caller: the numbers do not depend on the number of threads.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define VL 16
+#define FORWARD 16 /* states that are carried along at once: they must fit the registers */
+#define BACKWARD 8
+#elif defined(__AVX__)
+#define VL 8
+#define FORWARD 8
+#define BACKWARD 4
+#else
+#define VL 4
+#define FORWARD 8
+#define BACKWARD 4
+#endif
+#define CHUNK 32 /* steps between kept states: CHUNK * BACKWARD decays and as many states fit the nearest cache */
+#define GROUP 64 /* channels of a task */
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef int32_t vi __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+typedef struct {
+    int64_t rows, batch, L, E, N;                                /* sequences in all, those of one run, steps, ... */
+    int64_t softplus;                                            /* whether step sizes go through a softplus */
+    int64_t u[3], delta[3], B[3], C[3], z[3], gy[3];             /* strides of run, sequence and step */
+} Size;
+
+int64_t selective_lanes(void) { return VL; }
+int64_t selective_chunk(void) { return CHUNK; }
+int64_t selective_group(void) { return GROUP; }
+
+INLINE vf load(const float *a) { return *(const vf *)a; }
+INLINE void store(float *a, vf v) { *(vf *)a = v; }
+INLINE vf splat(float a) { return a - (vf){0}; }
+INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
+
+/* The first `lanes` channels; the others are 0. */
+INLINE vf load_some(const float *a, int64_t lanes) {
+    if (lanes == VL) return load(a);
+    float all[VL] = {0};
+    memcpy(all, a, lanes * sizeof(float));
+    return load(all);
+}
+INLINE void store_some(float *a, vf v, int64_t lanes) {
+    if (lanes == VL) return store(a, v);
+    float all[VL];
+    store(all, v);
+    memcpy(a, all, lanes * sizeof(float));
+}
+
+/* Lanes 4q + i, j, k, l of two vectors, those of the second counted from VL. */
+#if VL == 4
+#define QUADS(i, j, k, l) i, j, k, l
+#elif VL == 8
+#define QUADS(i, j, k, l) i, j, k, l, i + 4, j + 4, k + 4, l + 4
+#else
+#define QUADS(i, j, k, l) i, j, k, l, i + 4, j + 4, k + 4, l + 4, i + 8, j + 8, k + 8, l + 8, i + 12, j + 12, k + 12, l + 12
+#endif
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
+#endif
+
+/* The sums of the lanes of four vectors. */
+INLINE v4 totals(const vf *v) {
+    const vf ab = SHUFFLE(v[0], v[1], QUADS(0, VL, 1, VL + 1)) + SHUFFLE(v[0], v[1], QUADS(2, VL + 2, 3, VL + 3));
+    const vf cd = SHUFFLE(v[2], v[3], QUADS(0, VL, 1, VL + 1)) + SHUFFLE(v[2], v[3], QUADS(2, VL + 2, 3, VL + 3));
+    union {
+        vf whole;
+        v4 quad[VL / 4];
+    } all;
+    all.whole = SHUFFLE(ab, cd, QUADS(0, 1, VL, VL + 1)) + SHUFFLE(ab, cd, QUADS(2, 3, VL + 2, VL + 3));
+#if VL == 16
+    return (all.quad[0] + all.quad[1]) + (all.quad[2] + all.quad[3]);
+#elif VL == 8
+    return all.quad[0] + all.quad[1];
+#else
+    return all.quad[0];
+#endif
+}
+
+#define LOG2E 1.44269504088896341f
+#define LN2 0.693147180559945309f
+
+/* 2^f for |f| <= 1/2, to 2e-9 before rounding. */
+INLINE vf exp2_fraction(vf f) {
+    vf p = 1.3398874e-3f + f * 1.5353362e-4f;
+    p = 9.6184373e-3f + f * p;
+    p = 5.5503325e-2f + f * p;
+    p = 2.4022647e-1f + f * p;
+    p = 6.9314718e-1f + f * p;
+    return 1.0f + f * p;
+}
+
+/* 2^n p for whole n; what is smaller than the smallest normal number need not be exact. NaN stays NaN. */
+#if defined(__AVX512F__)
+INLINE vf bounded(vf x) { return (vf)_mm512_max_ps((__m512)splat(-200.0f), (__m512)x); }
+INLINE vf whole_part(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, 8); }
+INLINE vf times_power(vf p, vf n) { return (vf)_mm512_scalef_ps((__m512)p, (__m512)n); }
+#else
+INLINE vf bounded(vf x) {
+    x = choose(x < splat(-126.0f), splat(-126.0f), x);
+    return choose(x > splat(128.0f), splat(128.0f), x);
+}
+INLINE vf whole_part(vf x) { return (x + 12582912.0f) - 12582912.0f; }
+INLINE vf times_power(vf p, vf n) { return p * (vf)(((vi)(n + 12582912.0f) - (0x4b400000 - 127)) << 23); }
+#endif
+
+/* exp(x y) with y in units of ln 2. */
+INLINE vf decay(vf x, vf y) {
+    const vf power = bounded(x * y), n = whole_part(power);
+    return times_power(exp2_fraction(power - n), n);
+}
+
+INLINE vf exponential(vf x) {
+    x = choose(x < splat(-87.0f), splat(-87.0f), x);
+    x = choose(x > splat(88.5f), splat(88.5f), x);
+    const vf n = whole_part(x * LOG2E), f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    return times_power(exp2_fraction(f * LOG2E), n);
+}
+
+INLINE vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
+
+/* log(1 + exp(x)) = max(x, 0) + log1p(w) with w = exp(-|x|), log1p(w) = 2 artanh(w / (2 + w)). */
+INLINE vf softplus(vf x) {
+    const vf w = exponential((vf)((vi)x | INT32_MIN)), s = w / (2.0f + w), q = s * s;
+    vf p = 1.0f / 15 + q * (1.0f / 17);
+    p = 1.0f / 13 + q * p;
+    p = 1.0f / 11 + q * p;
+    p = 1.0f / 9 + q * p;
+    p = 1.0f / 7 + q * p;
+    p = 1.0f / 5 + q * p;
+    p = 1.0f / 3 + q * p;
+    return (vf)((vi)x & (x > (vf){0})) + 2.0f * (s + s * (q * p));
+}
+
+/* What one thread works with: constants and sums of a task's channels, and VL of them through one chunk. */
+typedef struct {
+    float *A, *h, *G, *dA;                           /* [block of the task][N][VL], A in units of ln 2 */
+    float *u, *d, *slope, *x, *go, *gate, *o, *dd, *gb; /* [CHUNK][VL] */
+    float *decays, *states;                          /* [CHUNK (+ 1)][BACKWARD][VL] */
+} Work;
+
+static int get_work(Work *w, int64_t N) {
+    const int64_t q = GROUP / VL, sizes[] = {q * N, q * N, q * N, q * N, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK,
+                             CHUNK * BACKWARD, (CHUNK + 1) * BACKWARD};
+    float **parts[] = {&w->A, &w->h, &w->G, &w->dA, &w->u, &w->d, &w->slope, &w->x, &w->go, &w->gate, &w->o, &w->dd,
+                       &w->gb, &w->decays, &w->states};
+    int64_t all = 0;
+    for (int i = 0; i < 15; i++) all += sizes[i] * VL;
+    void *memory;
+    if (posix_memalign(&memory, 64, all * sizeof(float))) return 1;
+    float *next = memory;
+    for (int i = 0; i < 15; i++) *parts[i] = next, next += sizes[i] * VL;
+    return 0;
+}
+
+/* Step sizes and drives of one chunk; slopes of the softplus if they are wanted. */
+static void read_chunk(const Size *s, const Work *w, int64_t steps, int64_t lanes, const float *u, const float *delta,
+                       vf bias, int slopes) {
+    for (int64_t t = 0; t < steps; t++) {
+        const vf raw = load_some(delta + t * s->delta[2], lanes) + bias, ut = load_some(u + t * s->u[2], lanes);
+        const vf d = s->softplus ? softplus(raw) : raw;
+        store(w->u + t * VL, ut), store(w->d + t * VL, d), store(w->x + t * VL, d * ut);
+        if (slopes) store(w->slope + t * VL, s->softplus ? sigmoid(raw) : splat(1.0f));
+    }
+}
+
+/* Carry `count` states, from n on, through one chunk: adds to the sums over n of C h. Keeps decays and states if asked. */
+INLINE void carry(const int count, const int keep, const Work *w, int64_t n, int64_t steps, const float *B, int64_t to_B,
+                  const float *C, int64_t to_C) {
+    vf h[FORWARD];
+    const float *A = w->A + n * VL;
+    for (int i = 0; i < count; i++) {
+        h[i] = load(w->h + (n + i) * VL);
+        if (keep) store(w->states + i * VL, h[i]);
+    }
+    for (int64_t t = 0; t < steps; t++) {
+        const vf d = load(w->d + t * VL), x = load(w->x + t * VL);
+        vf sum = load(w->o + t * VL);
+        for (int i = 0; i < count; i++) {
+            const vf a = decay(d, load(A + i * VL));
+            h[i] = a * h[i] + x * B[t * to_B + n + i];
+            sum += h[i] * C[t * to_C + n + i];
+            if (keep) {
+                store(w->decays + (t * count + i) * VL, a);
+                store(w->states + ((t + 1) * count + i) * VL, h[i]);
+            }
+        }
+        store(w->o + t * VL, sum);
+    }
+    for (int i = 0; i < count; i++) store(w->h + (n + i) * VL, h[i]);
+}
+
+/* The adjoint of `carry`, from the last step of the chunk to its first. */
+INLINE void carry_back(const int count, const Work *w, int64_t n, int64_t N, int64_t steps, const float *B, int64_t to_B,
+                       const float *C, int64_t to_C, float *dB, float *dC) {
+    vf G[BACKWARD], dA[BACKWARD];
+    for (int i = 0; i < count; i++) G[i] = load(w->G + (n + i) * VL), dA[i] = load(w->dA + (n + i) * VL);
+    for (int64_t t = steps - 1; t >= 0; t--) {
+        const vf d = load(w->d + t * VL), x = load(w->x + t * VL), go = load(w->go + t * VL);
+        vf dd = load(w->dd + t * VL), gb = load(w->gb + t * VL);
+        for (int i = 0; i < count; i += 4) {
+            const int four = count - i < 4 ? count - i : 4;
+            vf to_b[4] = {{0}}, to_c[4] = {{0}};
+            for (int j = 0; j < four; j++) {
+                const int m = i + j;
+                const vf g = G[m] + go * C[t * to_C + n + m];
+                to_c[j] = go * load(w->states + ((t + 1) * count + m) * VL);
+                to_b[j] = g * x;
+                gb += g * B[t * to_B + n + m];
+                G[m] = g * load(w->decays + (t * count + m) * VL);
+                const vf q = G[m] * load(w->states + (t * count + m) * VL);
+                dd += q * load(w->A + (n + m) * VL);
+                dA[m] += q * d;
+            }
+            const v4 b = totals(to_b), c = totals(to_c);
+            for (int j = 0; j < four; j++) dB[t * N + n + i + j] += b[j], dC[t * N + n + i + j] += c[j];
+        }
+        store(w->dd + t * VL, dd), store(w->gb + t * VL, gb);
+    }
+    for (int i = 0; i < count; i++) store(w->G + (n + i) * VL, G[i]), store(w->dA + (n + i) * VL, dA[i]);
+}
+
+static void carry_all(const Size *s, const Work *w, int64_t steps, const float *B, const float *C) {
+    int64_t n = 0;
+#define CARRY(count)                                                                                                   \
+    for (; s->N - n >= count; n += count) carry(count, 0, w, n, steps, B, s->B[2], C, s->C[2]);
+#if FORWARD >= 16
+    CARRY(16)
+#endif
+    CARRY(8) CARRY(4) CARRY(2) CARRY(1)
+}
+
+static void carry_all_back(const Size *s, const Work *w, int64_t steps, const float *B, const float *C, float *dB,
+                           float *dC) {
+    int64_t n = 0;
+#define CARRY_BACK(count)                                                                                              \
+    for (; s->N - n >= count; n += count) {                                                                            \
+        carry(count, 1, w, n, steps, B, s->B[2], C, s->C[2]);                                                          \
+        carry_back(count, w, n, s->N, steps, B, s->B[2], C, s->C[2], dB, dC);                                          \
+    }
+#if BACKWARD >= 8
+    CARRY_BACK(8)
+#endif
+    CARRY_BACK(4) CARRY_BACK(2) CARRY_BACK(1)
+}
+
+/* [E][N] of memory from or to [N][VL] of work; a pointer that is NULL stands for zeros. */
+static void gather(const float *from, float *to, int64_t N, int64_t lanes) {
+    memset(to, 0, N * VL * sizeof(float));
+    if (from)
+        for (int64_t l = 0; l < lanes; l++)
+            for (int64_t n = 0; n < N; n++) to[n * VL + l] = from[l * N + n];
+}
+static void scatter(const float *from, float *to, int64_t N, int64_t lanes) {
+    for (int64_t l = 0; l < lanes; l++)
+        for (int64_t n = 0; n < N; n++) to[l * N + n] = from[n * VL + l];
+}
+
+INLINE int64_t at(const int64_t *strides, int64_t run, int64_t sequence) {
+    return run * strides[0] + sequence * strides[1];
+}
+
+/* The constants of block q of a task's channels, and its states and sums. */
+static Work block_of(const Work *w, int64_t q, int64_t N) {
+    Work one = *w;
+    one.A += q * N * VL, one.h += q * N * VL, one.G += q * N * VL, one.dA += q * N * VL;
+    return one;
+}
+
+/* A: (run, N, E) in units of ln 2. D, z, bias, h0 may be NULL. last: (row, E, N). kept: states before every chunk but
+ * the first, (row, chunk, block of VL channels, N, VL), or NULL. Returns 0, or 1 without memory. */
+int selective_forward(const Size *s, int64_t from, int64_t to, const float *u, const float *delta, const float *A,
+                      const float *B, const float *C, const float *D, const float *z, const float *bias,
+                      const float *h0, float *y, float *last, float *kept) {
+    const int64_t L = s->L, E = s->E, N = s->N, groups = (E + GROUP - 1) / GROUP, blocks = (E + VL - 1) / VL;
+    const int64_t between = (L - 1) / CHUNK;
+    Work all;
+    if (get_work(&all, N)) return 1;
+    for (int64_t task = from; task < to; task++) {
+        const int64_t row = task / groups, run = row / s->batch, sequence = row % s->batch;
+        const int64_t first = task % groups * GROUP, end = first + GROUP < E ? first + GROUP : E;
+        const float *us = u + at(s->u, run, sequence), *deltas = delta + at(s->delta, run, sequence);
+        const float *Bs = B + at(s->B, run, sequence), *Cs = C + at(s->C, run, sequence);
+        const float *gates = z ? z + at(s->z, run, sequence) : NULL;
+        for (int64_t e = first; e < end; e += VL) {
+            const Work w = block_of(&all, (e - first) / VL, N);
+            const int64_t lanes = E - e < VL ? E - e : VL;
+            for (int64_t n = 0; n < N; n++) store(w.A + n * VL, load_some(A + (run * N + n) * E + e, lanes));
+            gather(h0 ? h0 + (row * E + e) * N : NULL, w.h, N, lanes);
+        }
+        for (int64_t t0 = 0; t0 < L; t0 += CHUNK) {
+            const int64_t steps = L - t0 < CHUNK ? L - t0 : CHUNK;
+            for (int64_t e = first; e < end; e += VL) {
+                const Work w = block_of(&all, (e - first) / VL, N);
+                const int64_t lanes = E - e < VL ? E - e : VL;
+                const vf De = D ? load_some(D + run * E + e, lanes) : (vf){0};
+                const vf be = bias ? load_some(bias + run * E + e, lanes) : (vf){0};
+                if (kept && t0)
+                    memcpy(kept + ((row * between + t0 / CHUNK - 1) * blocks + e / VL) * N * VL, w.h,
+                           N * VL * sizeof(float));
+                read_chunk(s, &w, steps, lanes, us + t0 * s->u[2] + e, deltas + t0 * s->delta[2] + e, be, 0);
+                for (int64_t t = 0; t < steps; t++) store(w.o + t * VL, De * load(w.u + t * VL));
+                carry_all(s, &w, steps, Bs + t0 * s->B[2], Cs + t0 * s->C[2]);
+                for (int64_t t = 0; t < steps; t++) {
+                    vf out = load(w.o + t * VL);
+                    if (gates) {
+                        const vf zt = load_some(gates + (t0 + t) * s->z[2] + e, lanes);
+                        out *= zt * sigmoid(zt);
+                    }
+                    store_some(y + (row * L + t0 + t) * E + e, out, lanes);
+                }
+            }
+        }
+        for (int64_t e = first; e < end; e += VL)
+            scatter(block_of(&all, (e - first) / VL, N).h, last + (row * E + e) * N, N, E - e < VL ? E - e : VL);
+    }
+    free(all.A);
+    return 0;
+}
+
+/* Gradients. du, ddelta, dz: (row, L, E); dB, dC: (group, row, L, N); dA: (row, N, E); dD, dbias: (row, E); dh0:
+ * (row, E, N). gh, and the gradients of what was not given, may be NULL. Returns 0, or 1 without memory. */
+int selective_backward(const Size *s, int64_t from, int64_t to, const float *u, const float *delta, const float *A,
+                       const float *B, const float *C, const float *D, const float *z, const float *bias,
+                       const float *h0, const float *kept, const float *gy, const float *gh, float *du, float *ddelta,
+                       float *dA, float *dB, float *dC, float *dD, float *dz, float *dbias, float *dh0) {
+    const int64_t L = s->L, E = s->E, N = s->N, groups = (E + GROUP - 1) / GROUP, blocks = (E + VL - 1) / VL;
+    const int64_t between = (L - 1) / CHUNK;
+    Work all;
+    if (get_work(&all, N)) return 1;
+    for (int64_t task = from; task < to; task++) {
+        const int64_t row = task / groups, run = row / s->batch, sequence = row % s->batch;
+        const int64_t first = task % groups * GROUP, end = first + GROUP < E ? first + GROUP : E;
+        const float *us = u + at(s->u, run, sequence), *deltas = delta + at(s->delta, run, sequence);
+        const float *Bs = B + at(s->B, run, sequence), *Cs = C + at(s->C, run, sequence);
+        const float *gates = z ? z + at(s->z, run, sequence) : NULL, *sent = gy + at(s->gy, run, sequence);
+        vf sum_D[GROUP / VL], sum_bias[GROUP / VL];
+        for (int64_t e = first; e < end; e += VL) {
+            const Work w = block_of(&all, (e - first) / VL, N);
+            const int64_t lanes = E - e < VL ? E - e : VL;
+            for (int64_t n = 0; n < N; n++) store(w.A + n * VL, load_some(A + (run * N + n) * E + e, lanes));
+            memset(w.dA, 0, N * VL * sizeof(float));
+            gather(gh ? gh + (row * E + e) * N : NULL, w.G, N, lanes);
+            sum_D[(e - first) / VL] = sum_bias[(e - first) / VL] = (vf){0};
+        }
+        for (int64_t chunk = between; chunk >= 0; chunk--) {
+            const int64_t t0 = chunk * CHUNK, steps = L - t0 < CHUNK ? L - t0 : CHUNK;
+            float *dBs = dB + ((task % groups * s->rows + row) * L + t0) * N;
+            float *dCs = dC + ((task % groups * s->rows + row) * L + t0) * N;
+            memset(dBs, 0, steps * N * sizeof(float)), memset(dCs, 0, steps * N * sizeof(float));
+            for (int64_t e = first; e < end; e += VL) {
+                const Work w = block_of(&all, (e - first) / VL, N);
+                const int64_t lanes = E - e < VL ? E - e : VL;
+                const vf De = D ? load_some(D + run * E + e, lanes) : (vf){0};
+                const vf be = bias ? load_some(bias + run * E + e, lanes) : (vf){0};
+                if (chunk)
+                    memcpy(w.h, kept + ((row * between + chunk - 1) * blocks + e / VL) * N * VL, N * VL * sizeof(float));
+                else
+                    gather(h0 ? h0 + (row * E + e) * N : NULL, w.h, N, lanes);
+                read_chunk(s, &w, steps, lanes, us + t0 * s->u[2] + e, deltas + t0 * s->delta[2] + e, be, 1);
+                for (int64_t t = 0; t < steps; t++) {
+                    vf go = load_some(sent + (t0 + t) * s->gy[2] + e, lanes);
+                    if (gates) {
+                        const vf zt = load_some(gates + (t0 + t) * s->z[2] + e, lanes), open = sigmoid(zt);
+                        store(w.gate + t * VL, go * open * (1.0f + zt * (1.0f - open))); /* times the output: dz */
+                        go *= zt * open;
+                    }
+                    store(w.go + t * VL, go);
+                    store(w.o + t * VL, De * load(w.u + t * VL));
+                    store(w.dd + t * VL, (vf){0}), store(w.gb + t * VL, (vf){0});
+                }
+                carry_all_back(s, &w, steps, Bs + t0 * s->B[2], Cs + t0 * s->C[2], dBs, dCs);
+                vf *to_D = sum_D + (e - first) / VL, *to_bias = sum_bias + (e - first) / VL;
+                for (int64_t t = 0; t < steps; t++) {
+                    const int64_t out = (row * L + t0 + t) * E + e;
+                    const vf ut = load(w.u + t * VL), go = load(w.go + t * VL), gb = load(w.gb + t * VL);
+                    const vf to_delta = (load(w.dd + t * VL) * LN2 + ut * gb) * load(w.slope + t * VL);
+                    store_some(du + out, De * go + load(w.d + t * VL) * gb, lanes);
+                    store_some(ddelta + out, to_delta, lanes);
+                    if (gates) store_some(dz + out, load(w.gate + t * VL) * load(w.o + t * VL), lanes);
+                    *to_D += go * ut, *to_bias += to_delta;
+                }
+            }
+        }
+        for (int64_t e = first; e < end; e += VL) {
+            const Work w = block_of(&all, (e - first) / VL, N);
+            const int64_t lanes = E - e < VL ? E - e : VL;
+            for (int64_t n = 0; n < N; n++) store_some(dA + (row * N + n) * E + e, load(w.dA + n * VL), lanes);
+            if (dD) store_some(dD + row * E + e, sum_D[(e - first) / VL], lanes);
+            if (dbias) store_some(dbias + row * E + e, sum_bias[(e - first) / VL], lanes);
+            if (dh0) scatter(w.G, dh0 + (row * E + e) * N, N, lanes);
+        }
+    }
+    free(all.A);
+    return 0;
+}

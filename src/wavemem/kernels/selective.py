@@ -1,0 +1,307 @@
+r"""The selective scan of Mamba's S6 layer for K independent runs, with its own backward pass.
+
+Every channel e holds N states, which decay and are written to at a pace that depends on the input (v-Wave Eq. 4 with
+matrices that follow the input; Gu and Dao's Mamba, Algorithm 2):
+
+    Δ_t = softplus(delta_t + bias),      h_t = exp(Δ_t A) h_{t-1} + Δ_t B_t u_t,      y_t = Σ_N C_t h_t + D u_t,
+
+and at the end the gate, y_t ← y_t · silu(z_t). A (E, N) is diagonal and negative; B_t and C_t are shared by the channels.
+With o_t = Σ C_t h_t + D u_t and g_t the gradient with respect to o_t, the adjoint runs backwards in time,
+
+    G_t = C_t g_t + exp(Δ_{t+1} A) G_{t+1},      ∂B_t = Σ_e G_t Δ_t u_t,      ∂C_t = Σ_e g_t h_t,
+    ∂A = Σ_t Δ_t q_t,      ∂Δ_t = Σ_N (q_t A + G_t B_t u_t),      q_t = G_t exp(Δ_t A) h_{t-1}.
+
+Four ways to compute it: the plain loop (the oracle of the tests), PyTorch by segments of time
+(`wavemem.kernels.selective_chunked`), a C kernel on the CPU (`wavemem.kernels.selective_cpu`), and Triton on a CUDA
+device (`wavemem.kernels.selective_triton`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as nnf
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from wavemem.checks import one_of, require, shape_is
+
+__all__ = [
+    "SelectiveMethod",
+    "selective_scan",
+    "selective_scan_reference",
+    "selective_scan_with_state",
+    "selective_step",
+]
+
+SelectiveMethod = Literal["auto", "compiled", "chunked", "triton", "reference"]
+
+
+def _step_sizes(delta: Tensor, bias: Tensor | None, softplus: bool) -> Tensor:
+    raw = delta if bias is None else delta + bias
+    return nnf.softplus(raw) if softplus else raw
+
+
+def selective_scan_reference(
+    u: Float[Tensor, "K B L E"],
+    delta: Float[Tensor, "K B L E"],
+    A: Float[Tensor, "K E N"],
+    B: Float[Tensor, "K B L N"],
+    C: Float[Tensor, "K B L N"],
+    D: Float[Tensor, "K E"] | None = None,
+    z: Float[Tensor, "K B L E"] | None = None,
+    delta_bias: Float[Tensor, "K E"] | None = None,
+    *,
+    softplus: bool = False,
+    h0: Float[Tensor, "K B E N"] | None = None,
+) -> tuple[Float[Tensor, "K B L E"], Float[Tensor, "L K B E N"]]:
+    """The recurrence written out, one `selective_step` after the other, differentiated by autograd.
+
+    Arguments and errors are those of `selective_scan`.
+
+    Returns:
+        y, shape (K, B, L, E), and the states h_1 … h_L, shape (L, K, B, E, N).
+    """
+    _check(u, delta, A, B, C, D, z, delta_bias, h0)
+    h = u.new_zeros(*u.shape[:2], *A.shape[1:]) if h0 is None else h0
+    outputs, states = [], []
+    for t in range(u.shape[2]):
+        gate = None if z is None else z[:, :, t]
+        y, h = _step(u[:, :, t], delta[:, :, t], A, B[:, :, t], C[:, :, t], D, gate, delta_bias, softplus, h)
+        outputs.append(y)
+        states.append(h)
+    return torch.stack(outputs, 2), torch.stack(states)
+
+
+def _step(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    softplus: bool,
+    h: Tensor,
+) -> tuple[Tensor, Tensor]:
+    d = _step_sizes(delta, None if delta_bias is None else delta_bias[:, None], softplus)
+    h = torch.exp(d.unsqueeze(-1) * A[:, None]) * h + (d * u).unsqueeze(-1) * B.unsqueeze(2)
+    y = (h * C.unsqueeze(2)).sum(-1)
+    if D is not None:
+        y = y + D[:, None] * u
+    return (y if z is None else y * nnf.silu(z)), h
+
+
+def _module(name: str) -> Any:
+    """A module with the functions `scan` and `scan_backward`, imported when it is first needed."""
+    return importlib.import_module(f"wavemem.kernels.selective_{name}")
+
+
+def _backend(method: SelectiveMethod, u: Tensor, states: int) -> Any:
+    """The module that computes this call, with so many states per channel."""
+    if method == "triton":
+        _module("triton").require_triton(u, states)
+        return _module("triton")
+    if method == "auto" and _module("triton").use_triton(u, states):
+        return _module("triton")
+    compiled = method in ("auto", "compiled") and _module("cpu").available(u)
+    require(
+        compiled or method != "compiled",
+        f'method = "compiled" for {u.dtype} on {u.device}',
+        "float32 on the CPU of a machine with a C compiler",
+        'Pass method = "auto" to take what there is; `wavemem doctor` says whether a compiler was found.',
+    )
+    return _module("cpu" if compiled else "chunked")
+
+
+class _Scan(torch.autograd.Function):
+    """Outputs and last state, by a module's `scan`; gradients by its `scan_backward`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        backend: Any,
+        softplus: bool,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        z: Tensor | None,
+        delta_bias: Tensor | None,
+        h0: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        given = (u, delta, A, B, C, D, z, delta_bias, h0)
+        keep = any(ctx.needs_input_grad)
+        y, h, kept = backend.scan(*given, softplus=softplus, keep=keep)
+        if keep:
+            ctx.save_for_backward(*given, kept)
+            ctx.backend, ctx.softplus = backend, softplus
+            ctx.set_materialize_grads(False)
+        return y, h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gy: Tensor | None, gh: Tensor | None) -> tuple[Tensor | None, ...]:
+        *given, kept = ctx.saved_tensors
+        gy = torch.zeros_like(given[0]) if gy is None else gy
+        return None, None, *ctx.backend.scan_backward(*given, kept, gy, gh, softplus=ctx.softplus)
+
+
+def _check(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    h0: Tensor | None,
+) -> None:
+    shape_is("u", u, ("K", "B", "L", "E"))
+    K, batch, length, E = u.shape
+    shape_is("A", A, (K, E, "N"))
+    N = A.shape[2]
+    require(
+        min(*u.shape, N) >= 1,
+        f"u of shape {tuple(u.shape)} and N = {N} states",
+        "at least one run, entry, step, channel and state",
+        "Pass a sequence that is not empty.",
+    )
+    sequence, mixing = (K, batch, length, E), (K, batch, length, N)
+    wanted = {
+        "delta": (delta, sequence),
+        "B": (B, mixing),
+        "C": (C, mixing),
+        "D": (D, (K, E)),
+        "z": (z, sequence),
+        "delta_bias": (delta_bias, (K, E)),
+        "h0": (h0, (K, batch, E, N)),
+    }
+    require(
+        u.is_floating_point(),
+        f"u holds {u.dtype}",
+        "a floating-point type",
+        "Convert the inputs, for example .float().",
+    )
+    for name, (tensor, shape) in {"A": (A, (K, E, N)), **wanted}.items():
+        if tensor is not None:
+            shape_is(name, tensor, shape)
+            require(
+                tensor.dtype == u.dtype and tensor.device == u.device,
+                f"{name} holds {tensor.dtype} on {tensor.device}",
+                f"{u.dtype} on {u.device}, as u",
+                "Convert all arguments to one type and one device.",
+            )
+
+
+def selective_scan_with_state(
+    u: Float[Tensor, "K B L E"],
+    delta: Float[Tensor, "K B L E"],
+    A: Float[Tensor, "K E N"],
+    B: Float[Tensor, "K B L N"],
+    C: Float[Tensor, "K B L N"],
+    D: Float[Tensor, "K E"] | None = None,
+    z: Float[Tensor, "K B L E"] | None = None,
+    delta_bias: Float[Tensor, "K E"] | None = None,
+    *,
+    softplus: bool = False,
+    h0: Float[Tensor, "K B E N"] | None = None,
+    method: SelectiveMethod = "auto",
+) -> tuple[Float[Tensor, "K B L E"], Float[Tensor, "K B E N"]]:
+    """`selective_scan`, and the state after the last step, from which a later call can go on.
+
+    Arguments and errors are those of `selective_scan`.
+
+    Returns:
+        y, shape (K, B, L, E), and h_L, shape (K, B, E, N).
+    """
+    one_of("method", method, get_args(SelectiveMethod))
+    _check(u, delta, A, B, C, D, z, delta_bias, h0)
+    if method == "reference":
+        y, states = selective_scan_reference(u, delta, A, B, C, D, z, delta_bias, softplus=softplus, h0=h0)
+        return y, states[-1]
+    y, h = _Scan.apply(_backend(method, u, A.shape[2]), softplus, u, delta, A, B, C, D, z, delta_bias, h0)
+    return y, h
+
+
+def selective_scan(
+    u: Float[Tensor, "K B L E"],
+    delta: Float[Tensor, "K B L E"],
+    A: Float[Tensor, "K E N"],
+    B: Float[Tensor, "K B L N"],
+    C: Float[Tensor, "K B L N"],
+    D: Float[Tensor, "K E"] | None = None,
+    z: Float[Tensor, "K B L E"] | None = None,
+    delta_bias: Float[Tensor, "K E"] | None = None,
+    *,
+    softplus: bool = False,
+    h0: Float[Tensor, "K B E N"] | None = None,
+    method: SelectiveMethod = "auto",
+) -> Float[Tensor, "K B L E"]:
+    """Outputs of K independent selective scans (the recurrence at the top of this module).
+
+    Differentiable once with respect to everything given.
+
+    Args:
+        u: Inputs, shape (K, B, L, E): runs, batch, time, channels.
+        delta: Step sizes before bias and softplus, shape (K, B, L, E).
+        A: Logarithmic decays per unit of Δ, shape (K, E, N); negative for a state that fades.
+        B: What writes into the states, shape (K, B, L, N).
+        C: What reads them, shape (K, B, L, N).
+        D: Weight of the path around the states, shape (K, E), or None for no such path.
+        z: Gate, shape (K, B, L, E), or None for no gate.
+        delta_bias: Bias of the step sizes, shape (K, E), or None.
+        softplus: Whether the step sizes go through a softplus; otherwise they are taken as they are.
+        h0: State before the first step, shape (K, B, E, N); zeros by default.
+        method: "auto" takes Triton on a CUDA device, else the compiled kernel, else "chunked"; "reference" is the loop.
+
+    Returns:
+        y, shape (K, B, L, E).
+
+    Raises:
+        ValueError: If shapes, number formats or devices do not fit together, the sequence is empty, or the method is
+            unknown or cannot serve these arguments.
+    """
+    y, _ = selective_scan_with_state(u, delta, A, B, C, D, z, delta_bias, softplus=softplus, h0=h0, method=method)
+    return y
+
+
+def selective_step(
+    u: Float[Tensor, "K B E"],
+    delta: Float[Tensor, "K B E"],
+    A: Float[Tensor, "K E N"],
+    B: Float[Tensor, "K B N"],
+    C: Float[Tensor, "K B N"],
+    D: Float[Tensor, "K E"] | None = None,
+    z: Float[Tensor, "K B E"] | None = None,
+    delta_bias: Float[Tensor, "K E"] | None = None,
+    *,
+    softplus: bool = False,
+    h: Float[Tensor, "K B E N"],
+) -> tuple[Float[Tensor, "K B E"], Float[Tensor, "K B E N"]]:
+    """One step of `selective_scan`, for generating: its arguments without the axis of time.
+
+    Args:
+        u, delta, A, B, C, D, z, delta_bias, softplus: As in `selective_scan`, at one time.
+        h: State before the step, shape (K, B, E, N).
+
+    Returns:
+        y, shape (K, B, E), and the state after the step.
+
+    Raises:
+        ValueError: As `selective_scan`.
+    """
+    shape_is("u", u, ("K", "B", "E"))
+    for name, value in {"delta": delta, "B": B, "C": C, "z": z}.items():
+        if value is not None:
+            shape_is(name, value, (*u.shape[:2], "any"))
+    gate = None if z is None else z.unsqueeze(2)
+    _check(u.unsqueeze(2), delta.unsqueeze(2), A, B.unsqueeze(2), C.unsqueeze(2), D, gate, delta_bias, h)
+    return _step(u, delta, A, B, C, D, z, delta_bias, softplus, h)

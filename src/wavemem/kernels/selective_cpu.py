@@ -1,0 +1,140 @@
+"""The compiled CPU kernel of the selective scan: preparing its arrays, sharing its tasks between cores, calling it.
+
+The kernel (`_selective.c`) works on tasks, one sequence of one run and some of its channels. It reads its arguments where
+they lie, as long as the channels of one step lie next to each other: halves of a projection need not be copied. What
+tasks sum over (batch, groups of channels) is added up here, in a fixed order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wavemem.kernels.compiled import load_library
+from wavemem.kernels.wave_cpu import share
+
+__all__ = ["available", "scan", "scan_backward"]
+
+
+def available(tensor: Tensor) -> bool:
+    """Whether the kernel can be used: float32 on the CPU, and compiled for this machine."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and load_library("_selective") is not None
+
+
+def _library() -> ctypes.CDLL:
+    library = load_library("_selective")
+    assert library is not None  # the caller asked `available`
+    return library
+
+
+def _address(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """The tensor itself where the numbers of one step are adjacent, else a copy for which that holds."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def _sizes(softplus: bool, A: Tensor, *sequences: Tensor | None) -> ctypes.Array[ctypes.c_int64]:
+    """The numbers that the kernel reads first; the sequences are u, delta, B, C, z and the gradient of y."""
+    u = sequences[0]
+    assert u is not None
+    K, batch, length, E = u.shape
+    strides = [(0, 0, 0) if sequence is None else sequence.stride()[:3] for sequence in sequences]
+    values = [K * batch, batch, length, E, A.shape[2], int(softplus), *(v for three in strides for v in three)]
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def _base_two(A: Tensor) -> Tensor:
+    """A in units of ln 2, channels innermost."""
+    return (A * math.log2(math.e)).mT.contiguous()
+
+
+def _optional(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
+
+
+def scan(
+    u: Float[Tensor, "K B L E"],
+    delta: Float[Tensor, "K B L E"],
+    A: Float[Tensor, "K E N"],
+    B: Float[Tensor, "K B L N"],
+    C: Float[Tensor, "K B L N"],
+    D: Float[Tensor, "K E"] | None,
+    z: Float[Tensor, "K B L E"] | None,
+    delta_bias: Float[Tensor, "K E"] | None,
+    h0: Float[Tensor, "K B E N"] | None,
+    *,
+    softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Outputs, last state, and (where `keep` asks for them) the states that the backward pass starts from."""
+    library = _library()
+    K, batch, length, E = u.shape
+    N, lanes = A.shape[2], library.selective_lanes()
+    u, delta, B, C = _rows(u), _rows(delta), _rows(B), _rows(C)
+    z = None if z is None else _rows(z)
+    sizes, A = _sizes(softplus, A, u, delta, B, C, z, None), _base_two(A)
+    D, delta_bias, h0 = _optional(D), _optional(delta_bias), _optional(h0)
+    y, last = u.new_empty(K, batch, length, E), u.new_empty(K, batch, E, N)
+    between = (length - 1) // library.selective_chunk()
+    kept = u.new_empty(K * batch, between, -(-E // lanes), N, lanes) if keep else None
+    tensors = [_address(t) for t in (u, delta, A, B, C, D, z, delta_bias, h0, y, last, kept)]
+    share(
+        lambda low, high: library.selective_forward(sizes, ctypes.c_int64(low), ctypes.c_int64(high), *tensors),
+        K * batch * -(-E // library.selective_group()),
+    )
+    return y, last, kept
+
+
+def scan_backward(
+    u: Float[Tensor, "K B L E"],
+    delta: Float[Tensor, "K B L E"],
+    A: Float[Tensor, "K E N"],
+    B: Float[Tensor, "K B L N"],
+    C: Float[Tensor, "K B L N"],
+    D: Float[Tensor, "K E"] | None,
+    z: Float[Tensor, "K B L E"] | None,
+    delta_bias: Float[Tensor, "K E"] | None,
+    h0: Float[Tensor, "K B E N"] | None,
+    kept: Float[Tensor, "rows chunks blocks N lanes"],
+    gy: Float[Tensor, "K B L E"],
+    gh: Float[Tensor, "K B E N"] | None,
+    *,
+    softplus: bool,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of (u, delta, A, B, C, D, z, delta_bias, h0), None for what was not given."""
+    library = _library()
+    K, batch, length, E = u.shape
+    N, groups = A.shape[2], -(-E // library.selective_group())
+    u, delta, B, C, gy = _rows(u), _rows(delta), _rows(B), _rows(C), _rows(gy)
+    z = None if z is None else _rows(z)
+    sizes, A = _sizes(softplus, A, u, delta, B, C, z, gy), _base_two(A)
+    D, delta_bias, h0, gh = _optional(D), _optional(delta_bias), _optional(h0), _optional(gh)
+    du, ddelta = u.new_empty(K, batch, length, E), u.new_empty(K, batch, length, E)
+    dz = None if z is None else u.new_empty(K, batch, length, E)
+    dB, dC = u.new_empty(groups, K, batch, length, N), u.new_empty(groups, K, batch, length, N)
+    dA = u.new_empty(K, batch, N, E)
+    dD = None if D is None else u.new_empty(K, batch, E)
+    dbias = None if delta_bias is None else u.new_empty(K, batch, E)
+    dh0 = None if h0 is None else u.new_empty(K, batch, E, N)
+    before = [_address(t) for t in (u, delta, A, B, C, D, z, delta_bias, h0, kept, gy, gh)]
+    after = [_address(t) for t in (du, ddelta, dA, dB, dC, dD, dz, dbias, dh0)]
+    share(
+        lambda low, high: library.selective_backward(sizes, ctypes.c_int64(low), ctypes.c_int64(high), *before, *after),
+        K * batch * groups,
+    )
+
+    def over_batch(parts: Tensor | None) -> Tensor | None:
+        return None if parts is None else parts.sum(1)
+
+    def over_groups(parts: Tensor) -> Tensor:
+        return parts[0] if groups == 1 else parts.sum(0)
+
+    to_A = dA.sum(1).mT.contiguous()
+    return du, ddelta, to_A, over_groups(dB), over_groups(dC), over_batch(dD), dz, over_batch(dbias), dh0

@@ -1,0 +1,137 @@
+"""The string-copying experiment at a tiny size: what it records, what a search picks, what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import torch
+
+from wavemem.experiments.string_copying import (
+    FOUND,
+    MODELS,
+    Config,
+    best_rates,
+    build,
+    networks,
+    run,
+    summarise,
+    task,
+)
+from wavemem.records.runs import recorded
+from wavemem.records.settings import with_settings
+from wavemem.tasks.strings import teacher_forced_scores
+
+TINY = Config(
+    models=("ALiBi", "Mamba", "v-Wave", "S6 wave"),
+    letters=3,
+    shortest=2,
+    longest=3,
+    context=12,
+    width=8,
+    layers=1,
+    heads=2,
+    N=4,
+    runs=2,
+    iterations=6,
+    batch=4,
+    warmup=2,
+    tested=(2, 5),
+    questions=5,
+    log_every=3,
+)
+
+
+def test_rows_say_what_was_measured() -> None:
+    result = run(TINY, 3, "cpu", progress=False)
+    rows = result.rows
+    assert list(rows.columns) == ["model", "seed", "lr", "iteration", "length", "quantity", "value"]
+    assert set(rows["seed"]) == {3, 4}
+    assert set(rows[rows["quantity"] == "loss"]["iteration"]) == {1, 3, 6}
+    scores = rows[rows["quantity"].isin(["characters", "strings", "teacher-forced characters"])]
+    assert set(scores["length"]) == {2, 5}
+    assert scores["value"].between(0, 1).all()
+    velocity = rows[rows["quantity"] == "velocity"].groupby("model")["value"].mean()
+    assert velocity["Mamba"] == 1.0
+    assert abs(velocity["v-Wave"] - 0.5) < 0.1
+    assert "ALiBi" not in velocity.index
+    assert set(rows[rows["quantity"] == "state velocity"]["model"]) == {"S6 wave"}
+    table = summarise(rows)
+    assert list(table["model"]) == list(TINY.models)
+    assert (table["n"] == 2).all()
+    assert {"final loss", "strings at 2", "characters at 5"} <= set(table.columns)
+
+
+def test_a_run_is_what_it_is_alone() -> None:
+    both = run(dataclasses.replace(TINY, models=("Mamba",)), 0, "cpu", progress=False).rows
+    alone = run(dataclasses.replace(TINY, models=("Mamba",), runs=1), 0, "cpu", progress=False).rows
+    mine = both[both["seed"] == 0].reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_stored_networks_answer_as_they_did() -> None:
+    config = dataclasses.replace(TINY, models=("v-Wave",))
+    result = run(config, 0, "cpu", progress=False)
+    model = networks(result, config, "v-Wave")
+    again = networks(result, config, "v-Wave")
+    questions = task(config).questions(3, 7, torch.Generator().manual_seed(0))
+    first, second = teacher_forced_scores(model, questions), teacher_forced_scores(again, questions)
+    assert torch.equal(first.characters, second.characters)
+    assert all(torch.equal(value, result.weights[f"v-Wave/{name}"]) for name, value in model.parameters_dict().items())
+    with pytest.raises(ValueError, match="no weights"):
+        networks(result, config, "Mamba")
+
+
+def test_a_search_trains_every_rate_on_the_same_contexts() -> None:
+    result = run(dataclasses.replace(TINY, models=("Mamba",), rates=(1e-9, 1e-2)), 0, "cpu", progress=False)
+    assert result.weights == {}
+    losses = result.rows[result.rows["quantity"] == "loss"]
+    first = losses[losses["iteration"] == 1].pivot_table(index="seed", columns="lr", values="value")
+    assert first[1e-9].tolist() == pytest.approx(first[1e-2].tolist())
+    last = losses[losses["iteration"] == 6].groupby("lr")["value"].mean()
+    assert last[1e-2] != pytest.approx(last[1e-9], abs=1e-6)
+
+
+def test_the_best_rate_is_that_of_the_smallest_final_loss() -> None:
+    rows = [
+        {"model": m, "seed": s, "lr": lr, "iteration": i, "length": 0, "quantity": "loss", "value": value}
+        for m, lr, late in (("A", 0.1, 2.0), ("A", 0.2, 1.0), ("B", 0.1, float("nan")), ("B", 0.3, 5.0))
+        for s in (0, 1)
+        for i, value in ((1, 0.0), (50, 0.0), (95, late), (100, late + s))
+    ]
+    assert best_rates(pd.DataFrame(rows)) == {"A": 0.2, "B": 0.3}
+
+
+def test_found_rates_are_those_of_the_committed_search() -> None:
+    for record in recorded("string_copying", profile="quick"):
+        if record.config["rates"]:
+            for model, rate in best_rates(record.rows).items():
+                assert FOUND["quick"][model] == rate, model
+
+
+def test_controls_are_what_their_names_say() -> None:
+    config = Config()
+    counts = {model: build(config, model, (0,)) for model in MODELS}
+    parameters = {model: network.parameter_count() for model, network in counts.items()}
+    states = {model: network.state_count(23) for model, network in counts.items()}
+    assert parameters["Mamba n + 1"] == parameters["v-Wave"] == parameters["v-Wave frozen"] + 2 * 64
+    assert states["Mamba long (same states)"] == states["Mamba"] == states["v-Wave"] == 2 * 64 * 20
+    assert states["Mamba long"] == states["v-Wave long"] == 2 * 64 * 28
+    assert parameters["S6 wave"] == parameters["S6 wave (v = 0)"] + 2
+    assert config.long == 12
+
+
+def test_configuration_says_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="models"):
+        Config(models=("Elman",))
+    with pytest.raises(ValueError, match="models is empty"):
+        Config(models=())
+    with pytest.raises(ValueError, match="profile"):
+        Config.profile("medium")
+    with pytest.raises(ValueError, match="context"):
+        Config(context=20)
+    with pytest.raises(ValueError, match="N = 4"):
+        build(dataclasses.replace(Config(), N=4), "Mamba long (same states)", (0,))
+    assert Config.profile("paper").context == 220
+    assert with_settings(Config.profile("paper"), {"width": 64}).width == 64
