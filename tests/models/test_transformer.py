@@ -115,6 +115,22 @@ def test_the_windows_of_hard_alibi() -> None:
         assert seen[length - int(seen.sum()) :].all()
 
 
+@pytest.mark.parametrize("position", POSITIONS)
+def test_attention_weights_are_those_that_the_block_reads_with(position: Position) -> None:
+    model, tokens = build(position), draw(2, 6)
+    weights = model.attention(tokens, 1)
+    torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+    assert not weights.triu(1).any()
+    x, block = model.block_input(tokens, 1), model.layers[1]
+    assert isinstance(block, TransformerBlock)
+    read = weights @ block.prefill(x, block.start(2))[1]["values"]
+    with torch.no_grad():
+        block.down.weight.zero_()
+        assert block.down.bias is not None
+        block.down.bias.zero_()
+    torch.testing.assert_close(block(x), x + block.out(read.transpose(-3, -2).flatten(-2)))
+
+
 def test_the_cache_is_a_wave_of_velocity_one() -> None:
     model, tokens = build("rope"), draw(2, 6)
     activity = model.activity(tokens, layer=1)

@@ -31,7 +31,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.models.positions import Position, attend, rotary_dimensions, turn_by_position
+from wavemem.models.positions import Position, attend, attention_bias, rotary_dimensions, turn_by_position
 from wavemem.models.stacked import RMSNorm, StackedEmbedding, StackedLinear, generators
 from wavemem.models.token_model import Block, State, TokenModel
 
@@ -103,12 +103,23 @@ class TransformerBlock(Block):
         """Keys and values: 2D numbers per token."""
         return 2 * int(self.out.weight.shape[1]) * positive_int("length", length, minimum=0)
 
-    def prefill(self, x: Float[Tensor, "K B L D"], state: State) -> tuple[Float[Tensor, "K B L D"], State]:
-        """Go on from a cache by L tokens at once."""
+    def _projected(self, x: Tensor, past: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of tokens that come after `past` others, (K, B, H, L, D/H)."""
         q, k, v = self.qkv(self.before_attention(x)).unflatten(-1, (3, self.heads, -1)).movedim(-3, 0).transpose(-3, -2)
         if self.turned:
-            past = state["keys"].shape[-2]
             q, k = (turn_by_position(each, past, self.turned) for each in (q, k))
+        return q, k, v
+
+    def weights(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B H L L"]:
+        """Attention weights: how much of its reading each token takes from each before it."""
+        q, k, _ = self._projected(x, 0)
+        length, size = q.shape[-2:]
+        bias = attention_bias(self.position, self.heads, length, length, self.masked, q.dtype, q.device)
+        return (q @ k.mT / size**0.5 + bias).softmax(-1)
+
+    def prefill(self, x: Float[Tensor, "K B L D"], state: State) -> tuple[Float[Tensor, "K B L D"], State]:
+        """Go on from a cache by L tokens at once."""
+        q, k, v = self._projected(x, state["keys"].shape[-2])
         if state["keys"].shape[-2]:
             k, v = torch.cat([state["keys"], k], -2), torch.cat([state["values"], v], -2)
         read = attend(q, k, v, self.position, self.masked)
@@ -190,6 +201,18 @@ class Transformer(TokenModel):
             for _ in range(layers)
         ]
         return cls(embedding, blocks, StackedLinear.draw(draws, width, vocabulary, bias=False), dtype, device)
+
+    @torch.no_grad()
+    def attention(self, tokens: Int[Tensor, "*K B L"], layer: int = -1) -> Float[Tensor, "K B H L L"]:
+        """Attention weights of a block's heads, by reading token and token read.
+
+        Raises:
+            ValueError: If there is no such layer.
+        """
+        x = self.block_input(tokens, layer)
+        block = self.layers[layer]
+        assert isinstance(block, TransformerBlock)
+        return block.weights(x)
 
     @torch.no_grad()
     def activity(
