@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Training:
     questions: int
 
 
-def _curves(log: list[dict[str, Any]], labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _curves(log: Sequence[Mapping[Any, Any]], labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for entry in log:
         at = {**labels[int(entry["run"])], "iteration": int(entry["iteration"]), "length": 0}

@@ -68,7 +68,7 @@ MODELS = (
 )
 """Names of all models that can be trained."""
 
-FOUND: dict[str, dict[str, float]] = {"quick": {}, "paper": {}}
+FOUND: dict[str, dict[str, float]] = {"quick": {}, "narrow": {}, "paper": {}}
 """Learning rates: the best of the search per size and model, by the mean loss of its seeds. Others take `Config.lr`."""
 
 
@@ -78,7 +78,7 @@ class Config:
 
     Attributes:
         models: among `MODELS`.
-        size: whose learning rates are taken, "quick" or "paper" (a key of `FOUND`).
+        size: whose learning rates are taken: "quick", "narrow" (the paper's strings at width 64) or "paper".
         letters, shortest, longest, context: the task.
         width, layers, heads: D, blocks and (transformers) heads.
         n, N: neurons of the register, selective states per channel.
@@ -90,6 +90,7 @@ class Config:
         tested: string lengths of the test.
         questions: strings per length.
         log_every: updates between two rows of the learning curves.
+        keep_weights: whether the trained weights are returned.
     """
 
     models: tuple[str, ...] = MODELS
@@ -115,6 +116,7 @@ class Config:
     tested: tuple[int, ...] = (4, 7, 10, 12, 15, 20)
     questions: int = 100
     log_every: int = 10
+    keep_weights: bool = True
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -158,6 +160,7 @@ class Config:
             tested=(5, 10, 15, 20, 25, 30, 40),
             questions=200,
             log_every=50,
+            keep_weights=False,
         )
 
     @property
@@ -266,7 +269,7 @@ def _train(
         if isinstance(trained, WaveMamba) and model.startswith("S6"):
             values["state velocity"] = float(trained.state_velocities()[k].double().mean())
         rows += [{**at, "quantity": quantity, "value": value} for quantity, value in values.items()]
-    if config.rates:
+    if config.rates or not config.keep_weights:
         return rows, {}
     return rows, {f"{model}/{name}": value.cpu() for name, value in trained.parameters_dict().items()}
 

@@ -62,7 +62,7 @@ INLINE vf exponential(vf x) {
     return p * (vf)(((vi)shifted - 0x4B400000 + 127) << 23);
 }
 
-INLINE vf sigmoid(vf z) { return 1.0f / (1.0f + exponential(-z)); }
+INLINE vf sigmoid(vf z) { return choose(z < splat(-88.0f), (vf){0}, 1.0f / (1.0f + exponential(-z))); }
 INLINE vf finish(vf z, int64_t silu) {
     if (silu) z = z * sigmoid(z);
     return z;

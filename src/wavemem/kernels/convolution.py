@@ -43,7 +43,7 @@ def _summed(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def causal_convolution(x: Float[Tensor, "K B L E"], kernel: Float[Tensor, "K E M"]) -> Float[Tensor, "K B L E"]:
-    r"""Convolve every channel with its own causal kernel, $y(t) = \sum_{\tau < M} K(\tau)\, x(t - \tau)$.
+    """Convolve every channel with its own causal kernel, y(t) = Σ_τ K(τ) x(t-τ).
 
     Args:
         x: Sequences, time on the third axis; zero before the first step.

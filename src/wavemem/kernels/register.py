@@ -14,6 +14,7 @@ once with respect to everything given:
 - *compiled*: the recurrence in C, float32 on the CPU; a direct sum where every velocity is 1.
 - *shift*: the direct sum over the last n inputs; for callers who know that every velocity is 1.
 - *fft*: convolution with the closed form; velocities per channel only.
+- *parallel*: neuron by neuron, each in about log₂ L rounds; for velocities that change from step to step.
 - *reference*: the loop over time, in any dtype on any device.
 
 Sources: shift-SSM of Fu et al. (2023); the convolution of Gu & Dao (2024) with SiLU; variable velocity after Keller's v-Wave SSM
@@ -31,6 +32,7 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels import register_cpu
 from wavemem.kernels.convolution import causal_convolution
+from wavemem.kernels.first_order import first_order_scan
 from wavemem.kernels.register_closed_form import binomial_shares, check_velocity, register_kernel
 
 __all__ = [
@@ -44,7 +46,7 @@ __all__ = [
     "register_step",
 ]
 
-Method = Literal["auto", "compiled", "fft", "shift", "reference"]
+Method = Literal["auto", "compiled", "fft", "shift", "parallel", "reference"]
 
 
 def _check(x: Tensor, C: Tensor, v: Tensor, bias: Tensor | None, h0: Tensor | None) -> None:
@@ -137,6 +139,23 @@ def _by_convolution(
     return torch.nn.functional.silu(y) if silu else y, last
 
 
+def _neuron_by_neuron(
+    x: Tensor, C: Tensor, v: Tensor, bias: Tensor | None, h0: Tensor | None, silu: bool
+) -> tuple[Tensor, Tensor]:
+    """Outputs and the last state; what neuron j - 1 held before a step is what neuron j is driven by."""
+    v = v if v.dim() == 4 else v[:, None, None].expand_as(x)
+    stay, before, ends = 1 - v, x, []
+    y = x.new_zeros(()) if bias is None else bias[:, None, None]
+    for j in range(C.shape[2]):
+        start = None if h0 is None else h0[..., j]
+        h = first_order_scan(stay, v * before, start)
+        y = y + C[:, None, None, :, j] * h
+        ends.append(h[:, :, -1])
+        first = torch.zeros_like(h[:, :, 0]) if start is None else start
+        before = torch.cat([first[:, :, None], h[:, :, :-1]], dim=2)
+    return torch.nn.functional.silu(y) if silu else y, torch.stack(ends, dim=-1)
+
+
 def _scan(
     x: Tensor,
     C: Tensor,
@@ -165,15 +184,14 @@ def _scan(
     ones = True if method == "shift" else check_velocity(v)
     if method == "compiled" or (compiled and method in ("auto", "shift")):
         return register_cpu.compiled_scan(x, C, v, bias, h0, silu=silu, ones=ones, ends=ends)
-    if method == "reference" or (v.dim() == 4 and not ones):
+    if method == "reference":
         y, states = register_scan_reference(x, C, v, bias, h0=h0, silu=silu)
         return y, states[-1] if ends else None
     # The direct sum has no gradient with respect to v.
-    direct = ones and method != "fft" and not (v.requires_grad and torch.is_grad_enabled())
-    if v.dim() == 4 and not direct and method != "shift":
-        y, states = register_scan_reference(x, C, v, bias, h0=h0, silu=silu)
-        return y, states[-1] if ends else None
-    return _by_convolution(x, C, v, bias, h0, silu, direct or method == "shift", ends)
+    direct = method == "shift" or (ones and method == "auto" and not (v.requires_grad and torch.is_grad_enabled()))
+    if method == "parallel" or (v.dim() == 4 and not direct):
+        return _neuron_by_neuron(x, C, v, bias, h0, silu)
+    return _by_convolution(x, C, v, bias, h0, silu, direct, ends)
 
 
 def register_scan(
@@ -186,7 +204,7 @@ def register_scan(
     silu: bool = False,
     method: Method = "auto",
 ) -> Float[Tensor, "K B L E"]:
-    r"""Outputs of a register per run and channel, $y(t) = \sum_j C_j h_j(t) + b$ with $h_j \leftarrow (1-v) h_j + v h_{j-1}$.
+    """Outputs of a register per run and channel, y(t) = Σ_j C_j h_j(t) + bias.
 
     Args:
         x: Inputs, one number per channel and step, into neuron 0.
@@ -194,7 +212,7 @@ def register_scan(
         v: Velocity in [0, 1], neurons per step: per channel, or per channel and step.
         bias: Added to every output; None for none.
         h0: The neurons before the first step; zero unless given.
-        silu: Whether $y \,\mathrm{sigmoid}(y)$ is returned in the place of y, as Mamba does.
+        silu: Whether y sigmoid(y) is returned in the place of y, as Mamba does.
         method: How it is computed (see the module); "auto" takes the fastest that serves. "shift" takes it for granted that
             v is 1 everywhere, and gives no gradient for it.
 

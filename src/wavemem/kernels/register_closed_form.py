@@ -132,7 +132,7 @@ class _Shares(torch.autograd.Function):
 
 
 def binomial_shares(v: Float[Tensor, "K E"], n: int, length: int) -> Float[Tensor, "K E n length"]:
-    r"""Share of a neuron's content that is j neurons further on after τ steps, $\binom{\tau}{j} v^j (1-v)^{\tau-j}$.
+    """Share of a neuron's content that is j neurons further on after τ steps, binom(τ, j) v^j (1-v)^(τ-j).
 
     Args:
         v: Velocities in [0, 1], neurons per step.
@@ -152,7 +152,7 @@ def binomial_shares(v: Float[Tensor, "K E"], n: int, length: int) -> Float[Tenso
 
 
 def register_kernel(C: Float[Tensor, "K E n"], v: Float[Tensor, "K E"], length: int) -> Float[Tensor, "K E length"]:
-    r"""Impulse response of a register, $K(\tau) = v \sum_j C_j \binom{\tau}{j} v^j (1-v)^{\tau-j}$.
+    """Impulse response of a register, K(τ) = v Σ_j C_j binom(τ, j) v^j (1-v)^(τ-j).
 
     Exact at v = 1, where it is C followed by zeros, and at v = 0, where it is zero; computed in double precision
     whatever the dtype. Gradients with respect to C and v are exact in the same sense.

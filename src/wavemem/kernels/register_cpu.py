@@ -61,7 +61,15 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, C: Tensor, v: Tensor, bias: Tensor | None, h0: Tensor | None, silu: bool, ones: bool, ends: bool
+        ctx: Any,
+        x: Tensor,
+        C: Tensor,
+        v: Tensor,
+        bias: Tensor | None,
+        h0: Tensor | None,
+        silu: bool,
+        ones: bool,
+        ends: bool,
     ) -> tuple[Tensor, Tensor | None]:
         K, B, L, E = x.shape
         n = C.shape[1]

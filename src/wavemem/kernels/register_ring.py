@@ -11,7 +11,7 @@ its phase is lost, and the state stays real only if that mode is multiplied by t
 whole. Everything else (all of it, for odd n) keeps its norm. d in [0, 1] is a damping, without which the ring never forgets.
 
 The convolution with K(τ) = d^τ Σ_j C_j (R_v^τ e_0)_j is how sequences are computed. The input enters with weight 1, where the
-open register takes v x: a ring has to be told nothing by v = 0, it just adds up its inputs in neuron 0.
+open register takes v x: at v = 0 the ring adds its inputs up in neuron 0, where the open register stays empty.
 
 Source: ours; the open register of `wavemem.kernels.register` is its first-order approximation without the closing.
 """
@@ -81,7 +81,7 @@ def _weights(n: int, device: torch.device) -> Float[Tensor, " f"]:
 def ring_kernel(
     C: Float[Tensor, "K E n"], v: Float[Tensor, "K E"], length: int, damping: Float[Tensor, "K E"] | None = None
 ) -> Float[Tensor, "K E length"]:
-    r"""Impulse response of a ring, $K(\tau) = d^\tau \sum_j C_j (R_v^\tau e_0)_j$; for a whole v, $d^\tau C_{v\tau \bmod n}$.
+    """Impulse response of a ring, K(τ) = d^τ Σ_j C_j (R_v^τ e_0)_j; for a whole v, d^τ times C at vτ modulo n.
 
     Args:
         C: Readout of every neuron, per run and channel.
@@ -171,7 +171,7 @@ def ring_scan(
     silu: bool = False,
     method: str = "auto",
 ) -> Float[Tensor, "K B L E"]:
-    r"""Outputs of a ring per run and channel, $h \leftarrow d R_v h + e_0 x$, $y = \sum_j C_j h_j + b$.
+    """Outputs of a ring per run and channel: h ← d R_v h + e_0 x, y = Σ_j C_j h_j + bias.
 
     Args:
         x: Inputs, one number per channel and step, into neuron 0.
@@ -180,7 +180,7 @@ def ring_scan(
         bias: Added to every output; None for none.
         damping: d in [0, 1] per channel; 1 unless given.
         h0: The neurons before the first step; zero unless given.
-        silu: Whether $y \,\mathrm{sigmoid}(y)$ is returned in the place of y.
+        silu: Whether y sigmoid(y) is returned in the place of y.
         method: "auto" (convolution with `ring_kernel`) or "reference" (the loop over time).
 
     Returns:

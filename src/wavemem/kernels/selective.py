@@ -18,7 +18,6 @@ device (`wavemem.kernels.selective_triton`).
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Literal, get_args
 
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wavemem.checks import one_of, require, shape_is
+from wavemem.kernels import selective_chunked, selective_cpu, selective_triton
 
 __all__ = [
     "SelectiveMethod",
@@ -96,26 +96,21 @@ def _step(
     return (y if z is None else y * nnf.silu(z)), h
 
 
-def _module(name: str) -> Any:
-    """A module with the functions `scan` and `scan_backward`, imported when it is first needed."""
-    return importlib.import_module(f"wavemem.kernels.selective_{name}")
-
-
 def _backend(method: SelectiveMethod, u: Tensor, states: int) -> Any:
-    """The module that computes this call, with so many states per channel."""
+    """The module that computes this call, by its functions `scan` and `scan_backward`."""
     if method == "triton":
-        _module("triton").require_triton(u, states)
-        return _module("triton")
-    if method == "auto" and _module("triton").use_triton(u, states):
-        return _module("triton")
-    compiled = method in ("auto", "compiled") and _module("cpu").available(u)
+        selective_triton.require_triton(u, states)
+        return selective_triton
+    if method == "auto" and selective_triton.use_triton(u, states):
+        return selective_triton
+    compiled = method != "chunked" and selective_cpu.available(u)
     require(
         compiled or method != "compiled",
         f'method = "compiled" for {u.dtype} on {u.device}',
         "float32 on the CPU of a machine with a C compiler",
         'Pass method = "auto" to take what there is; `wavemem doctor` says whether a compiler was found.',
     )
-    return _module("cpu" if compiled else "chunked")
+    return selective_cpu if compiled else selective_chunked
 
 
 class _Scan(torch.autograd.Function):

@@ -111,13 +111,13 @@ class ShiftRegister(Register):
 
     def forward(self, x: Float[Tensor, "K B L E"]) -> Float[Tensor, "K B L E"]:
         """SiLU of the read-out of whole sequences, from empty neurons."""
-        return register_scan(x, self.C, self._v(), self.bias, silu=True)
+        return register_scan(x, self.C, self._v(), self.bias, silu=True, method="shift")
 
     def continued(
         self, x: Float[Tensor, "K B L E"], h: Float[Tensor, "K B E n"]
     ) -> tuple[Float[Tensor, "K B L E"], Float[Tensor, "K B E n"]]:
         """The same from a state, which is returned as it is then."""
-        return register_scan_with_state(x, self.C, self._v(), self.bias, h0=h, silu=True)
+        return register_scan_with_state(x, self.C, self._v(), self.bias, h0=h, silu=True, method="shift")
 
     def step(
         self, x: Float[Tensor, "K B E"], h: Float[Tensor, "K B E n"]
