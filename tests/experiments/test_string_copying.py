@@ -103,11 +103,12 @@ def test_the_best_rate_is_that_of_the_smallest_final_loss() -> None:
     assert best_rates(pd.DataFrame(rows)) == {"A": 0.2, "B": 0.3}
 
 
-def test_found_rates_are_those_of_the_committed_search() -> None:
-    for record in recorded("string_copying", profile="quick"):
-        if record.config["rates"]:
-            for model, rate in best_rates(record.rows).items():
-                assert FOUND["quick"][model] == rate, model
+def test_found_rates_are_those_of_the_committed_searches() -> None:
+    found = [r for p in ("quick", "paper") for r in recorded("string_copying", profile=p) if r.config["rates"]]
+    assert {r.config["size"] for r in found} == {size for size, rates in FOUND.items() if rates}
+    for size in {r.config["size"] for r in found}:
+        rows = pd.concat([r.rows for r in found if r.config["size"] == size], ignore_index=True)
+        assert best_rates(rows) == {model: rate for model, rate in FOUND[size].items() if model in set(rows["model"])}
 
 
 def test_controls_are_what_their_names_say() -> None:

@@ -68,7 +68,29 @@ MODELS = (
 )
 """Names of all models that can be trained."""
 
-FOUND: dict[str, dict[str, float]] = {"quick": {}, "narrow": {}, "paper": {}}
+FOUND: dict[str, dict[str, float]] = {
+    "quick": {
+        "ALiBi": 0.01,
+        "RoPE": 0.01,
+        "NoPE": 0.01,
+        "hard-ALiBi": 0.01,
+        "Mamba": 0.01,
+        "v-Wave": 0.03,
+        "v-Wave frozen": 0.03,
+        "v = 0": 0.03,
+        "no register": 0.03,
+        "Mamba n + 1": 0.003,
+        "Mamba long": 0.03,
+        "Mamba long (same states)": 0.03,
+        "v-Wave long": 0.03,
+        "ring": 0.01,
+        "selective v": 0.03,
+        "S6 wave": 0.01,
+        "S6 wave (v = 0)": 0.01,
+    },
+    "narrow": {},
+    "paper": {},
+}
 """Learning rates: the best of the search per size and model, by the mean loss of its seeds. Others take `Config.lr`."""
 
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
+#if defined(__AVX512DQ__)
 #include <immintrin.h>
 #define VL 16
 #define FORWARD 16 /* states that are carried along at once: they must fit the registers */
@@ -27,7 +27,7 @@
 #define FORWARD 8
 #define BACKWARD 4
 #endif
-#define CHUNK 32 /* steps between kept states: CHUNK * BACKWARD decays and as many states fit the nearest cache */
+#define CHUNK 48 /* steps between kept states: CHUNK * BACKWARD decays and as many states stay in a near cache */
 #define GROUP 64 /* channels of a task */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -109,46 +109,52 @@ INLINE vf exp2_fraction(vf f) {
     return 1.0f + f * p;
 }
 
-/* 2^n p for whole n; what is smaller than the smallest normal number need not be exact. NaN stays NaN. */
-#if defined(__AVX512F__)
-INLINE vf bounded(vf x) { return (vf)_mm512_max_ps((__m512)splat(-200.0f), (__m512)x); }
-INLINE vf whole_part(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, 8); }
+/* 2^n p for whole n; what is smaller than the smallest normal number need not be exact. */
+#if defined(__AVX512DQ__)
 INLINE vf times_power(vf p, vf n) { return (vf)_mm512_scalef_ps((__m512)p, (__m512)n); }
-#else
-INLINE vf bounded(vf x) {
-    x = choose(x < splat(-126.0f), splat(-126.0f), x);
-    return choose(x > splat(128.0f), splat(128.0f), x);
+INLINE vf whole_part(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, 8); }
+INLINE vf fraction(vf x) { return (vf)_mm512_reduce_ps((__m512)x, 8); }
+INLINE vf bounded(vf x) { return x; }
+INLINE vf limited(vf x, float low, float high) { /* NaN stays NaN */
+    return (vf)_mm512_min_ps((__m512)splat(high), _mm512_max_ps((__m512)splat(low), (__m512)x));
 }
-INLINE vf whole_part(vf x) { return (x + 12582912.0f) - 12582912.0f; }
+#else
 INLINE vf times_power(vf p, vf n) { return p * (vf)(((vi)(n + 12582912.0f) - (0x4b400000 - 127)) << 23); }
+INLINE vf whole_part(vf x) { return (x + 12582912.0f) - 12582912.0f; }
+INLINE vf fraction(vf x) { return x - whole_part(x); }
+INLINE vf limited(vf x, float low, float high) { /* NaN stays NaN */
+    x = choose(x < splat(low), splat(low), x);
+    return choose(x > splat(high), splat(high), x);
+}
+INLINE vf bounded(vf x) { return limited(x, -126.0f, 128.0f); } /* the exponents there are */
 #endif
 
 /* exp(x y) with y in units of ln 2. */
 INLINE vf decay(vf x, vf y) {
-    const vf power = bounded(x * y), n = whole_part(power);
-    return times_power(exp2_fraction(power - n), n);
+    const vf power = bounded(x * y), f = fraction(power);
+    return times_power(exp2_fraction(f), power - f);
 }
 
 INLINE vf exponential(vf x) {
-    x = choose(x < splat(-87.0f), splat(-87.0f), x);
-    x = choose(x > splat(88.5f), splat(88.5f), x);
+    x = limited(x, -87.0f, 88.5f);
     const vf n = whole_part(x * LOG2E), f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     return times_power(exp2_fraction(f * LOG2E), n);
 }
 
 INLINE vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
 
-/* log(1 + exp(x)) = max(x, 0) + log1p(w) with w = exp(-|x|), log1p(w) = 2 artanh(w / (2 + w)). */
-INLINE vf softplus(vf x) {
+/* log(1 + exp(x)) = max(x, 0) + log1p(w) with w = exp(-|x|), log1p(w) = 2 artanh(w / (2 + w)); and its slope. */
+INLINE vf softplus(vf x, vf *slope) {
     const vf w = exponential((vf)((vi)x | INT32_MIN)), s = w / (2.0f + w), q = s * s;
-    vf p = 1.0f / 15 + q * (1.0f / 17);
-    p = 1.0f / 13 + q * p;
+    const vi positive = x > (vf){0};
+    if (slope) *slope = choose(positive, splat(1.0f), w) / (1.0f + w);
+    vf p = 1.0f / 13 + q * (1.0f / 15);
     p = 1.0f / 11 + q * p;
     p = 1.0f / 9 + q * p;
     p = 1.0f / 7 + q * p;
     p = 1.0f / 5 + q * p;
     p = 1.0f / 3 + q * p;
-    return (vf)((vi)x & (x > (vf){0})) + 2.0f * (s + s * (q * p));
+    return (vf)((vi)x & positive) + 2.0f * (s + s * (q * p));
 }
 
 /* What one thread works with: constants and sums of a task's channels, and VL of them through one chunk. */
@@ -173,14 +179,22 @@ static int get_work(Work *w, int64_t N) {
 }
 
 /* Step sizes and drives of one chunk; slopes of the softplus if they are wanted. */
-static void read_chunk(const Size *s, const Work *w, int64_t steps, int64_t lanes, const float *u, const float *delta,
-                       vf bias, int slopes) {
+INLINE void read_steps(const int soft, const int slopes, const Size *s, const Work *w, int64_t steps, int64_t lanes,
+                       const float *u, const float *delta, vf bias) {
     for (int64_t t = 0; t < steps; t++) {
         const vf raw = load_some(delta + t * s->delta[2], lanes) + bias, ut = load_some(u + t * s->u[2], lanes);
-        const vf d = s->softplus ? softplus(raw) : raw;
+        vf slope = splat(1.0f);
+        const vf d = soft ? softplus(raw, slopes ? &slope : NULL) : raw;
         store(w->u + t * VL, ut), store(w->d + t * VL, d), store(w->x + t * VL, d * ut);
-        if (slopes) store(w->slope + t * VL, s->softplus ? sigmoid(raw) : splat(1.0f));
+        if (slopes) store(w->slope + t * VL, slope);
     }
+}
+
+static void read_chunk(const Size *s, const Work *w, int64_t steps, int64_t lanes, const float *u, const float *delta,
+                       vf bias, int slopes) {
+    if (!s->softplus) read_steps(0, 1, s, w, steps, lanes, u, delta, bias);
+    else if (slopes) read_steps(1, 1, s, w, steps, lanes, u, delta, bias);
+    else read_steps(1, 0, s, w, steps, lanes, u, delta, bias);
 }
 
 /* Carry `count` states, from n on, through one chunk: adds to the sums over n of C h. Keeps decays and states if asked. */
@@ -195,6 +209,7 @@ INLINE void carry(const int count, const int keep, const Work *w, int64_t n, int
     for (int64_t t = 0; t < steps; t++) {
         const vf d = load(w->d + t * VL), x = load(w->x + t * VL);
         vf sum = load(w->o + t * VL);
+#pragma GCC unroll 16
         for (int i = 0; i < count; i++) {
             const vf a = decay(d, load(A + i * VL));
             h[i] = a * h[i] + x * B[t * to_B + n + i];
@@ -217,6 +232,7 @@ INLINE void carry_back(const int count, const Work *w, int64_t n, int64_t N, int
     for (int64_t t = steps - 1; t >= 0; t--) {
         const vf d = load(w->d + t * VL), x = load(w->x + t * VL), go = load(w->go + t * VL);
         vf dd = load(w->dd + t * VL), gb = load(w->gb + t * VL);
+#pragma GCC unroll 2
         for (int i = 0; i < count; i += 4) {
             const int four = count - i < 4 ? count - i : 4;
             vf to_b[4] = {{0}}, to_c[4] = {{0}};
@@ -232,7 +248,12 @@ INLINE void carry_back(const int count, const Work *w, int64_t n, int64_t N, int
                 dA[m] += q * d;
             }
             const v4 b = totals(to_b), c = totals(to_c);
-            for (int j = 0; j < four; j++) dB[t * N + n + i + j] += b[j], dC[t * N + n + i + j] += c[j];
+            if (four == 4) {
+                float *at_b = dB + t * N + n + i, *at_c = dC + t * N + n + i;
+                *(v4 *)at_b += b, *(v4 *)at_c += c;
+            } else {
+                for (int j = 0; j < four; j++) dB[t * N + n + i + j] += b[j], dC[t * N + n + i + j] += c[j];
+            }
         }
         store(w->dd + t * VL, dd), store(w->gb + t * VL, gb);
     }

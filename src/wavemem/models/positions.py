@@ -13,7 +13,7 @@ Attention by itself treats its context as a set. Three ways of giving it an orde
 All of it is causal: token $i$ sees tokens $j \le i$.
 
 Sources: Press et al. 2022, section 3 and the public code for numbers of heads that are no power of two; Su et al. 2021,
-section 3; Jelassi et al. 2024, section 3 and Appendix A, whose public code masks head h as above.
+section 3; Jelassi et al. 2024, whose public code masks head h as above.
 """
 
 from __future__ import annotations
