@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from wavemem.experiments.string_copying import (
+    CHANGES,
     FOUND,
     MODELS,
     Config,
@@ -109,6 +110,17 @@ def test_found_rates_are_those_of_the_committed_searches() -> None:
     for size in {r.config["size"] for r in found}:
         rows = pd.concat([r.rows for r in found if r.config["size"] == size], ignore_index=True)
         assert best_rates(rows) == {model: rate for model, rate in FOUND[size].items() if model in set(rows["model"])}
+
+
+def test_a_control_that_was_not_searched_takes_the_rate_of_what_it_changes() -> None:
+    assert set(CHANGES) | set(CHANGES.values()) <= set(MODELS)
+    assert Config().rate("Mamba n + 1") == FOUND["quick"]["Mamba n + 1"]
+    nothing = Config.profile("paper")
+    assert nothing.rate("v-Wave frozen") == nothing.lr
+    narrow = dataclasses.replace(nothing, size="narrow")
+    for control, changed in CHANGES.items():
+        if control not in FOUND["narrow"]:
+            assert narrow.rate(control) == narrow.rate(changed)
 
 
 def test_controls_are_what_their_names_say() -> None:

@@ -37,61 +37,16 @@ import torch
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments._string_models import CHANGES, FOUND, MODELS, build_model
 from wavemem.experiments._string_training import Training, train
 from wavemem.models.mamba import Mamba
 from wavemem.models.token_model import TokenModel
-from wavemem.models.transformer import Transformer
 from wavemem.models.wave_mamba import WaveMamba
 from wavemem.records.experiment import PROFILES, Result
 from wavemem.tasks.strings import StringTask
 from wavemem.training.pieces import work_through
 
-__all__ = ["FOUND", "MODELS", "Config", "best_rates", "build", "networks", "run", "summarise", "task"]
-
-TRANSFORMERS = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
-
-MODELS = (
-    *TRANSFORMERS,
-    "Mamba",
-    "v-Wave",
-    "v-Wave frozen",
-    "v = 0",
-    "no register",
-    "Mamba n + 1",
-    "Mamba long",
-    "Mamba long (same states)",
-    "v-Wave long",
-    "ring",
-    "selective v",
-    "S6 wave",
-    "S6 wave (v = 0)",
-)
-"""Names of all models that can be trained."""
-
-FOUND: dict[str, dict[str, float]] = {
-    "quick": {
-        "ALiBi": 0.01,
-        "RoPE": 0.01,
-        "NoPE": 0.01,
-        "hard-ALiBi": 0.01,
-        "Mamba": 0.01,
-        "v-Wave": 0.03,
-        "v-Wave frozen": 0.03,
-        "v = 0": 0.03,
-        "no register": 0.03,
-        "Mamba n + 1": 0.003,
-        "Mamba long": 0.03,
-        "Mamba long (same states)": 0.03,
-        "v-Wave long": 0.03,
-        "ring": 0.01,
-        "selective v": 0.03,
-        "S6 wave": 0.01,
-        "S6 wave (v = 0)": 0.01,
-    },
-    "narrow": {},
-    "paper": {},
-}
-"""Learning rates: the best of the search per size and model, by the mean loss of its seeds. Others take `Config.lr`."""
+__all__ = ["CHANGES", "FOUND", "MODELS", "Config", "best_rates", "build", "networks", "run", "summarise", "task"]
 
 
 @dataclass(frozen=True)
@@ -185,6 +140,11 @@ class Config:
             keep_weights=False,
         )
 
+    def rate(self, model: str) -> float:
+        """A model's learning rate: its own if it was searched at this size, or that of the model it changes, or `lr`."""
+        found = FOUND[self.size]
+        return found.get(model, found.get(CHANGES.get(model, model), self.lr))
+
     @property
     def long(self) -> int:
         """Neurons of the long registers: the letter to be said is `longest` steps back, and two more."""
@@ -217,59 +177,15 @@ def build(config: Config, model: str, seeds: Sequence[int]) -> TokenModel:
     Raises:
         ValueError: If the model is unknown, or the sizes leave it nothing.
     """
-    one_of("model", model, MODELS)
-    V, D, layers, n, N, v = (
-        task(config).vocabulary,
-        config.width,
-        config.layers,
-        config.n,
-        config.N,
-        config.velocity,
-    )
-    if model in TRANSFORMERS:
-        position: Any = TRANSFORMERS[model]
-        return Transformer.initialise(seeds, V, D, layers, config.heads, position=position)
-    fewer = N - (config.long - n)
-    require(
-        model != "Mamba long (same states)" or fewer > 0,
-        f"N = {N} states beside a register of {config.long} neurons",
-        f"N > {config.long - n}",
-        "Give the model more states, or leave this control out.",
-    )
-    waves: dict[str, Callable[[], TokenModel]] = {
-        "Mamba": partial(Mamba.initialise, seeds, V, D, layers, n, N),
-        "v-Wave": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, velocity=v),
-        "v-Wave frozen": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, velocity=v, learn_velocity=False),
-        "v = 0": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, velocity=0.0, learn_velocity=False),
-        "no register": partial(Mamba.initialise, seeds, V, D, layers, 1, N),
-        "Mamba n + 1": partial(Mamba.initialise, seeds, V, D, layers, n + 1, N),
-        "Mamba long": partial(Mamba.initialise, seeds, V, D, layers, config.long, N),
-        "Mamba long (same states)": partial(Mamba.initialise, seeds, V, D, layers, config.long, max(fewer, 1)),
-        "v-Wave long": partial(WaveMamba.initialise, seeds, V, D, layers, config.long, N, velocity=v),
-        "ring": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, register="ring", velocity=v),
-        "selective v": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, register="selective", velocity=v),
-        "S6 wave": partial(WaveMamba.initialise, seeds, V, D, layers, n, N, register="shift", state_velocity=v),
-        "S6 wave (v = 0)": partial(
-            WaveMamba.initialise,
-            seeds,
-            V,
-            D,
-            layers,
-            n,
-            N,
-            register="shift",
-            state_velocity=0.0,
-            learn_state_velocity=False,
-        ),
-    }
-    return waves[model]()
+    sizes = (task(config).vocabulary, config.width, config.layers)
+    return build_model(model, seeds, sizes, config.heads, config.n, config.N, config.long, config.velocity)
 
 
 def _train(
     config: Config, model: str, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """Train and test one model: rows and weights."""
-    tried = config.rates or (FOUND[config.size].get(model, config.lr),)
+    tried = config.rates or (config.rate(model),)
     rates = [rate for rate in tried for _ in seeds]
     test_seed, seeds = seeds[0], list(seeds) * len(tried)
     labels = {"model": model}
