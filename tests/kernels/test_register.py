@@ -343,3 +343,15 @@ def test_bad_steps_are_refused(change: dict[str, Any], message: str) -> None:
 def test_states_need_a_neuron() -> None:
     with pytest.raises(ValueError, match="n = 0"):
         register_states(torch.zeros(1, 1, 2, 3), torch.zeros(1, 3), 0)
+
+
+@needs_compiler
+def test_numbers_too_small_for_a_normal_float_are_flushed_within_the_kernel_only() -> None:
+    tiny = torch.full((4,), 1e-39)
+    impulse = torch.zeros(1, 1, 21, 16)
+    impulse[:, :, 0] = 1.0
+    readout = torch.zeros(1, 16, 20)
+    readout[..., -1] = 1.0
+    y = register_scan(impulse, readout, torch.full((1, 16), 0.01), method="compiled")  # 1e-40 and 2e-39 at the end
+    assert float(y.abs().max()) < torch.finfo(torch.float32).tiny
+    assert bool((tiny * 1.0 > 0).all())  # PyTorch's own arithmetic is what it was

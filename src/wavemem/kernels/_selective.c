@@ -36,9 +36,9 @@ typedef int32_t vi __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 
 typedef struct {
-    int64_t rows, batch, L, E, N;                                /* sequences in all, those of one run, steps, ... */
-    int64_t softplus;                                            /* whether step sizes go through a softplus */
-    int64_t u[3], delta[3], B[3], C[3], z[3], gy[3];             /* strides of run, sequence and step */
+    int64_t rows, batch, L, E, N;                    /* sequences in all, those of one run, steps, channels, states */
+    int64_t softplus;                                /* whether step sizes go through a softplus */
+    int64_t u[3], delta[3], B[3], C[3], z[3], gy[3]; /* strides of run, sequence and step */
 } Size;
 
 int64_t selective_lanes(void) { return VL; }
@@ -87,13 +87,8 @@ INLINE v4 totals(const vf *v) {
         v4 quad[VL / 4];
     } all;
     all.whole = SHUFFLE(ab, cd, QUADS(0, 1, VL, VL + 1)) + SHUFFLE(ab, cd, QUADS(2, 3, VL + 2, VL + 3));
-#if VL == 16
-    return (all.quad[0] + all.quad[1]) + (all.quad[2] + all.quad[3]);
-#elif VL == 8
-    return all.quad[0] + all.quad[1];
-#else
+    for (int q = 1; q < VL / 4; q++) all.quad[0] += all.quad[q];
     return all.quad[0];
-#endif
 }
 
 #define LOG2E 1.44269504088896341f
@@ -159,48 +154,36 @@ INLINE vf softplus(vf x, vf *slope) {
 
 /* What one thread works with: constants and sums of a task's channels, and VL of them through one chunk. */
 typedef struct {
-    float *A, *h, *G, *dA;                           /* [block of the task][N][VL], A in units of ln 2 */
-    float *u, *d, *slope, *x, *go, *gate, *o, *dd, *gb; /* [CHUNK][VL] */
-    float *decays, *states;                          /* [CHUNK (+ 1)][BACKWARD][VL] */
-} Work;
+    float u[CHUNK * VL], d[CHUNK * VL], slope[CHUNK * VL], x[CHUNK * VL], go[CHUNK * VL], gate[CHUNK * VL];
+    float o[CHUNK * VL], dd[CHUNK * VL], gb[CHUNK * VL]; /* of every step */
+    float decays[CHUNK * BACKWARD * VL], states[(CHUNK + 1) * BACKWARD * VL];
+    float *A, *h, *G, *dA; /* [N][VL] of the present channels, A in units of ln 2 */
+    float *of_task;        /* the same of all channels of the task, one after the other */
+} __attribute__((aligned(64))) Work;
 
-static int get_work(Work *w, int64_t N) {
-    const int64_t q = GROUP / VL, sizes[] = {q * N, q * N, q * N, q * N, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, CHUNK,
-                             CHUNK * BACKWARD, (CHUNK + 1) * BACKWARD};
-    float **parts[] = {&w->A, &w->h, &w->G, &w->dA, &w->u, &w->d, &w->slope, &w->x, &w->go, &w->gate, &w->o, &w->dd,
-                       &w->gb, &w->decays, &w->states};
-    int64_t all = 0;
-    for (int i = 0; i < 15; i++) all += sizes[i] * VL;
-    void *memory;
-    if (posix_memalign(&memory, 64, all * sizeof(float))) return 1;
-    float *next = memory;
-    for (int i = 0; i < 15; i++) *parts[i] = next, next += sizes[i] * VL;
-    return 0;
+static Work *get_work(int64_t N) {
+    const size_t size = sizeof(Work) + 4 * GROUP * N * sizeof(float); /* both are multiples of 64 */
+    Work *w = aligned_alloc(64, size);
+    if (w) w->of_task = (float *)(w + 1);
+    return w;
 }
 
 /* Step sizes and drives of one chunk; slopes of the softplus if they are wanted. */
-INLINE void read_steps(const int soft, const int slopes, const Size *s, const Work *w, int64_t steps, int64_t lanes,
-                       const float *u, const float *delta, vf bias) {
+INLINE void read_chunk(const int slopes, const Size *s, Work *w, int64_t steps, int64_t lanes, const float *u,
+                       const float *delta, vf bias) {
     for (int64_t t = 0; t < steps; t++) {
         const vf raw = load_some(delta + t * s->delta[2], lanes) + bias, ut = load_some(u + t * s->u[2], lanes);
         vf slope = splat(1.0f);
-        const vf d = soft ? softplus(raw, slopes ? &slope : NULL) : raw;
+        const vf d = s->softplus ? softplus(raw, slopes ? &slope : NULL) : raw;
         store(w->u + t * VL, ut), store(w->d + t * VL, d), store(w->x + t * VL, d * ut);
         if (slopes) store(w->slope + t * VL, slope);
     }
 }
 
-static void read_chunk(const Size *s, const Work *w, int64_t steps, int64_t lanes, const float *u, const float *delta,
-                       vf bias, int slopes) {
-    if (!s->softplus) read_steps(0, 1, s, w, steps, lanes, u, delta, bias);
-    else if (slopes) read_steps(1, 1, s, w, steps, lanes, u, delta, bias);
-    else read_steps(1, 0, s, w, steps, lanes, u, delta, bias);
-}
-
 /* Carry `count` states, from n on, through one chunk: adds to the sums over n of C h. Keeps decays and states if asked. */
-INLINE void carry(const int count, const int keep, const Work *w, int64_t n, int64_t steps, const float *B, int64_t to_B,
+INLINE void carry(const int count, const int keep, Work *w, int64_t n, int64_t steps, const float *B, int64_t to_B,
                   const float *C, int64_t to_C) {
-    vf h[FORWARD];
+    vf h[16];
     const float *A = w->A + n * VL;
     for (int i = 0; i < count; i++) {
         h[i] = load(w->h + (n + i) * VL);
@@ -225,9 +208,9 @@ INLINE void carry(const int count, const int keep, const Work *w, int64_t n, int
 }
 
 /* The adjoint of `carry`, from the last step of the chunk to its first. */
-INLINE void carry_back(const int count, const Work *w, int64_t n, int64_t N, int64_t steps, const float *B, int64_t to_B,
+INLINE void carry_back(const int count, Work *w, int64_t n, int64_t N, int64_t steps, const float *B, int64_t to_B,
                        const float *C, int64_t to_C, float *dB, float *dC) {
-    vf G[BACKWARD], dA[BACKWARD];
+    vf G[8], dA[8];
     for (int i = 0; i < count; i++) G[i] = load(w->G + (n + i) * VL), dA[i] = load(w->dA + (n + i) * VL);
     for (int64_t t = steps - 1; t >= 0; t--) {
         const vf d = load(w->d + t * VL), x = load(w->x + t * VL), go = load(w->go + t * VL);
@@ -248,40 +231,32 @@ INLINE void carry_back(const int count, const Work *w, int64_t n, int64_t N, int
                 dA[m] += q * d;
             }
             const v4 b = totals(to_b), c = totals(to_c);
-            if (four == 4) {
-                float *at_b = dB + t * N + n + i, *at_c = dC + t * N + n + i;
-                *(v4 *)at_b += b, *(v4 *)at_c += c;
-            } else {
-                for (int j = 0; j < four; j++) dB[t * N + n + i + j] += b[j], dC[t * N + n + i + j] += c[j];
-            }
+            float *at_b = dB + t * N + n + i, *at_c = dC + t * N + n + i;
+            if (four == 4) *(v4 *)at_b += b, *(v4 *)at_c += c;
+            else
+                for (int j = 0; j < four; j++) at_b[j] += b[j], at_c[j] += c[j];
         }
         store(w->dd + t * VL, dd), store(w->gb + t * VL, gb);
     }
     for (int i = 0; i < count; i++) store(w->G + (n + i) * VL, G[i]), store(w->dA + (n + i) * VL, dA[i]);
 }
 
-static void carry_all(const Size *s, const Work *w, int64_t steps, const float *B, const float *C) {
+static void carry_all(const Size *s, Work *w, int64_t steps, const float *B, const float *C) {
     int64_t n = 0;
 #define CARRY(count)                                                                                                   \
-    for (; s->N - n >= count; n += count) carry(count, 0, w, n, steps, B, s->B[2], C, s->C[2]);
-#if FORWARD >= 16
-    CARRY(16)
-#endif
-    CARRY(8) CARRY(4) CARRY(2) CARRY(1)
+    for (; count <= FORWARD && s->N - n >= count; n += count) carry(count, 0, w, n, steps, B, s->B[2], C, s->C[2]);
+    CARRY(16) CARRY(8) CARRY(4) CARRY(2) CARRY(1)
 }
 
-static void carry_all_back(const Size *s, const Work *w, int64_t steps, const float *B, const float *C, float *dB,
+static void carry_all_back(const Size *s, Work *w, int64_t steps, const float *B, const float *C, float *dB,
                            float *dC) {
     int64_t n = 0;
 #define CARRY_BACK(count)                                                                                              \
-    for (; s->N - n >= count; n += count) {                                                                            \
+    for (; count <= BACKWARD && s->N - n >= count; n += count) {                                                                            \
         carry(count, 1, w, n, steps, B, s->B[2], C, s->C[2]);                                                          \
         carry_back(count, w, n, s->N, steps, B, s->B[2], C, s->C[2], dB, dC);                                          \
     }
-#if BACKWARD >= 8
-    CARRY_BACK(8)
-#endif
-    CARRY_BACK(4) CARRY_BACK(2) CARRY_BACK(1)
+    CARRY_BACK(8) CARRY_BACK(4) CARRY_BACK(2) CARRY_BACK(1)
 }
 
 /* [E][N] of memory from or to [N][VL] of work; a pointer that is NULL stands for zeros. */
@@ -296,65 +271,66 @@ static void scatter(const float *from, float *to, int64_t N, int64_t lanes) {
         for (int64_t n = 0; n < N; n++) to[l * N + n] = from[n * VL + l];
 }
 
-INLINE int64_t at(const int64_t *strides, int64_t run, int64_t sequence) {
-    return run * strides[0] + sequence * strides[1];
+/* One sequence of one run and the channels of one group. */
+typedef struct {
+    int64_t row, run, group, first, end, between, blocks; /* between, blocks: kept states in time, blocks of channels */
+    const float *u, *delta, *B, *C, *z, *gy;
+} Task;
+
+static Task task_of(const Size *s, int64_t task, const float *u, const float *delta, const float *B, const float *C,
+                    const float *z, const float *gy) {
+    const int64_t groups = (s->E + GROUP - 1) / GROUP, row = task / groups, k = row / s->batch, b = row % s->batch;
+    const int64_t first = task % groups * GROUP, end = first + GROUP < s->E ? first + GROUP : s->E;
+#define AT(x) (x ? x + k * s->x[0] + b * s->x[1] : NULL)
+    return (Task){row, k, task % groups, first, end, (s->L - 1) / CHUNK, (s->E + VL - 1) / VL,
+                  AT(u), AT(delta), AT(B), AT(C), AT(z), AT(gy)};
 }
 
-/* The constants of block q of a task's channels, and its states and sums. */
-static Work block_of(const Work *w, int64_t q, int64_t N) {
-    Work one = *w;
-    one.A += q * N * VL, one.h += q * N * VL, one.G += q * N * VL, one.dA += q * N * VL;
-    return one;
+/* Turn to the channels from e on; whether the task has them, and how many. */
+INLINE int64_t turn_to(Work *w, const Size *s, const Task *k, int64_t e) {
+    w->A = w->of_task + (e - k->first) * s->N;
+    w->h = w->A + GROUP * s->N, w->G = w->h + GROUP * s->N, w->dA = w->G + GROUP * s->N;
+    return e >= k->end ? 0 : k->end - e < VL ? k->end - e : VL;
 }
+#define CHANNELS for (int64_t e = k.first, lanes; (lanes = turn_to(w, s, &k, e)); e += VL)
+#define KEPT(chunk) (kept + ((k.row * k.between + (chunk) - 1) * k.blocks + e / VL) * N * VL)
 
 /* A: (run, N, E) in units of ln 2. D, z, bias, h0 may be NULL. last: (row, E, N). kept: states before every chunk but
  * the first, (row, chunk, block of VL channels, N, VL), or NULL. Returns 0, or 1 without memory. */
 int selective_forward(const Size *s, int64_t from, int64_t to, const float *u, const float *delta, const float *A,
                       const float *B, const float *C, const float *D, const float *z, const float *bias,
                       const float *h0, float *y, float *last, float *kept) {
-    const int64_t L = s->L, E = s->E, N = s->N, groups = (E + GROUP - 1) / GROUP, blocks = (E + VL - 1) / VL;
-    const int64_t between = (L - 1) / CHUNK;
-    Work all;
-    if (get_work(&all, N)) return 1;
+    const int64_t L = s->L, E = s->E, N = s->N;
+    Work *w = get_work(N);
+    if (!w) return 1;
     for (int64_t task = from; task < to; task++) {
-        const int64_t row = task / groups, run = row / s->batch, sequence = row % s->batch;
-        const int64_t first = task % groups * GROUP, end = first + GROUP < E ? first + GROUP : E;
-        const float *us = u + at(s->u, run, sequence), *deltas = delta + at(s->delta, run, sequence);
-        const float *Bs = B + at(s->B, run, sequence), *Cs = C + at(s->C, run, sequence);
-        const float *gates = z ? z + at(s->z, run, sequence) : NULL;
-        for (int64_t e = first; e < end; e += VL) {
-            const Work w = block_of(&all, (e - first) / VL, N);
-            const int64_t lanes = E - e < VL ? E - e : VL;
-            for (int64_t n = 0; n < N; n++) store(w.A + n * VL, load_some(A + (run * N + n) * E + e, lanes));
-            gather(h0 ? h0 + (row * E + e) * N : NULL, w.h, N, lanes);
+        const Task k = task_of(s, task, u, delta, B, C, z, NULL);
+        CHANNELS {
+            for (int64_t n = 0; n < N; n++) store(w->A + n * VL, load_some(A + (k.run * N + n) * E + e, lanes));
+            gather(h0 ? h0 + (k.row * E + e) * N : NULL, w->h, N, lanes);
         }
         for (int64_t t0 = 0; t0 < L; t0 += CHUNK) {
             const int64_t steps = L - t0 < CHUNK ? L - t0 : CHUNK;
-            for (int64_t e = first; e < end; e += VL) {
-                const Work w = block_of(&all, (e - first) / VL, N);
-                const int64_t lanes = E - e < VL ? E - e : VL;
-                const vf De = D ? load_some(D + run * E + e, lanes) : (vf){0};
-                const vf be = bias ? load_some(bias + run * E + e, lanes) : (vf){0};
-                if (kept && t0)
-                    memcpy(kept + ((row * between + t0 / CHUNK - 1) * blocks + e / VL) * N * VL, w.h,
-                           N * VL * sizeof(float));
-                read_chunk(s, &w, steps, lanes, us + t0 * s->u[2] + e, deltas + t0 * s->delta[2] + e, be, 0);
-                for (int64_t t = 0; t < steps; t++) store(w.o + t * VL, De * load(w.u + t * VL));
-                carry_all(s, &w, steps, Bs + t0 * s->B[2], Cs + t0 * s->C[2]);
+            CHANNELS {
+                const vf De = D ? load_some(D + k.run * E + e, lanes) : (vf){0};
+                const vf be = bias ? load_some(bias + k.run * E + e, lanes) : (vf){0};
+                if (kept && t0) memcpy(KEPT(t0 / CHUNK), w->h, N * VL * sizeof(float));
+                read_chunk(0, s, w, steps, lanes, k.u + t0 * s->u[2] + e, k.delta + t0 * s->delta[2] + e, be);
+                for (int64_t t = 0; t < steps; t++) store(w->o + t * VL, De * load(w->u + t * VL));
+                carry_all(s, w, steps, k.B + t0 * s->B[2], k.C + t0 * s->C[2]);
                 for (int64_t t = 0; t < steps; t++) {
-                    vf out = load(w.o + t * VL);
-                    if (gates) {
-                        const vf zt = load_some(gates + (t0 + t) * s->z[2] + e, lanes);
+                    vf out = load(w->o + t * VL);
+                    if (z) {
+                        const vf zt = load_some(k.z + (t0 + t) * s->z[2] + e, lanes);
                         out *= zt * sigmoid(zt);
                     }
-                    store_some(y + (row * L + t0 + t) * E + e, out, lanes);
+                    store_some(y + (k.row * L + t0 + t) * E + e, out, lanes);
                 }
             }
         }
-        for (int64_t e = first; e < end; e += VL)
-            scatter(block_of(&all, (e - first) / VL, N).h, last + (row * E + e) * N, N, E - e < VL ? E - e : VL);
+        CHANNELS scatter(w->h, last + (k.row * E + e) * N, N, lanes);
     }
-    free(all.A);
+    free(w);
     return 0;
 }
 
@@ -364,73 +340,59 @@ int selective_backward(const Size *s, int64_t from, int64_t to, const float *u, 
                        const float *B, const float *C, const float *D, const float *z, const float *bias,
                        const float *h0, const float *kept, const float *gy, const float *gh, float *du, float *ddelta,
                        float *dA, float *dB, float *dC, float *dD, float *dz, float *dbias, float *dh0) {
-    const int64_t L = s->L, E = s->E, N = s->N, groups = (E + GROUP - 1) / GROUP, blocks = (E + VL - 1) / VL;
-    const int64_t between = (L - 1) / CHUNK;
-    Work all;
-    if (get_work(&all, N)) return 1;
+    const int64_t L = s->L, E = s->E, N = s->N;
+    Work *w = get_work(N);
+    if (!w) return 1;
     for (int64_t task = from; task < to; task++) {
-        const int64_t row = task / groups, run = row / s->batch, sequence = row % s->batch;
-        const int64_t first = task % groups * GROUP, end = first + GROUP < E ? first + GROUP : E;
-        const float *us = u + at(s->u, run, sequence), *deltas = delta + at(s->delta, run, sequence);
-        const float *Bs = B + at(s->B, run, sequence), *Cs = C + at(s->C, run, sequence);
-        const float *gates = z ? z + at(s->z, run, sequence) : NULL, *sent = gy + at(s->gy, run, sequence);
+        const Task k = task_of(s, task, u, delta, B, C, z, gy);
         vf sum_D[GROUP / VL], sum_bias[GROUP / VL];
-        for (int64_t e = first; e < end; e += VL) {
-            const Work w = block_of(&all, (e - first) / VL, N);
-            const int64_t lanes = E - e < VL ? E - e : VL;
-            for (int64_t n = 0; n < N; n++) store(w.A + n * VL, load_some(A + (run * N + n) * E + e, lanes));
-            memset(w.dA, 0, N * VL * sizeof(float));
-            gather(gh ? gh + (row * E + e) * N : NULL, w.G, N, lanes);
-            sum_D[(e - first) / VL] = sum_bias[(e - first) / VL] = (vf){0};
+        CHANNELS {
+            for (int64_t n = 0; n < N; n++) store(w->A + n * VL, load_some(A + (k.run * N + n) * E + e, lanes));
+            memset(w->dA, 0, N * VL * sizeof(float));
+            gather(gh ? gh + (k.row * E + e) * N : NULL, w->G, N, lanes);
+            sum_D[(e - k.first) / VL] = sum_bias[(e - k.first) / VL] = (vf){0};
         }
-        for (int64_t chunk = between; chunk >= 0; chunk--) {
+        for (int64_t chunk = k.between; chunk >= 0; chunk--) {
             const int64_t t0 = chunk * CHUNK, steps = L - t0 < CHUNK ? L - t0 : CHUNK;
-            float *dBs = dB + ((task % groups * s->rows + row) * L + t0) * N;
-            float *dCs = dC + ((task % groups * s->rows + row) * L + t0) * N;
+            float *dBs = dB + ((k.group * s->rows + k.row) * L + t0) * N, *dCs = dC + (dBs - dB);
             memset(dBs, 0, steps * N * sizeof(float)), memset(dCs, 0, steps * N * sizeof(float));
-            for (int64_t e = first; e < end; e += VL) {
-                const Work w = block_of(&all, (e - first) / VL, N);
-                const int64_t lanes = E - e < VL ? E - e : VL;
-                const vf De = D ? load_some(D + run * E + e, lanes) : (vf){0};
-                const vf be = bias ? load_some(bias + run * E + e, lanes) : (vf){0};
-                if (chunk)
-                    memcpy(w.h, kept + ((row * between + chunk - 1) * blocks + e / VL) * N * VL, N * VL * sizeof(float));
-                else
-                    gather(h0 ? h0 + (row * E + e) * N : NULL, w.h, N, lanes);
-                read_chunk(s, &w, steps, lanes, us + t0 * s->u[2] + e, deltas + t0 * s->delta[2] + e, be, 1);
+            CHANNELS {
+                const vf De = D ? load_some(D + k.run * E + e, lanes) : (vf){0};
+                const vf be = bias ? load_some(bias + k.run * E + e, lanes) : (vf){0};
+                if (chunk) memcpy(w->h, KEPT(chunk), N * VL * sizeof(float));
+                else gather(h0 ? h0 + (k.row * E + e) * N : NULL, w->h, N, lanes);
+                read_chunk(1, s, w, steps, lanes, k.u + t0 * s->u[2] + e, k.delta + t0 * s->delta[2] + e, be);
                 for (int64_t t = 0; t < steps; t++) {
-                    vf go = load_some(sent + (t0 + t) * s->gy[2] + e, lanes);
-                    if (gates) {
-                        const vf zt = load_some(gates + (t0 + t) * s->z[2] + e, lanes), open = sigmoid(zt);
-                        store(w.gate + t * VL, go * open * (1.0f + zt * (1.0f - open))); /* times the output: dz */
+                    vf go = load_some(k.gy + (t0 + t) * s->gy[2] + e, lanes);
+                    if (z) {
+                        const vf zt = load_some(k.z + (t0 + t) * s->z[2] + e, lanes), open = sigmoid(zt);
+                        store(w->gate + t * VL, go * open * (1.0f + zt * (1.0f - open))); /* times the output: dz */
                         go *= zt * open;
                     }
-                    store(w.go + t * VL, go);
-                    store(w.o + t * VL, De * load(w.u + t * VL));
-                    store(w.dd + t * VL, (vf){0}), store(w.gb + t * VL, (vf){0});
+                    store(w->go + t * VL, go);
+                    store(w->o + t * VL, De * load(w->u + t * VL));
+                    store(w->dd + t * VL, (vf){0}), store(w->gb + t * VL, (vf){0});
                 }
-                carry_all_back(s, &w, steps, Bs + t0 * s->B[2], Cs + t0 * s->C[2], dBs, dCs);
-                vf *to_D = sum_D + (e - first) / VL, *to_bias = sum_bias + (e - first) / VL;
+                carry_all_back(s, w, steps, k.B + t0 * s->B[2], k.C + t0 * s->C[2], dBs, dCs);
+                vf *to_D = sum_D + (e - k.first) / VL, *to_bias = sum_bias + (e - k.first) / VL;
                 for (int64_t t = 0; t < steps; t++) {
-                    const int64_t out = (row * L + t0 + t) * E + e;
-                    const vf ut = load(w.u + t * VL), go = load(w.go + t * VL), gb = load(w.gb + t * VL);
-                    const vf to_delta = (load(w.dd + t * VL) * LN2 + ut * gb) * load(w.slope + t * VL);
-                    store_some(du + out, De * go + load(w.d + t * VL) * gb, lanes);
+                    const int64_t out = (k.row * L + t0 + t) * E + e;
+                    const vf ut = load(w->u + t * VL), go = load(w->go + t * VL), gb = load(w->gb + t * VL);
+                    const vf to_delta = (load(w->dd + t * VL) * LN2 + ut * gb) * load(w->slope + t * VL);
+                    store_some(du + out, De * go + load(w->d + t * VL) * gb, lanes);
                     store_some(ddelta + out, to_delta, lanes);
-                    if (gates) store_some(dz + out, load(w.gate + t * VL) * load(w.o + t * VL), lanes);
+                    if (z) store_some(dz + out, load(w->gate + t * VL) * load(w->o + t * VL), lanes);
                     *to_D += go * ut, *to_bias += to_delta;
                 }
             }
         }
-        for (int64_t e = first; e < end; e += VL) {
-            const Work w = block_of(&all, (e - first) / VL, N);
-            const int64_t lanes = E - e < VL ? E - e : VL;
-            for (int64_t n = 0; n < N; n++) store_some(dA + (row * N + n) * E + e, load(w.dA + n * VL), lanes);
-            if (dD) store_some(dD + row * E + e, sum_D[(e - first) / VL], lanes);
-            if (dbias) store_some(dbias + row * E + e, sum_bias[(e - first) / VL], lanes);
-            if (dh0) scatter(w.G, dh0 + (row * E + e) * N, N, lanes);
+        CHANNELS {
+            for (int64_t n = 0; n < N; n++) store_some(dA + (k.row * N + n) * E + e, load(w->dA + n * VL), lanes);
+            if (dD) store_some(dD + k.row * E + e, sum_D[(e - k.first) / VL], lanes);
+            if (dbias) store_some(dbias + k.row * E + e, sum_bias[(e - k.first) / VL], lanes);
+            if (dh0) scatter(w->G, dh0 + (k.row * E + e) * N, N, lanes);
         }
     }
-    free(all.A);
+    free(w);
     return 0;
 }

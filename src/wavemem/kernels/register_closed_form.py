@@ -67,10 +67,11 @@ def _shares(v: Tensor, first: int, last: int, length: int) -> Tensor:
     """b_j(τ) for j = first … last - 1, (K, E, j, τ) in double precision."""
     tau = torch.arange(length, dtype=torch.float64, device=v.device)
     j = torch.arange(first, last, dtype=torch.float64, device=v.device)[:, None]
-    v = v.double()[..., None, None]
     stayed = (tau - j).clamp_min(0.0)
-    logarithm = torch.xlogy(j, v) + torch.special.xlog1py(stayed, -v)
-    return torch.exp(_log_choose(first, last, length, v.device) + logarithm)
+    v = v.double()
+    # log 0 as a number so large that a whole multiple of it gives 0 exactly, and none of it nothing.
+    moves, stays = (part.clamp_min(-1e300)[..., None, None] for part in (torch.log(v), torch.log1p(-v)))
+    return torch.addcmul(_log_choose(first, last, length, v.device) + j * moves, stayed, stays).exp_()
 
 
 def _blocks(v: Tensor, n: int, length: int) -> list[tuple[int, int]]:

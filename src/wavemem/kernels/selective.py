@@ -297,6 +297,7 @@ def selective_step(
     for name, value in {"delta": delta, "B": B, "C": C, "z": z}.items():
         if value is not None:
             shape_is(name, value, (*u.shape[:2], "any"))
+    shape_is("h", h, (*u.shape[:2], *A.shape[1:]))
     gate = None if z is None else z.unsqueeze(2)
     _check(u.unsqueeze(2), delta.unsqueeze(2), A, B.unsqueeze(2), C.unsqueeze(2), D, gate, delta_bias, h)
     return _step(u, delta, A, B, C, D, z, delta_bias, softplus, h)
