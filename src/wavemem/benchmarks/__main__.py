@@ -14,7 +14,7 @@ import typer
 from wavemem.benchmarks.elman import Case, measure
 from wavemem.benchmarks.machine import cores, describe
 
-__all__ = ["main", "run", "run_arithmetic", "run_gpu", "run_linear", "run_wave"]
+__all__ = ["main", "run", "run_arithmetic", "run_gpu", "run_linear", "run_strings", "run_wave"]
 
 _HEAVY = 10**9
 """Multiply-adds from which an iteration of a Wave-RNN takes a noticeable part of a second: it is repeated less often."""
@@ -178,6 +178,13 @@ def run_linear(lengths: tuple[int, ...]) -> dict[str, Any]:
     return run(lengths)
 
 
+def run_strings(rounds: int, per_round: int, scaling: bool, patience: float, device: str = "cpu") -> dict[str, Any]:
+    """Measure Mamba, v-Wave Mamba and transformers while they train and write, and the kernels; print as they come."""
+    from wavemem.benchmarks.strings import run_strings as measured
+
+    return measured(rounds, per_round, scaling, patience, device)
+
+
 def run_arithmetic() -> dict[str, Any]:
     """Measure what TF32 changes: on a CUDA device, or imitated on the processor."""
     from wavemem.benchmarks.elman_gpu import angles_by_precision
@@ -202,7 +209,7 @@ def _keep(result: dict[str, Any], path: Path) -> None:
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder for elman.json, wave.json and wave-linear.json.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the files, such as elman.json and strings.json.")] = Path(
         "records/bench"
     ),
     rounds: Annotated[int, typer.Option(min=1, help="How often the competitors take turns.")] = 9,
@@ -212,19 +219,21 @@ def main(
     ] = 10.0,
     scaling: Annotated[bool, typer.Option(help="Measure other sizes too.")] = True,
     model: Annotated[
-        Literal["all", "elman", "wave", "linear"],
+        Literal["all", "elman", "wave", "linear", "strings"],
         typer.Option(
-            help="What to measure: all, Elman networks, Wave-RNNs, or the linear Wave-RNN's path in parallel."
+            help="What to measure: all, Elman networks, Wave-RNNs, the linear Wave-RNN's path in parallel, or the "
+            "models that copy strings (Mamba, v-Wave, transformers)."
         ),
     ] = "all",
     gpu: Annotated[
-        bool, typer.Option("--gpu", help="Measure on the CUDA device instead, into elman-gpu.json and wave-gpu.json.")
+        bool, typer.Option("--gpu", help="Measure on the CUDA device instead, into files named …-gpu.json.")
     ] = False,
     arithmetic: Annotated[
         bool, typer.Option("--arithmetic", help="Measure what TF32 changes instead, into elman-tf32.json.")
     ] = False,
 ) -> None:
-    """Time training against loops over torch.nn.RNN (Elman networks) and torch.nn.Conv1d (Wave-RNNs), and against floors."""
+    """Time training against loops over torch.nn.RNN (Elman networks) and torch.nn.Conv1d (Wave-RNNs), and against floors;
+    and Mamba and v-Wave Mamba against each other and against transformers."""
     if gpu:
         from wavemem.training.device import choose_device
 
@@ -245,6 +254,9 @@ def main(
     if model in ("all", "wave"):
         name = "wave-gpu.json" if gpu else "wave.json"
         _keep(run_wave(rounds, per_round, scaling, patience, "cuda" if gpu else "cpu"), out / name)
+    if model in ("all", "strings"):
+        name = "strings-gpu.json" if gpu else "strings.json"
+        _keep(run_strings(rounds, per_round, scaling, patience, "cuda" if gpu else "cpu"), out / name)
 
 
 if __name__ == "__main__":

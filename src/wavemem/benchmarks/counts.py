@@ -18,6 +18,7 @@ __all__ = [
     "growth",
     "iteration_counts",
     "scan_counts",
+    "selective_scan_counts",
     "wave_multiply_adds",
 ]
 
@@ -138,6 +139,41 @@ def wave_multiply_adds(n: int, c: int, k: int, steps: int, batch: int, active: i
     drive = 2 * steps * batch * n * c * active
     readout = 3 * read * batch * n * c * outputs
     return recurrence + drive + readout
+
+
+_EXPONENTIAL = 16
+"""Operations of a vectorised exponential: range reduction, and a polynomial of degree 6 by multiply-adds."""
+
+
+def selective_scan_counts(K: int, batch: int, length: int, channels: int, states: int, item: int = 4) -> Counts:
+    """Count the selective scan with gate and D, forward and backward, with the states recomputed for the way back.
+
+    Per number of a state and step: forward the decay Δ A and its exponential, its product with the state, what the input
+    adds (two), and its part of the output (two); back the same again without the output, and then its part of what the loss
+    sends (two), of the gradients of B, C, u, Δ and A (two each) and two products with the decay. An exponential counts as
+    sixteen operations. What is done once per channel and step (softplus, gate, D) is not counted; it is N times rarer.
+
+    Every sequence is read or written once forward (u, Δ, z, y; B, C) and once back (u, Δ, z, the gradients of y, u, Δ
+    and z; B, C and their gradients). States never touch the memory.
+
+    Args:
+        K: Runs.
+        batch: Sequences per run.
+        length: Steps.
+        channels: E.
+        states: N.
+        item: Bytes of a number.
+
+    Raises:
+        ValueError: If a size is not a positive whole number.
+    """
+    for name, value in {"K": K, "batch": batch, "length": length, "channels": channels, "states": states}.items():
+        positive_int(name, value)
+    again = 1 + _EXPONENTIAL + 1 + 2
+    steps = K * batch * length
+    operations = steps * channels * states * ((again + 2) + (again + 2 + 5 * 2 + 2))
+    moved = steps * ((4 + 7) * channels + (2 + 4) * states) + 4 * K * channels * states
+    return Counts(operations, item * moved)
 
 
 def fitted_growth(results: Sequence[Mapping[str, Any]], name: str, timing: str) -> dict[str, float] | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from wavemem.benchmarks.machine import Bystanders
 from wavemem.checks import positive_int
 
-__all__ = ["Timing", "durations", "take_turns", "undisturbed"]
+__all__ = ["Timing", "compare", "durations", "take_turns", "undisturbed"]
 
 _QUIET = 0.05
 """Cores that others may take on average during a turn that counts."""
@@ -96,3 +97,59 @@ def take_turns(
             others.append(taken)
     known = [taken for taken in others if taken is not None]
     return seconds, max(known) if len(known) == len(others) else None
+
+
+def compare(
+    competitors: Mapping[str, Callable[[], object]],
+    rounds: int,
+    per_round: int = 1,
+    patience: float = 0.0,
+    slow: float = 2.0,
+    wait: Callable[[], object] | None = None,
+    K: int = 1,
+) -> dict[str, Any]:
+    """Time competitors of very different speed in turns; those whose first call takes too long are not called again.
+
+    Args:
+        competitors: Name → what is timed.
+        rounds: How often they take turns.
+        per_round: Calls of each per turn (after one to warm up).
+        patience: See `take_turns`.
+        slow: Seconds beyond which the first call, which warms up and compiles, is the measurement.
+        wait: See `durations`.
+        K: Runs: times are per run.
+
+    Returns:
+        "times": name → a `Timing` as a dictionary; "others": the largest mean number of cores that other programs took
+        during a turn that counts (None where the system does not tell).
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+    positive_int("rounds", rounds)
+    positive_int("per_round", per_round)
+    pause = wait or (lambda: None)
+    seconds: dict[str, list[float]] = {}
+    taken: list[float | None] = []
+    for name, competitor in competitors.items():
+        bystanders, start = Bystanders(), time.perf_counter()
+        competitor()
+        pause()
+        first = time.perf_counter() - start
+        if first > slow:
+            seconds[name] = [first]
+            taken.append(bystanders.cores_taken())
+    turns = {name: _turn(c, per_round, wait) for name, c in competitors.items() if name not in seconds}
+    if turns:
+        found, others = take_turns(turns, rounds, patience)
+        seconds |= found
+        taken.append(others)
+    known = [value for value in taken if value is not None]
+    return {
+        "times": {name: asdict(Timing.of(seconds[name], K)) for name in competitors},
+        "others": max(known) if known and len(known) == len(taken) else None,
+    }
+
+
+def _turn(competitor: Callable[[], object], count: int, wait: Callable[[], object] | None) -> Callable[[], list[float]]:
+    return lambda: durations(competitor, count, wait)

@@ -207,6 +207,14 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
             "welcome.svg",
         ),
     }
+    strings = layout.root / "records" / "bench" / "strings.json"
+    if strings.exists():
+        pages["pages/cost-strings.svg"] = _generated_page(
+            "wavemem.figures.string_cost",
+            lambda module, path: module.write(path, strings),
+            layout,
+            "cost-strings.svg",
+        )
     for path, content in pages.items():
         if content is not None:
             tree.add(path, content)

@@ -70,7 +70,7 @@ class ShiftSSM(nn.Module):
 
     def forward(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B L D"]:
         """The whole sequence from an empty register."""
-        return register_scan(x, self.C, self._velocity())
+        return register_scan(x, self.C, self._velocity(), method="shift")
 
     def start(self, B: int) -> Float[Tensor, "K B D n"]:
         """The empty registers of B sequences."""
@@ -81,7 +81,7 @@ class ShiftSSM(nn.Module):
         self, x: Float[Tensor, "K B L D"], h: Float[Tensor, "K B D n"]
     ) -> tuple[Float[Tensor, "K B L D"], Float[Tensor, "K B D n"]]:
         """L steps at once from any content of the registers."""
-        return register_scan_with_state(x, self.C, self._velocity(), h0=h)
+        return register_scan_with_state(x, self.C, self._velocity(), h0=h, method="shift")
 
     def step(
         self, x: Float[Tensor, "K B D"], h: Float[Tensor, "K B D n"]

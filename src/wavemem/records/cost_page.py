@@ -9,6 +9,7 @@ from typing import Any
 
 from wavemem.benchmarks.counts import growth
 from wavemem.records.cost_linear import linear_section
+from wavemem.records.cost_strings import strings_section
 from wavemem.records.cost_waves import sections
 from wavemem.records.markdown import milliseconds, number_table
 
@@ -18,8 +19,8 @@ _HEAD = """\
 (page-cost)=
 # What training costs
 
-Every number on this page was measured by `make bench`, which writes `elman.json` and `wave.json` into `records/bench`, or
-on a GPU by `wavemem bench --gpu`, which writes `elman-gpu.json` and `wave-gpu.json` (what TF32 changes also by
+Every number on this page was measured by `make bench`, which writes `elman.json`, `wave.json` and `strings.json` into
+`records/bench`, or on a GPU by `wavemem bench --gpu`, which writes `elman-gpu.json` and so on (what TF32 changes also by
 `wavemem bench --arithmetic`, which writes `elman-tf32.json`); the page is generated from these files.
 
 ## Elman networks
@@ -307,5 +308,6 @@ def write(path: Path, bench_dir: Path) -> None:
     """
     folder = Path(bench_dir)
     text = render(*(_stored(folder / f"{name}.json") for name in _FILES))
-    text = "\n".join([text, *linear_section(_stored(folder / "wave-linear.json"))])
+    strings = strings_section(*(_stored(folder / f"{name}.json") for name in ("strings", "strings-gpu")))
+    text = "\n".join([text, *linear_section(_stored(folder / "wave-linear.json")), *strings])
     Path(path).write_text(text, encoding="utf-8")

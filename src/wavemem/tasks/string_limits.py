@@ -6,10 +6,10 @@ carry the same $n$ letters with probability $V^{-n}$, so that, adding over pairs
 
 $$P(\text{string wrong}) \le \binom{L-n+1}{2} V^{-n},$$
 
-and $n = O(\log_V L)$ letters are enough (Jelassi et al., 2024, Theorem 2.3).
+and $n = O(\log_V L)$ letters are enough (Jelassi et al., 2024, section 2).
 
 **A state.** Whatever writes the answer after the string has been read knows it through its state only. A state of $b$ bits
-is one of $2^b$, each of which leads to one answer, so that at most $2^b$ of the $V^L$ strings are copied (their Theorem 2.7).
+is one of $2^b$, each of which leads to one answer, so that at most $2^b$ of the $V^L$ strings are copied (there too).
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def looked_up(strings: Int[Tensor, "batch length"], n: int, letters: int) -> Int
     require(inside, "strings with other tokens", f"0 to {letters - 1}", "Pass the letters without $ and |.")
     windows = strings.unfold(1, n, 1)  # (batch, length - n + 1, n), window i ends at place i + n - 1
     codes = (windows * letters ** torch.arange(n)).sum(-1)
-    count = codes.shape[1]
     following = torch.cat([strings[:, n:], torch.full_like(strings[:, :1], -1)], 1)
-    same = codes.unsqueeze(2) == codes.unsqueeze(1)
-    last = torch.where(same, torch.arange(count), -1).amax(-1)
+    # Equal codes stand side by side when sorted, in the order of their places: the last of them is the newest.
+    ordered, places = codes.sort(dim=1, stable=True)
+    last = places.gather(1, torch.searchsorted(ordered, codes, right=True) - 1)
     said = following.gather(1, last)
     # The last window's successor is the end of the answer; the first n letters are known from the beginning.
     return torch.cat([strings[:, :n], said[:, : length - n]], 1)

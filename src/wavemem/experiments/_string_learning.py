@@ -1,0 +1,262 @@
+"""Readings of the string-copying experiment that chapter 19 shows: learning speeds, records, what the abstract claims."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wavemem.checks import require
+from wavemem.experiments.string_copying import Config, best_rates, task
+from wavemem.records.comparisons import Interval, mean_interval, welch
+from wavemem.records.store import Record
+from wavemem.training.learning_speed import at_least_times, learning_speed
+
+__all__ = [
+    "Part",
+    "claims",
+    "intervals",
+    "learning_speeds",
+    "part",
+    "parts",
+    "ratio",
+    "said_of_rates",
+    "scores",
+    "search_rows",
+    "searches",
+    "short",
+]
+
+Floats = NDArray[np.float64]
+
+_COLUMNS = ("model", "seed", "lr", "iteration", "length", "quantity")
+
+
+class Part(NamedTuple):
+    """What has been measured with strings of one length.
+
+    Attributes:
+        rows: rows of the experiment, each once.
+        longest: longest trained string.
+        shortest: shortest.
+        start: loss of guessing, ln V.
+        iterations: updates.
+        sizes: layers × width.
+    """
+
+    rows: pd.DataFrame
+    longest: int
+    shortest: int
+    start: float
+    iterations: int
+    sizes: str
+
+    @property
+    def title(self) -> str:
+        """Of a figure's panel."""
+        return f"up to {self.longest}, {self.sizes}"
+
+
+def _config(record: Record) -> Config:
+    fields = {each.name for each in dataclasses.fields(Config)}
+    known: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in record.config.items() if name in fields
+    }
+    return Config(**known)
+
+
+def part(config: Config, rows: pd.DataFrame) -> Part:
+    """A result with what is needed to read it."""
+    sizes = f"{config.layers} × {config.width}"
+    start = math.log(task(config).letters)
+    return Part(rows, config.longest, config.shortest, start, config.iterations, sizes)
+
+
+def parts(records: Sequence[Record]) -> list[Part]:
+    """Committed measurements; several records of one length, size and number of updates are put together.
+
+    Searches are left out.
+
+    Args:
+        records: of `string_copying`, oldest first; of two rows that say the same thing the later one is kept.
+
+    Returns:
+        The measurements, by length, then width.
+    """
+    found: dict[tuple[int, int, int, int], Part] = {}
+    for record in records:
+        config = _config(record)
+        if config.rates:
+            continue
+        key, new = (config.longest, config.width, config.layers, config.iterations), part(config, record.rows)
+        if key in found:
+            rows = pd.concat([found[key].rows, new.rows], ignore_index=True)
+            new = new._replace(rows=rows.drop_duplicates(list(_COLUMNS), keep="last"))
+        found[key] = new
+    return [found[key] for key in sorted(found)]
+
+
+def search_rows(records: Sequence[Record], size: str) -> pd.DataFrame:
+    """All rows of the committed searches for learning rates of one size; empty where there is none."""
+    rows = [r.rows for r in records if r.config.get("rates") and r.config.get("size") == size]
+    if not rows:
+        return pd.DataFrame(columns=[*_COLUMNS, "value"])
+    return pd.concat(rows, ignore_index=True).drop_duplicates(list(_COLUMNS), keep="last")
+
+
+def searches(records: Sequence[Record], size: str) -> pd.DataFrame:
+    """Final losses of the committed searches for learning rates of one size: model, lr, seed, loss, chosen.
+
+    The final loss is the mean of the last tenth of the learning curve; the rate with the smallest mean over seeds is chosen.
+    Empty where no search is committed.
+    """
+    columns = ["model", "lr", "seed", "loss", "chosen"]
+    together = search_rows(records, size)
+    if not len(together):
+        return pd.DataFrame(columns=columns)
+    best = best_rates(together)
+    curve = together[together["quantity"] == "loss"]
+    late = curve[curve["iteration"] > 0.9 * curve["iteration"].max()]
+    table = late.groupby(["model", "lr", "seed"], sort=False)["value"].mean().rename("loss").reset_index()
+    table["chosen"] = [best[str(model)] == lr for model, lr in zip(table["model"], table["lr"], strict=True)]
+    return table[columns]
+
+
+def learning_speeds(rows: pd.DataFrame, start: float, window: int = 5) -> pd.DataFrame:
+    """`wavemem.training.learning_speed` of every run: model, lr, seed and its readings.
+
+    Args:
+        rows: rows of the experiment.
+        start: loss of guessing.
+        window: logged values of the running mean.
+
+    Raises:
+        ValueError: If there is no learning curve.
+    """
+    curves = rows[rows["quantity"] == "loss"]
+    require(len(curves) > 0, "rows without losses", "rows of string_copying", "Pass the rows of a training.")
+    table = []
+    for (model, lr, seed), run in curves.groupby(["model", "lr", "seed"], sort=False):
+        run = run.sort_values("iteration")
+        speed = learning_speed(run["iteration"].to_numpy(), run["value"].to_numpy(), start, window=window)
+        table.append({"model": model, "lr": lr, "seed": seed, **speed._asdict()})
+    return pd.DataFrame(table)
+
+
+def scores(rows: pd.DataFrame, model: str, quantity: str, length: int) -> Floats:
+    """A score of every seed of a model at a length, by seed."""
+    chosen = rows[(rows["model"] == model) & (rows["quantity"] == quantity) & (rows["length"] == length)]
+    return chosen.sort_values("seed")["value"].to_numpy(dtype=np.float64)
+
+
+def _of(table: pd.DataFrame, model: str, column: str) -> Floats:
+    chosen: Floats = table[table["model"] == model].sort_values("seed")[column].to_numpy(dtype=np.float64)
+    return chosen
+
+
+def ratio(values: Floats, control: Floats) -> Interval | None:
+    """Ratio of geometric means over seeds with a 95 % interval; None if a side has fewer than two finite values."""
+    a, b = (np.log(v[np.isfinite(v)]) for v in (values, control))
+    if min(len(a), len(b)) < 2:
+        return None
+    return Interval(*(math.exp(v) if v < 700 else math.inf for v in welch(a, b)))
+
+
+def said_of_rates(found: Part, faster: str = "v-Wave", slower: str = "Mamba") -> str:
+    """Whether one model learns exponentially faster than another, in a sentence that follows from the measurement.
+
+    Args:
+        found: the measurement.
+        faster: of which it is claimed.
+        slower: with which it is compared.
+    """
+    table = learning_speeds(found.rows, found.start)
+    a, b = _of(table, faster, "rate"), _of(table, slower, "rate")
+    if not len(a) or not len(b):
+        return f"{faster} and {slower} have not both been measured."
+    arrived = [int(np.isfinite(v).sum()) for v in (a, b)]
+    runs = (
+        f"{arrived[0]} of {len(a)} runs of {faster} and {arrived[1]} of {len(b)} of {slower} come down to a tenth of "
+        f"the loss of guessing within {found.iterations:,} updates."
+    )
+    if min(arrived) < 2:
+        behind = faster if arrived[0] < arrived[1] else slower
+        if arrived[0] == arrived[1]:
+            return f"{runs} There are no rates to compare."
+        return (
+            f"{runs} So there is no rate of {behind} to compare with; that it is slower is seen, exponentially is not."
+        )
+    between = ratio(a, b)
+    assert between is not None
+    shown = f"The ratio of the rates is {between.mean:.2f} (95 % interval {between.low:.2f} to {between.high:.2f})"
+    if between.low > 1:
+        word = f'the loss of {faster} falls at the larger rate, which is "exponentially faster" as defined above'
+    elif between.high < 1:
+        word = f"the loss of {faster} falls at the smaller rate"
+    else:
+        word = "an interval that contains 1, so that no difference of rates is shown"
+    return f"{runs} {shown}: {word}."
+
+
+def claims(found: Part) -> dict[str, dict[str, Floats]]:
+    """The abstract's claims about learning, one value per seed: entry → quantity (without its prefix or suffix) → values.
+
+    Runs of one seed are compared with one another: they read the same contexts.
+    """
+    table = learning_speeds(found.rows, found.start)
+    present = set(table["model"])
+    result: dict[str, dict[str, Floats]] = {"vwave:fig1": {}, "vwave:fig2": {}}
+    second = result["vwave:fig2"]
+
+    def by_seed(quantity: str, *models: str) -> list[Floats]:
+        """Of the seeds that all of these models have."""
+        own = table[table["model"].isin(models)]
+        common = own.groupby("seed")["model"].nunique() == len(models)
+        own = own[own["seed"].isin(common.index[common])]
+        return [_of(own, model, quantity) for model in models]
+
+    if {"Mamba", "v-Wave"} <= present:
+        pairs = zip(*by_seed("reached", "v-Wave", "Mamba"), strict=True)
+        result["vwave:fig1"]["updates to a tenth of the starting loss, Mamba over v-Wave"] = np.array(
+            [at_least_times(wave, mamba, found.iterations) for wave, mamba in pairs]
+        )
+        wave, mamba = by_seed("rate", "v-Wave", "Mamba")
+        second["decay rate of the loss, v-Wave over Mamba"] = wave / mamba
+        wave, mamba = by_seed("folds", "v-Wave", "Mamba")
+        second["final loss, Mamba over v-Wave"] = np.exp(wave - mamba)
+    if {"ALiBi", "RoPE", "v-Wave"} <= present:
+        wave, alibi, rope = by_seed("folds", "v-Wave", "ALiBi", "RoPE")
+        second["final loss, v-Wave over the worse transformer"] = np.exp(np.minimum(alibi, rope) - wave)
+        said = found.rows[(found.rows["quantity"] == "strings") & (found.rows["length"] == found.longest)]
+        wide = said.pivot_table(index="seed", columns="model", values="value")[["ALiBi", "RoPE", "v-Wave"]].dropna()
+        behind = wide["v-Wave"] - wide[["ALiBi", "RoPE"]].min(axis=1)
+        second["strings of the longest length said right, v-Wave minus the worse transformer"] = behind.to_numpy(
+            dtype=np.float64
+        )
+    return result
+
+
+def short(value: float) -> str:
+    """A number in three digits, without powers of ten where it is large."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def intervals(values: Mapping[str, Floats]) -> dict[str, str]:
+    """Mean and 95 % interval of each, as text; how many seeds have a value where not all do."""
+    shown = {}
+    for name, v in values.items():
+        finite = v[np.isfinite(v)]
+        if not len(finite):
+            shown[name] = "never"
+            continue
+        each = mean_interval(finite)
+        few = "" if len(finite) == len(v) else f" ({len(finite)} of {len(v)})"
+        half = each.high - each.mean
+        wide = f" ± {half:,.0f}" if 100 <= half < math.inf else f" ± {half:.2g}" if half < 100 else ""
+        shown[name] = f"{short(each.mean)}{wide}{few}"
+    return shown

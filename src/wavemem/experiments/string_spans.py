@@ -1,0 +1,349 @@
+"""How far a register reaches, or how fast its wave is: string copying over a grid of velocities and register lengths.
+
+Every model is `wavemem.models.wave_mamba`, trained as in `wavemem.experiments.string_copying`; two things vary. The
+number of neurons n is fixed per cell, and the velocity v either stays where it is put (*frozen*) or starts there and is
+learned, one per channel. All velocities and seeds of one n are one ensemble, so that the runs of one seed share their
+initial weights and their training strings and differ in nothing but v.
+
+Rows: `register` (n), `velocity` (where it started), `learned`, `seed`, `iteration`, `length`, `quantity`, `value`.
+Quantities: "loss" and "characters while training"; at the end "characters" and "strings" (generated; shares right) and
+"teacher-forced characters", "mean loss" (of the
+logged training losses: small if a run learns early), "updates to half" (first logged update from which on the loss stays
+below half of what guessing costs; NaN if there is none), "velocity mean", "velocity sd" and "velocity moved" (root mean
+square over channels and layers).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wavemem.checks import number_in, one_of, positive_int, require
+from wavemem.experiments._string_training import Training, train
+from wavemem.models.wave_mamba import WaveMamba
+from wavemem.records.experiment import PROFILES, Result
+from wavemem.substrate.register_span import delay_mean, delay_variance, memory_by_age, pulses, tail_length
+from wavemem.tasks.strings import StringTask
+from wavemem.training.pieces import work_through
+
+__all__ = [
+    "Config",
+    "cells",
+    "coverage",
+    "from_settings",
+    "guessing_loss",
+    "initial",
+    "reach",
+    "run",
+    "steady_below",
+    "summarise",
+    "velocities",
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and training.
+
+    Attributes:
+        registers: numbers of neurons n.
+        velocities: frozen velocities, in (0, 1].
+        learned_registers, learned_velocities: cells whose velocity is learned, and where it starts.
+        letters, lengths, context: of the strings.
+        test_lengths, test_size: strings of the tests.
+        width, layers, states: D, number of blocks, N.
+        runs: seeds per cell; run k has seed `seed + k`.
+        iterations, batch, lr, weight_decay, warmup, clip: of the training; one learning rate for all cells, the one that the
+            search of `string_copying` found for the register of 4 neurons at v = 1.
+        log_every: updates between two rows of the learning curves.
+    """
+
+    registers: tuple[int, ...] = (4, 6)
+    velocities: tuple[float, ...] = (0.3, 0.6, 1.0)
+    learned_registers: tuple[int, ...] = (4,)
+    learned_velocities: tuple[float, ...] = (0.3, 0.6, 0.9)
+    letters: int = 16
+    lengths: tuple[int, int] = (4, 10)
+    context: int = 46
+    test_lengths: tuple[int, ...] = (10,)
+    test_size: int = 200
+    width: int = 32
+    layers: int = 2
+    states: int = 16
+    runs: int = 2
+    iterations: int = 300
+    batch: int = 32
+    lr: float = 1e-2
+    weight_decay: float = 0.1
+    warmup: int = 50
+    clip: float = 1.0
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "iterations", "batch", "log_every", "test_size", "width", "layers", "states"):
+            positive_int(name, getattr(self, name))
+        for n in (*self.registers, *self.learned_registers):
+            positive_int("registers", n)
+        for v in (*self.velocities, *self.learned_velocities):
+            number_in("velocities", v, 0.0, 1.0)
+        jobs = len(self.registers) * len(self.velocities) + len(self.learned_registers) * len(self.learned_velocities)
+        require(jobs > 0, "no cells", "at least one n and one velocity", "Fill registers and velocities.")
+        _ = self.task
+
+    @classmethod
+    def profile(cls, name: str) -> Config:
+        """The two sizes of the book.
+
+        Args:
+            name: "quick": six frozen cells and three learned ones, two seeds, 300 updates; "paper": the full grid at the same
+                size of model and task, three seeds, 450 updates.
+
+        Raises:
+            ValueError: If there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        if name == "quick":
+            return cls()
+        return cls(
+            registers=(2, 4, 6, 8, 12),
+            velocities=(0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0),
+            learned_registers=(4, 12),
+            learned_velocities=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
+            test_lengths=(4, 7, 10, 12, 15),
+            test_size=300,
+            runs=3,
+            iterations=450,
+        )
+
+    @property
+    def task(self) -> StringTask:
+        """The strings."""
+        return StringTask("copy", self.letters, self.lengths, self.context)
+
+    @property
+    def training(self) -> Training:
+        """What all cells have in common."""
+        return Training(
+            self.task,
+            self.iterations,
+            self.batch,
+            self.warmup,
+            self.weight_decay,
+            self.clip,
+            self.log_every,
+            self.test_lengths,
+            self.test_size,
+        )
+
+    @property
+    def jobs(self) -> tuple[tuple[int, bool], ...]:
+        """(n, learned) of every ensemble."""
+        frozen = tuple((n, False) for n in self.registers if self.velocities)
+        return frozen + tuple((n, True) for n in self.learned_registers if self.learned_velocities)
+
+
+def guessing_loss(task: StringTask) -> float:
+    """Loss per answered character, in nats, of even guesses among the letters with the stop known, for string copying.
+
+    Of examples drawn one by one; a packed context holds a few more of the short ones.
+    """
+    mean = sum(task.lengths) / 2
+    return math.log(task.letters) * mean / (mean + 1)
+
+
+def reach(n: int, v: float, layers: int = 1) -> float:
+    """Age up to which registers in a row hold something: mean delay of their last neurons and one standard deviation.
+
+    The delays of the registers add up, and so do their variances.
+    """
+    mean, variance = delay_mean(n - 1, v), delay_variance(n - 1, v)
+    return positive_int("layers", layers) * mean + math.sqrt(layers * variance)
+
+
+def coverage(n: int, v: float, lengths: tuple[int, int], layers: int = 1) -> float:
+    """Share of the letters to be said that the best linear readout of registers in a row recovers.
+
+    To copy a string of l letters, each letter is read at the age l. This is R²(l) of independent inputs, averaged over l.
+    Below v = 1 the pulses of registers in a row, and past each of them, span what one register of layers · n neurons
+    spans; at v = 1 they are the ages up to layers · (n - 1).
+
+    Args:
+        n: neurons of each register.
+        v: velocity, in (0, 1].
+        lengths: shortest and longest string.
+        layers: registers in a row.
+    """
+    low, high = lengths
+    neurons = layers * (n - 1) + 1 if v == 1 else positive_int("layers", layers) * n
+    memory = memory_by_age(pulses(v, neurons, max(tail_length(v, neurons), high + 1)))
+    return float(memory[low : high + 1].mean())
+
+
+def _velocities(config: Config, learned: bool) -> tuple[float, ...]:
+    return config.learned_velocities if learned else config.velocities
+
+
+def initial(config: Config, n: int, learned: bool, seeds: Sequence[int]) -> WaveMamba:
+    """One ensemble as training starts it: runs ordered by velocity, then seed."""
+    speeds = _velocities(config, learned)
+    return WaveMamba.initialise(
+        [seed for _ in speeds for seed in seeds],
+        config.task.vocabulary,
+        config.width,
+        config.layers,
+        n=n,
+        N=config.states,
+        velocity=[v for v in speeds for _ in seeds],
+        learn_velocity=learned,
+    )
+
+
+def steady_below(iterations: Sequence[int], losses: Sequence[float], threshold: float) -> float:
+    """First iteration from which on all losses lie below a threshold; NaN if the last one does not."""
+    below = np.asarray(losses, dtype=np.float64) < threshold
+    if len(below) == 0 or not below[-1]:
+        return float("nan")
+    above = np.flatnonzero(~below)
+    return float(iterations[0 if len(above) == 0 else int(above[-1]) + 1])
+
+
+def _train(
+    config: Config, n: int, learned: bool, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Train and test one ensemble: rows and weights."""
+    speeds = _velocities(config, learned)
+    kind = "learned" if learned else "frozen"
+    runs = [seed for _ in speeds for seed in seeds]
+    before = initial(config, n, learned, seeds).velocities().double()
+
+    def build(_: Sequence[int]) -> WaveMamba:
+        return initial(config, n, learned, seeds)
+
+    labels = {"model": f"n = {n}, {kind}", "register": n, "learned": learned}
+    found, network = train(
+        build, config.training, runs, [config.lr] * len(runs), seeds[0], labels, device, progress, path
+    )
+    rows = pd.DataFrame(found).drop(columns=["model", "lr"])
+    # Rows of one moment and quantity come in the order of the runs.
+    which = rows.groupby(["iteration", "length", "quantity"], sort=False).cumcount().to_numpy()
+    assert (rows["seed"].to_numpy() == np.array(runs)[which]).all()
+    rows.insert(1, "velocity", np.repeat(speeds, len(seeds))[which])
+    assert isinstance(network, WaveMamba)
+    after = network.velocities().double().cpu()
+    further = []
+    for k, seed in enumerate(runs):
+        speed = speeds[k // len(seeds)]
+        own = rows[(rows["velocity"] == speed) & (rows["seed"] == seed) & (rows["quantity"] == "loss")]
+        values = {
+            "mean loss": float(own["value"].mean()),
+            "updates to half": steady_below(
+                own["iteration"].tolist(), own["value"].tolist(), guessing_loss(config.task) / 2
+            ),
+            "velocity mean": float(after[k].mean()),
+            "velocity sd": float(after[k].std()),
+            "velocity moved": float((after[k] - before[k]).square().mean().sqrt()),
+        }
+        at = {"register": n, "velocity": speed, "learned": learned, "seed": seed, "iteration": config.iterations}
+        further += [{**at, "length": 0, "quantity": name, "value": value} for name, value in values.items()]
+    weights = {f"learned/n{n}/velocities": after.float()} if learned else {}
+    rows = pd.concat([rows, pd.DataFrame(further)], ignore_index=True)
+    order = ["register", "velocity", "learned", "seed", "iteration", "length", "quantity", "value"]
+    return rows[order], weights
+
+
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str,
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
+    """Train every cell.
+
+    Args:
+        config: sizes.
+        seed: the first seed.
+        device: where to train.
+        progress: whether to report it.
+        checkpoints: folder of checkpoints, one per ensemble.
+
+    Returns:
+        Rows of all cells, and the learned velocities, "learned/n<n>/velocities" (runs, layers, E).
+    """
+    seeds = [seed + k for k in range(config.runs)]
+    pieces = {
+        f"n{n}-{'learned' if learned else 'frozen'}": partial(
+            _train, config, n, learned, seeds, torch.device(device), progress
+        )
+        for n, learned in config.jobs
+    }
+    done = work_through(pieces, checkpoints).values()
+    rows = pd.concat([found for found, _ in done], ignore_index=True)
+    return Result(rows, {name: value for _, kept in done for name, value in kept.items()})
+
+
+class Source(Protocol):
+    """A result or a record."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Named tensors."""
+        ...
+
+
+def velocities(config: Config, source: Source, n: int) -> Float[Tensor, "starts seeds channels"]:
+    """Velocity of every channel of every layer after training, where velocities were learned.
+
+    Args:
+        config: what was trained.
+        source: a result or a record of it.
+        n: neurons.
+
+    Raises:
+        ValueError: If no velocities were learned with this n.
+    """
+    found = source.weights.get(f"learned/n{n}/velocities")
+    known = ", ".join(name.split("/")[1] for name in source.weights) or "(none)"
+    require(found is not None, f"n = {n}", known, "Choose a register whose velocities were learned.")
+    assert found is not None
+    return found.flatten(1).unflatten(0, (len(config.learned_velocities), -1))
+
+
+def from_settings(settings: Mapping[str, Any]) -> Config:
+    """The configuration of a record, whose lists are tuples here."""
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
+    return Config(**plain)
+
+
+def cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per cell and seed: the final quantities as columns, scores at the longest string of training or test.
+
+    Returns:
+        Columns register, velocity, learned, seed, and one per quantity; "characters" and "strings" once per length, named
+        "characters 10" and so on.
+    """
+    final = rows[~rows["quantity"].isin(["loss", "characters while training"])].copy()
+    name = final["quantity"].where(final["length"] == 0, final["quantity"] + " " + final["length"].astype(str))
+    final["quantity"] = name
+    keys = ["register", "velocity", "learned", "seed"]
+    table = final.pivot(index=keys, columns="quantity", values="value").reset_index()
+    table.columns.name = None
+    return table
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of every cell."""
+    table = cells(rows).drop(columns="seed")
+    return table.groupby(["learned", "register", "velocity"], as_index=False).mean()

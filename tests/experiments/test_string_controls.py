@@ -1,0 +1,102 @@
+"""Readings of the controls, their differences, and the rules of the verdict."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pandas as pd
+import pytest
+
+from wavemem.experiments._string_controls import COMPARISONS, DECISIVE, compare, readings, verdict, words_of
+from wavemem.experiments.string_copying import MODELS
+from wavemem.records.comparisons import UNDECIDED
+
+
+def rows_of(losses: dict[str, list[list[float]]], characters: dict[str, list[float]]) -> pd.DataFrame:
+    """Rows as string_copying writes them: model → per seed a learning curve, and a score at length 10."""
+    rows = []
+    for model, curves in losses.items():
+        for seed, curve in enumerate(curves):
+            at = {"model": model, "seed": seed, "lr": 0.01}
+            for i, value in enumerate(curve):
+                rows.append({**at, "iteration": 10 * (i + 1), "length": 0, "quantity": "loss", "value": value})
+            score = characters[model][seed]
+            last = {**at, "iteration": 10 * len(curve), "length": 10}
+            rows.append({**last, "quantity": "characters", "value": score})
+            rows.append({**last, "quantity": "strings", "value": float(score == 1)})
+    return pd.DataFrame(rows)
+
+
+ROWS = rows_of(
+    {
+        "Mamba": [[3.0, 2.5, 2.0], [3.0, 2.4, 2.2], [3.0, 2.6, 2.1]],
+        "v-Wave": [[3.0, 1.0, 0.2], [3.0, 1.2, 0.1], [3.0, 1.1, 0.3]],
+        "Mamba long": [[3.0, 0.5, 0.1], [3.0, 0.6, 1.6], [3.0, 0.7, 0.1]],
+    },
+    {"Mamba": [0.2, 0.3, 0.2], "v-Wave": [1.0, 0.9, 1.0], "Mamba long": [1.0, 0.5, 1.0]},
+)
+
+
+def test_readings_are_the_rows_own_numbers() -> None:
+    table = readings(ROWS, 10, guessing=3.0).set_index(["model", "seed"])
+    assert len(table) == 9
+    assert table.loc[("Mamba", 0), "mean loss"] == pytest.approx(2.5)
+    assert math.isnan(table.loc[("Mamba", 0), "updates to half"])
+    assert table.loc[("v-Wave", 1), "updates to half"] == 20
+    assert math.isnan(table.loc[("Mamba long", 1), "updates to half"])  # below half once, but not to the end
+    assert table.loc[("v-Wave", 1), "characters"] == 0.9
+    assert list(table.loc["v-Wave", "strings"]) == [1, 0, 1]
+    with pytest.raises(ValueError, match="length = 11"):
+        readings(ROWS, 11, 3.0)
+
+
+def test_only_what_is_there_is_compared() -> None:
+    table = readings(ROWS, 10, 3.0)
+    found = compare(table, "mean loss")
+    assert list(zip(found["model"], found["control"], strict=True)) == [
+        ("v-Wave", "Mamba"),
+        ("Mamba long", "Mamba"),
+        ("v-Wave", "Mamba long"),
+    ]
+    assert found["mean"].iloc[0] == pytest.approx((4.2 + 4.3 + 4.4) / 9 - (7.5 + 7.6 + 7.7) / 9)
+    words = words_of(found, "slower", "faster")
+    assert words["v-Wave", "Mamba"] == "faster"
+    assert words["v-Wave", "Mamba long"] == UNDECIDED
+    assert compare(table, "updates to half")["model"].tolist() == ["v-Wave"]  # no finite value of Mamba's
+    with pytest.raises(ValueError, match="quantity = 'speed'"):
+        compare(table, "speed")
+
+
+def test_every_comparison_names_models_that_exist() -> None:
+    assert {name for each in COMPARISONS for name in (each.model, each.control)} <= set(MODELS)
+    assert len({(each.model, each.control) for each in COMPARISONS}) == len(COMPARISONS)
+    assert set(DECISIVE) <= set(COMPARISONS)
+
+
+@pytest.mark.parametrize(
+    ("words", "beginning"),
+    [
+        (("faster", "faster", "faster"), "Velocity:"),
+        (("faster", UNDECIDED, "faster"), "Velocity:"),
+        (("faster", "faster", UNDECIDED), "Span: v-Wave learned faster than Mamba, but so did"),
+        (("faster", "faster", "slower"), "Span: v-Wave learned faster than Mamba, but so did"),
+        (("faster", UNDECIDED, UNDECIDED), "Open:"),
+        ((UNDECIDED, "faster", UNDECIDED), "Span: a register"),
+        (("slower", "faster", "slower"), "Span: a register"),
+        ((UNDECIDED, UNDECIDED, UNDECIDED), "Nothing shown"),
+        (("slower", "slower", UNDECIDED), "Nothing shown"),
+    ],
+)
+def test_the_verdict_follows_from_the_words(words: tuple[str, str, str], beginning: str) -> None:
+    named = {(each.model, each.control): word for each, word in zip(DECISIVE, (*words, "slower"), strict=True)}
+    text = verdict(named)
+    assert text.startswith(beginning)
+    assert text.endswith("slowed learning down.")
+    assert ("v-Wave was slower" in text) == (words == ("faster", "faster", "slower"))
+
+
+def test_every_combination_has_a_verdict_and_nothing_in_gives_nothing_shown() -> None:
+    for words in itertools.product(("faster", "slower", UNDECIDED), repeat=4):
+        assert verdict({(e.model, e.control): w for e, w in zip(DECISIVE, words, strict=True)}).count(".") == 2
+    assert verdict({}).startswith("Nothing shown")

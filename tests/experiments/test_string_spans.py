@@ -1,0 +1,166 @@
+"""The grid of velocities and register lengths: its rows, what the runs share, resumption, stored networks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from wavemem.experiments.string_spans import (
+    Config,
+    cells,
+    coverage,
+    from_settings,
+    guessing_loss,
+    initial,
+    reach,
+    run,
+    steady_below,
+    summarise,
+    velocities,
+)
+from wavemem.records.experiment import Result
+from wavemem.substrate.register_span import pulses
+
+TINY = replace(
+    Config.profile("quick"),
+    registers=(2, 5),
+    velocities=(0.4, 1.0),
+    learned_registers=(2,),
+    learned_velocities=(0.3, 0.6),
+    letters=5,
+    lengths=(3, 4),
+    context=24,
+    test_lengths=(4, 6),
+    test_size=6,
+    width=8,
+    states=4,
+    runs=2,
+    iterations=6,
+    batch=3,
+    log_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return run(TINY, 3, "cpu", progress=False)
+
+
+def test_every_cell_and_seed_is_there_once(result: Result) -> None:
+    table = cells(result.rows)
+    found = sorted(map(tuple, table[["register", "velocity", "learned", "seed"]].to_numpy().tolist()))
+    frozen = [(n, v, False, s) for n in (2, 5) for v in (0.4, 1.0) for s in (3, 4)]
+    assert found == sorted(frozen + [(2, v, True, s) for v in (0.3, 0.6) for s in (3, 4)])
+    columns = {"characters 4", "strings 6", "mean loss", "updates to half", "velocity mean", "velocity moved"}
+    assert columns <= set(table.columns)
+    curve = result.rows[result.rows["quantity"] == "loss"]
+    assert sorted(set(curve["iteration"])) == [1, 2, 4, 6]
+    assert len(summarise(result.rows)) == 6
+
+
+def test_frozen_velocities_stay_and_learned_ones_move(result: Result) -> None:
+    table = cells(result.rows)
+    frozen, learned = table[~table["learned"]], table[table["learned"]]
+    assert (frozen["velocity moved"] == 0).all()
+    assert (frozen["velocity mean"] - frozen["velocity"]).abs().max() < 1e-6
+    assert (learned["velocity moved"] > 0).all()
+
+
+def test_a_cell_does_not_depend_on_its_neighbours(result: Result) -> None:
+    alone = run(replace(TINY, registers=(5,), velocities=(1.0,), learned_registers=()), 3, "cpu", progress=False).rows
+    rows = result.rows
+    together = rows[(rows["register"] == 5) & (rows["velocity"] == 1.0)].reset_index(drop=True)
+    keys = ["seed", "iteration", "length", "quantity"]
+    both = alone.merge(together, on=keys, suffixes=("", " of many"))
+    assert len(both) == len(alone) == len(together)
+    difference = (both["value"] - both["value of many"]).abs().fillna(0)
+    assert difference.max() < 2e-4  # sums of other sizes are rounded otherwise
+
+
+def test_runs_of_one_seed_differ_in_the_velocity_alone() -> None:
+    network = initial(TINY, 5, False, [3, 4])
+    for name, value in network.named_parameters():
+        assert torch.equal(value[:2], value[2:]), name
+        assert not name.endswith("theta")
+    assert network.velocities()[:2].unique().tolist() == pytest.approx([0.4])
+    assert torch.equal(network.velocities()[2:], torch.ones_like(network.velocities()[2:]))
+
+
+def test_stored_velocities_are_those_of_the_rows(result: Result) -> None:
+    found = velocities(TINY, result, 2)
+    assert found.shape == (2, 2, 2 * 2 * 8)  # starts, seeds, layers × channels
+    table = cells(result.rows)
+    table = table[table["learned"]].sort_values(["velocity", "seed"])
+    assert found.mean(-1).flatten().tolist() == pytest.approx(table["velocity mean"].tolist(), abs=1e-6)
+
+
+def test_a_configuration_survives_being_stored() -> None:
+    assert from_settings(json.loads(json.dumps(asdict(TINY)))) == TINY
+
+
+def test_a_second_call_reads_what_the_first_trained(result: Result, tmp_path: Path) -> None:
+    first = run(TINY, 3, "cpu", progress=False, checkpoints=tmp_path)
+    second = run(TINY, 3, "cpu", progress=False, checkpoints=tmp_path)
+    pd.testing.assert_frame_equal(first.rows, second.rows)
+    pd.testing.assert_frame_equal(first.rows, result.rows)
+
+
+def test_the_moment_from_which_a_loss_stays_low() -> None:
+    assert steady_below([10, 20, 30], [3.0, 1.0, 0.5], 2.0) == 20
+    assert steady_below([10, 20, 30], [1.0, 3.0, 0.5], 2.0) == 30
+    assert steady_below([10, 20], [1.0, 1.0], 2.0) == 10
+    assert math.isnan(steady_below([10, 20], [1.0, 3.0], 2.0))
+    assert math.isnan(steady_below([], [], 2.0))
+
+
+def test_reach_and_coverage_of_a_register() -> None:
+    assert reach(12, 1.0) == 11  # the newest input has the age 0
+    assert reach(4, 0.5) == pytest.approx(7 + math.sqrt(8))
+    assert coverage(11, 1.0, (4, 10)) == pytest.approx(1)
+    assert coverage(4, 1.0, (4, 10)) == pytest.approx(0)
+    assert coverage(6, 1.0, (4, 10)) == pytest.approx(2 / 7)
+    assert reach(4, 1.0, layers=2) == 6
+    assert reach(4, 0.5, layers=2) == pytest.approx(14 + 4)
+    assert coverage(4, 1.0, (4, 10), layers=2) == pytest.approx(3 / 7)
+    assert coverage(4, 0.5, (4, 10), layers=2) == pytest.approx(coverage(8, 0.5, (4, 10)))
+    # All ages together: n inputs' worth, whatever the velocity.
+    assert coverage(4, 0.5, (0, 200)) * 201 == pytest.approx(4)
+
+
+@pytest.mark.parametrize("v", [0.3, 0.7])
+def test_registers_in_a_row_span_what_one_longer_register_spans(v: float) -> None:
+    n, length = 3, 120
+    k = pulses(v, n, length)
+    second = [torch.from_numpy(np.convolve(a, b)[:length]) for a in k.numpy() for b in k.numpy()]
+    row = torch.stack([*k, *second])
+    one = pulses(v, 2 * n, length)
+    assert int(torch.linalg.matrix_rank(row, rtol=1e-10)) == 2 * n
+    assert int(torch.linalg.matrix_rank(torch.cat([row, one]), rtol=1e-10)) == 2 * n
+
+
+def test_the_loss_of_guessing() -> None:
+    assert guessing_loss(Config().task) == pytest.approx(math.log(16) * 7 / 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Config.profile("large"), "profile = 'large'"),
+        (lambda: Config(velocities=(1.5,)), "velocities = 1.5"),
+        (lambda: Config(registers=(0,)), "registers = 0"),
+        (lambda: Config(registers=(), learned_registers=()), "no cells"),
+        (lambda: Config(context=20), "at least 23"),
+        (lambda: velocities(TINY, Result(pd.DataFrame()), 5), "n = 5"),
+    ],
+)
+def test_bad_input_is_explained(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,77 @@
+"""Rates and thresholds of learning curves whose rate is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from wavemem.training.learning_speed import at_least_times, learning_speed, smoothed
+
+T = np.arange(1, 2001, 10).astype(float)
+
+
+def test_the_rate_of_an_exponential_after_a_plateau() -> None:
+    start, r, begin = math.log(16), 0.013, 400
+    losses = start * np.exp(-r * np.clip(T - begin, 0, None))
+    found = learning_speed(T, losses, start, window=1)
+    assert abs(found.rate / r - 1) < 0.03
+    assert found.straight > 0.995
+    assert abs(found.began - (begin + math.log(1 / 0.9) / r)) <= 10
+    assert abs(found.reached - (begin + math.log(10) / r)) <= 10
+
+
+def test_smoothing_leaves_the_rate_of_an_exponential_and_delays_the_threshold() -> None:
+    losses = 3 * np.exp(-0.005 * T)
+    plain, mean = learning_speed(T, losses, 3.0, window=1), learning_speed(T, losses, 3.0, window=5)
+    assert abs(mean.rate / plain.rate - 1) < 0.05
+    assert 0 <= mean.reached - plain.reached <= 30
+
+
+def test_a_curve_that_does_not_arrive_has_no_rate() -> None:
+    found = learning_speed(T, np.linspace(2.7, 1.0, len(T)), 2.7)
+    assert math.isnan(found.rate)
+    assert math.isnan(found.reached)
+    assert found.began > 0
+    assert abs(found.folds - math.log(2.7 / 1.085)) < 0.01
+    flat = learning_speed(T, np.full(len(T), 2.7), 2.7)
+    assert math.isnan(flat.began)
+    assert abs(flat.folds) < 1e-12
+    failed = learning_speed(T, np.full(len(T), math.nan), 2.7)
+    assert all(math.isnan(value) for value in failed)
+
+
+def test_a_curve_that_begins_below_the_threshold_is_there_at_once() -> None:
+    found = learning_speed([1, 2], [0.1, 0.1], 2.7)
+    assert found.reached == 1
+    assert math.isnan(found.rate)
+
+
+def test_smoothed_is_the_mean_of_the_last_values() -> None:
+    assert smoothed([4, 2, 0, 6], 2).tolist() == [4, 3, 1, 3]
+
+
+def test_never_arriving_counts_as_the_budget() -> None:
+    assert at_least_times(100, 300, 900) == 3
+    assert at_least_times(100, math.nan, 900) == 9
+    assert at_least_times(math.nan, 300, 900) == 1 / 3
+    assert math.isnan(at_least_times(math.nan, math.nan, 900))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: learning_speed([1, 2], [1.0], 1.0),
+        lambda: learning_speed([2, 1], [1.0, 1.0], 1.0),
+        lambda: learning_speed([1, 2], [1.0, 1.0], 0.0),
+        lambda: learning_speed([1, 2], [1.0, 1.0], 1.0, above=0.1, below=0.9),
+        lambda: learning_speed([1, 2], [1.0, 1.0], 1.0, window=0),
+        lambda: smoothed([]),
+        lambda: at_least_times(1, 2, 0),
+    ],
+)
+def test_bad_input_is_refused(call: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="allowed"):
+        call()
