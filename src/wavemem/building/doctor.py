@@ -116,11 +116,12 @@ def _torch() -> Iterator[Finding]:
 def _kernels() -> Finding:
     from wavemem.kernels.compiled import cache_folder, compiler, load_library
 
+    slower = "Wave-RNNs train four to six times slower, Mamba about seven times"
     command = compiler()
     if command is None:
-        return Finding("note", "kernels", "no C compiler (cc, gcc, clang): Wave-RNNs train four to six times slower")
-    if _installed("torch") is None or load_library("_wave") is None:
-        return Finding("note", "kernels", f"{command} did not compile them: Wave-RNNs train four to six times slower")
+        return Finding("note", "kernels", f"no C compiler (cc, gcc, clang): {slower}")
+    if _installed("torch") is None or any(load_library(name) is None for name in ("_wave", "_register", "_selective")):
+        return Finding("note", "kernels", f"{command} did not compile them: {slower}")
     return Finding("ok", "kernels", f"compiled by {command}, kept in {cache_folder()}")
 
 
