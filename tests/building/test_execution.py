@@ -37,6 +37,7 @@ plt.show()"""
 
 _SPEAKS = """import json, os
 from pathlib import Path
+import wavemem.experiments.table1
 from wavemem.plain import X
 print(profile, device, seed, X, os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
 print(object())
@@ -62,6 +63,7 @@ class Ran:
 def ran(tmp_path_factory: pytest.TempPathFactory, new_toy, real: Layout) -> Ran:
     toy = new_toy(tmp_path_factory.mktemp("execution") / "toy")
     toy.module("wavemem.plain", "X = 'from the tree'\n")
+    toy.module("wavemem.experiments.table1", "")
     toy.module("wavemem.figures.style", (real.package / "wavemem/figures/style.py").read_text(encoding="utf-8"))
     toy.chapter("01-good", _SPEAKS, _FIGURE)
     toy.chapter("02-fails", "x = 1", "# the culprit\ny = x / 0", "z = 3")
@@ -110,12 +112,14 @@ def test_twice_executed_gives_the_same_bytes(ran: Ran) -> None:
     files = [ran.layout.chapters(SEVEN) / "01-good.ipynb", ran.layout.results(SEVEN) / "01-good.json"]
     before = [file.read_bytes() for file in files]
     moments = [file.stat().st_ino for file in files]
-    shared = ran.layout.build / "runs" / "table1-of-other-code"
-    shared.mkdir(parents=True)
+    shared, others = (ran.layout.build / "runs" / f"{name}-0123456789ab-cpu" for name in ("table1", "adding"))
+    for folder in (shared, others):
+        folder.mkdir(parents=True)
     assert ran.execute("1").executed == []
     assert shared.is_dir()
     assert ran.execute("1", force=True).executed == ["01-good"]
-    assert not shared.exists()  # what chapters share is trained anew too
+    assert not shared.exists()  # what the chapter shares with others is trained anew too
+    assert others.is_dir()  # and nothing else
     assert [file.stat().st_ino for file in files] != moments
     assert [file.read_bytes() for file in files] == before
 

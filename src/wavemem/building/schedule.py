@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -178,6 +178,15 @@ def _stop(jobs: list[_Job]) -> None:
         job.lock.close()
 
 
+def _forget_trainings(runs: Path, keys: Sequence[Key]) -> None:
+    """Remove the shared trainings of the experiments that these chapters import, and no others."""
+    names = {ingredient for key in keys for ingredient in key.ingredients if ".experiments." in ingredient}
+    imported = {name.rpartition(".")[2] for name in names}
+    for folder in runs.glob("*-*-*"):  # <experiment>-<key>-<device>
+        if folder.name.rsplit("-", 2)[0] in imported:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def execute_chapters(
     chapters: list[Chapter],
     layout: Layout,
@@ -197,7 +206,7 @@ def execute_chapters(
         layout: Where the book lies.
         parameters: Profile, device and seed; the device already chosen, not "auto".
         jobs: How many chapters run at a time.
-        force: Execute even what is current, and train anew what chapters share.
+        force: Execute even what is current, and train anew what these chapters share with each other or with others.
         timeout: Seconds that one cell may take, 0 for no limit; each chapter's own limit if None.
         threads: Threads that each chapter gets, whatever ``jobs`` is.
         display: Where to show progress; standard error by default.
@@ -225,7 +234,7 @@ def execute_chapters(
     if not waiting:
         return outcome
     if force:
-        shutil.rmtree(layout.build / "runs", ignore_errors=True)
+        _forget_trainings(layout.build / "runs", [key for _, _, key in waiting])
     # Longest first, so that no long chapter starts when the others have ended.
     waiting.sort(key=lambda item: (item[0], item[1].name))
     shown = display or Display(len(waiting))
