@@ -116,7 +116,7 @@ def _torch() -> Iterator[Finding]:
 def _kernels() -> Finding:
     from wavemem.kernels.compiled import cache_folder, compiler, load_library
 
-    slower = "Wave-RNNs train four to six times slower, Mamba about seven times"
+    slower = "Wave-RNNs train four to six times slower, Mamba about nine times"
     command = compiler()
     if command is None:
         return Finding("note", "kernels", f"no C compiler (cc, gcc, clang): {slower}")
