@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.wave_rnn import WaveRNN, shift_kernel
+from wavemem.models.wave_rnn import PUBLISHED_SCALE, WaveRNN, shift_kernel
 
 
 def sequence(T: int, K: int, B: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -105,6 +105,22 @@ def test_a_runs_weights_depend_on_its_seed_alone(build: Any) -> None:
     for name, value in together.run(1).parameters_dict().items():
         assert torch.equal(value, alone.parameters_dict()[name]), name
     assert not torch.equal(together.V[0], together.V[1])
+
+
+@pytest.mark.parametrize("start", ["sparse", "normal"])
+@pytest.mark.parametrize("biases", [True, False])
+def test_scale_and_biases_change_nothing_else_of_a_start(start: Any, biases: bool) -> None:
+    for cls, sizes in ((WaveRNN, {"units": 5, "channels": 2}), (IdentityRNN, {"units": 7})):
+        kind: Any = cls
+        published = kind.initialise([3], **sizes, inputs=2, outputs=1, V_init=start).parameters_dict()
+        scaled = kind.initialise([3], **sizes, inputs=2, outputs=1, V_init=start, V_scale=0.5, biases=biases)
+        for name, value in scaled.parameters_dict().items():
+            if name == "V":
+                torch.testing.assert_close(value, published["V"] * 0.5 / PUBLISHED_SCALE[start])
+            elif name.startswith("b_") and name != "b_y" and not biases:
+                assert not value.any()
+            else:
+                assert torch.equal(value, published[name])
 
 
 def test_parameter_counts_of_the_paper() -> None:

@@ -70,6 +70,8 @@ class IdentityRNN(RecurrentNetwork):
         activation: WaveActivation = "relu",
         readout: Readout = "linear",
         readout_width: int = 100,
+        V_scale: float | None = None,
+        biases: bool = True,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> IdentityRNN:
@@ -86,6 +88,7 @@ class IdentityRNN(RecurrentNetwork):
             activation: σ.
             readout: "linear" or "mlp" (one hidden layer).
             readout_width: Units of the readout's hidden layer.
+            V_scale, biases: As in `wavemem.models.wave_rnn.WaveRNN.initialise`.
             dtype: Floating-point type; weights are drawn in float64 first.
             device: Where the networks live; the draw is the same everywhere.
 
@@ -103,7 +106,7 @@ class IdentityRNN(RecurrentNetwork):
         runs = []
         for seed in seeds:
             generator = stream(seed, "weights")
-            drawn = input_weights(V_init, 1, N, d, generator)
+            drawn = input_weights(V_init, 1, N, d, generator, V_scale)
             drawn["b_U"] = torch.zeros(N, dtype=torch.float64)
             if U_init == "uniform":
                 drawn["U"] = uniform((N, N), N, generator)
@@ -111,6 +114,8 @@ class IdentityRNN(RecurrentNetwork):
             else:
                 eye = torch.eye(N, dtype=torch.float64)
                 drawn["U"] = eye if U_init == "identity" else torch.roll(eye, 1, -1)
+            if not biases:
+                drawn |= {name: torch.zeros_like(drawn[name]) for name in ("b_V", "b_U")}
             runs.append(drawn | draw_readout(readout, N, o, generator, readout_width))
         stacked = {name: torch.stack([run[name] for run in runs]).to(device, dtype) for name in runs[0]}
         return cls(stacked, activation)

@@ -14,21 +14,24 @@ towards smaller positions, unit 0 handing over to unit n - 1: velocity +1 in the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wavemem.checks import one_of, positive_int, require, shape_is
+from wavemem.checks import number_in, one_of, positive_int, require, shape_is
 from wavemem.kernels.wave import WaveActivation
 from wavemem.models.recurrent import Readout, RecurrentNetwork, draw_readout, uniform
 from wavemem.streams import stream
 
-__all__ = ["InputStart", "KernelStart", "WaveRNN", "input_weights", "shift_kernel"]
+__all__ = ["PUBLISHED_SCALE", "InputStart", "KernelStart", "WaveRNN", "input_weights", "shift_kernel"]
 
 KernelStart = Literal["shift", "dirac", "uniform", "normal"]
 InputStart = Literal["sparse", "normal"]
+
+PUBLISHED_SCALE: Final[dict[str, float]] = {"sparse": 1.0, "normal": 0.001}
+"""Size of the input weights as the papers start them."""
 
 
 def shift_kernel(velocities: Float[Tensor, " c"], taps: int = 3) -> Float[Tensor, "c c k"]:
@@ -70,18 +73,19 @@ def shift_kernel(velocities: Float[Tensor, " c"], taps: int = 3) -> Float[Tensor
 
 
 def input_weights(
-    start: InputStart, rings: int, units: int, inputs: int, generator: torch.Generator
+    start: InputStart, rings: int, units: int, inputs: int, generator: torch.Generator, scale: float | None = None
 ) -> dict[str, Tensor]:
     """Input weights and bias of one run.
 
-    "sparse": weight 1 from every input into unit 0 of every ring, all else and the bias 0 (the paper's V-init).
-    "normal": weights N(0, 0.001²), bias as PyTorch's default.
+    "sparse": weight `scale` from every input into unit 0 of every ring, all else and the bias 0 (the paper's V-init).
+    "normal": weights N(0, scale²), bias as PyTorch's default. The scale is `PUBLISHED_SCALE` if None.
     """
+    size = PUBLISHED_SCALE[start] if scale is None else number_in("V_scale", scale, 0.0, 1e3)
     if start == "sparse":
         V = torch.zeros(rings, units, inputs, dtype=torch.float64)
-        V[:, 0] = 1.0
+        V[:, 0] = size
         return {"V": V.flatten(0, 1), "b_V": torch.zeros(rings * units, dtype=torch.float64)}
-    V = 0.001 * torch.randn(rings * units, inputs, generator=generator, dtype=torch.float64)
+    V = size * torch.randn(rings * units, inputs, generator=generator, dtype=torch.float64)
     return {"V": V, "b_V": uniform((rings * units,), inputs, generator)}
 
 
@@ -136,6 +140,8 @@ class WaveRNN(RecurrentNetwork):
         readout: Readout = "linear",
         velocities: Float[Tensor, " c"] | Sequence[float] | None = None,
         readout_width: int = 100,
+        V_scale: float | None = None,
+        biases: bool = True,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> WaveRNN:
@@ -156,6 +162,9 @@ class WaveRNN(RecurrentNetwork):
             readout: "linear" or "mlp" (one hidden layer).
             velocities: With u_init "shift", the velocity of each ring; 1 by default.
             readout_width: Units of the readout's hidden layer.
+            V_scale: Size of the input weights: the weight of "sparse", the standard deviation of "normal"; None is the
+                paper's, `PUBLISHED_SCALE`.
+            biases: Whether hidden units start with the random biases of the public code; else with 0. Learned either way.
             dtype: Floating-point type; weights are drawn in float64 first.
             device: Where the networks live; the draw is the same everywhere.
 
@@ -187,7 +196,7 @@ class WaveRNN(RecurrentNetwork):
         runs = []
         for seed in seeds:
             generator = stream(seed, "weights")
-            drawn = input_weights(V_init, c, n, d, generator)
+            drawn = input_weights(V_init, c, n, d, generator, V_scale)
             if u_init == "uniform":
                 drawn["u"] = uniform((c, c, k), c * k, generator)
             elif u_init == "normal":
@@ -195,6 +204,8 @@ class WaveRNN(RecurrentNetwork):
             else:
                 drawn["u"] = shift_kernel(speed, k)
             drawn["b_u"] = uniform((c,), c * k, generator)
+            if not biases:
+                drawn |= {name: torch.zeros_like(drawn[name]) for name in ("b_V", "b_u")}
             runs.append(drawn | draw_readout(readout, c * n, o, generator, readout_width))
         stacked = {name: torch.stack([run[name] for run in runs]).to(device, dtype) for name in runs[0]}
         return cls(stacked, activation)
