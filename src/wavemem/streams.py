@@ -1,4 +1,4 @@
-"""Random number streams that depend on a run's seed and on what they are for, and on nothing else."""
+"""Seeds of independent runs, and random number streams that depend on a run's seed and on what they are for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,29 @@ import zlib
 import numpy as np
 import torch
 
-__all__ = ["stream"]
+__all__ = ["MOST_RUNS", "run_seeds", "stream"]
+
+MOST_RUNS = 1000
+"""How many runs one base seed has seeds for."""
+
+
+def run_seeds(seed: int, runs: int) -> list[int]:
+    """Seeds of the independent runs of an experiment: ``seed * MOST_RUNS + k`` for run k.
+
+    Two base seeds never share a run, so that a search with one and a test with another are independent.
+
+    Args:
+        seed: The base seed, a non-negative integer.
+        runs: How many.
+
+    Raises:
+        ValueError: If the seed is negative, or there are no runs or more than `MOST_RUNS`.
+    """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; allowed: integers >= 0. Give a non-negative base seed.")
+    if not 1 <= runs <= MOST_RUNS:
+        raise ValueError(f"runs is {runs}; allowed: 1 to {MOST_RUNS}. Use several base seeds for more.")
+    return [seed * MOST_RUNS + k for k in range(runs)]
 
 
 def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:

@@ -99,7 +99,7 @@ def test_rows_are_complete_and_repeat(rows: pd.DataFrame) -> None:
 
 
 def test_another_base_seed_has_other_runs() -> None:
-    assert sorted(run(replace(TINY, seeds=1), 4, "cpu").rows["seed"].unique()) == [4]
+    assert sorted(run(replace(TINY, seeds=1), 4, "cpu").rows["seed"].unique()) == [4000]
 
 
 def test_one_learning_rate_is_chosen_by_validation(rows: pd.DataFrame) -> None:

@@ -25,7 +25,7 @@ from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import stream
+from wavemem.streams import run_seeds, stream
 from wavemem.tasks.adding import SOLVED_MSE, AddingTask, adding_loss
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.pieces import work_through
@@ -50,7 +50,7 @@ class Config:
         lengths: lengths T of the sequences.
         units, channels: n and c of the Wave-RNN.
         dense_units: N of the network without waves.
-        runs: seeds per model and length; run k has seed `seed + k`.
+        runs: seeds per model and length; see `wavemem.streams.run_seeds`.
         iterations, dense_iterations: updates of the Wave-RNN and of the network without waves.
         batch, test_batch: sequences per run and update, and of the test.
         log_every: updates between two rows of the learning curves, which is also how finely "solved" is resolved.
@@ -178,7 +178,7 @@ def run(
         "parameters" (without biases). Weights "<model>/T<T>/<name>", stacked over seeds.
     """
     device = torch.device(device)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
         f"{model}-T{T}": partial(_train, config, model, T, seeds, device, progress)
         for model in config.models

@@ -22,7 +22,7 @@ from wavemem.checks import one_of, positive_int, require
 from wavemem.models.identity_rnn import IdentityRNN, RecurrentStart
 from wavemem.models.wave_rnn import InputStart
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import stream
+from wavemem.streams import run_seeds, stream
 from wavemem.tasks.adding import SOLVED_MSE, AddingTask, adding_loss
 from wavemem.training.generic import FitConfig, fit
 
@@ -62,7 +62,7 @@ class Config:
         T: length of the sequences.
         units: N.
         starts: among `STARTS`.
-        runs: networks per start; run k has seed `seed + k`.
+        runs: networks per start; see `wavemem.streams.run_seeds`.
         iterations, batch, lr, clip: of the training; sequences depend on the seed alone.
         test_batch: sequences of the test.
         log_every: updates between two rows, and the resolution of "solved iteration".
@@ -104,7 +104,7 @@ class Config:
 
 def start_networks(config: Config, seed: int, device: torch.device | str = "cpu") -> IdentityRNN:
     """The untrained networks: run i·runs + k is start i with seed `seed + k`."""
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     drawn = []
     for name in config.starts:
         start = STARTS[name]
@@ -142,7 +142,7 @@ def run(
         ValueError: if the configuration or the seed is not usable.
     """
     positive_int("seed", seed, minimum=0)
-    task, seeds = AddingTask(config.T), [seed + k for k in range(config.runs)]
+    task, seeds = AddingTask(config.T), run_seeds(seed, config.runs)
     start = start_networks(config, seed, device)
     generators = [stream(own, f"adding, T = {config.T}, training") for own in seeds]
 

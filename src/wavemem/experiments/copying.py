@@ -28,7 +28,7 @@ from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import stream
+from wavemem.streams import run_seeds, stream
 from wavemem.tasks.copying import CopyTask, copy_scores, exact_recall, paper_loss
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.pieces import work_through
@@ -77,7 +77,7 @@ class Config:
         ablation_lengths: the same for the ablations that are among the models.
         units, channels: n and c of the Wave-RNN.
         dense_units, large_units: N of "iRNN" (and its ablations) and of "iRNN large".
-        runs: seeds per model and T; run k has seed `seed + k`.
+        runs: seeds per model and T; see `wavemem.streams.run_seeds`.
         iterations, batch: updates, sequences per run and update.
         test_batch: sequences of the test.
         log_every: updates between two rows of the learning curves.
@@ -249,7 +249,7 @@ def run(
         "<model>/T<T>/<name>", stacked over seeds.
     """
     device = torch.device(device)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
         f"{model.replace(' ', '_')}-T{T}": partial(_train, config, model, T, seeds, device, progress)
         for model, T in config.jobs

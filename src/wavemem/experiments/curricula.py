@@ -31,6 +31,7 @@ import torch
 from wavemem.checks import one_of, positive_int, require
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.selection import paper_task
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
@@ -57,7 +58,7 @@ class Config:
         curricula: among `CURRICULA`, for every task.
         controls: among `CURRICULA`, for the first task only.
         hidden_size: number of neurons N.
-        runs: seeds per task and curriculum; run k has seed `seed + k`.
+        runs: seeds per task and curriculum; see `wavemem.streams.run_seeds`.
         budget: time steps, per history of its batch, that a run with "longest" may spend.
         control_budget: the same for "shortest" and "cycle".
         iterations: updates of the curricula whose horizon moves.
@@ -151,7 +152,7 @@ def _train(
 ) -> Result:
     """Train the runs of one task with one curriculum and measure them at the marks."""
     task = paper_task(task_name, config.s, config.d)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, device=device)
     curriculum, iterations = config.schedule(name)
     marks = config.updates_at_marks(name)

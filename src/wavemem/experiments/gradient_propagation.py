@@ -36,7 +36,7 @@ from torch import Tensor
 from wavemem.checks import one_of, require
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import Result
-from wavemem.streams import stream
+from wavemem.streams import run_seeds, stream
 from wavemem.substrate.gradients import decay_rate, slopes_of
 from wavemem.substrate.spectrum import eigenvalues
 from wavemem.substrate.whole_waves import complete_waves
@@ -74,7 +74,7 @@ class Config:
         s: length of the history.
         d: dimension of the vectors.
         hidden_size: neurons N.
-        runs: independent runs; run k has seed `seed + k`.
+        runs: independent runs; see `wavemem.streams.run_seeds`.
         iterations: updates.
         batch: histories per update.
         lr: Adam's learning rate.
@@ -223,7 +223,7 @@ def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path
         and the `iterations`.
     """
     task = paper_task(config.task, config.s, config.d)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, device=device)
     result = train(
         ensemble,

@@ -29,7 +29,7 @@ from wavemem.models.gated import GatedRNN
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import stream
+from wavemem.streams import run_seeds, stream
 from wavemem.tasks.images import KINDS, SequentialImages
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.pieces import work_through
@@ -63,7 +63,7 @@ class Config:
         size_task: the task on which further sizes are tried (Fig. 7), or None.
         wave_sizes: (n, c) of these Wave-RNNs.
         dense_sizes: N of these networks without waves.
-        runs: seeds; run k has seed `seed + k`.
+        runs: seeds; see `wavemem.streams.run_seeds`.
         epochs: a number of epochs for all, instead of the settings'.
         log_every: updates between two rows of the curves; None takes an epoch.
     """
@@ -258,7 +258,7 @@ def run(
         stacked over seeds.
     """
     positive_int("seed", seed, minimum=0)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
         job.name.replace("/", "-").replace(" ", ""): partial(_train, config, job, seeds, torch.device(device), progress)
         for job in config.jobs

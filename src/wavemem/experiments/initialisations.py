@@ -20,6 +20,7 @@ import torch
 from wavemem.checks import one_of, positive_int, require
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.hds import LinearHDS, repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
@@ -53,7 +54,7 @@ class Config:
         s, d: columns and waves of repeat copy.
         hidden_size: number of neurons N.
         inits: among "uniform" and "gaussian".
-        runs: seeds per initialisation; run k has seed `seed + k`.
+        runs: seeds per initialisation; see `wavemem.streams.run_seeds`.
         iterations, batch, lr, clip: as in `TrainingConfig`; no weight decay.
         horizons, threshold: the ladder of training horizons.
         test_horizons: steps of the output phase at which the accuracy is noted, increasing.
@@ -145,7 +146,7 @@ def _train(
 ) -> Result:
     """Train and measure the networks of one initialisation."""
     task = repeat_copy(config.s, config.d)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     ensemble = ElmanEnsemble.initialise(
         seeds, config.hidden_size, config.d, init="gaussian" if init == "gaussian" else "uniform", device=device
     )

@@ -13,15 +13,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from wavemem.checks import one_of, positive_int
+from wavemem.checks import one_of
 from wavemem.models.elman import ElmanEnsemble, Initialisation
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.selection import paper_task
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import TrainingConfig, evaluate, train
 
-__all__ = ["Config", "run", "seeds_of", "summarise", "trained"]
+__all__ = ["Config", "run", "summarise", "trained"]
 
 CURVES = ("horizon", "loss", "accuracy", "grad_norm")
 FINAL = ("test_accuracy", "n_theory", "n_learned", "modulus_min", "modulus_max", "angle_error")
@@ -84,16 +85,6 @@ class Config:
         return cls(s=8, d=8, hidden_size=128, runs=20, iterations=20_000, log_every=100)
 
 
-def seeds_of(config: Config, seed: int) -> tuple[int, ...]:
-    """The seeds of an ensemble's runs: consecutive, and disjoint for different base seeds.
-
-    Raises:
-        ValueError: if the base seed is negative.
-    """
-    positive_int("seed", seed, minimum=0)
-    return tuple(range(seed * config.runs, (seed + 1) * config.runs))
-
-
 def run(
     config: Config,
     seed: int,
@@ -105,7 +96,7 @@ def run(
 
     Args:
         config: sizes and protocol.
-        seed: base seed, see `seeds_of`.
+        seed: base seed, see `wavemem.streams.run_seeds`.
         device: where to train.
         progress: whether to report progress.
         checkpoints: folder in which the training keeps its state; None keeps nothing.
@@ -119,7 +110,7 @@ def run(
     Raises:
         ValueError: if the configuration or the seed is not usable.
     """
-    seeds = seeds_of(config, seed)
+    seeds = run_seeds(seed, config.runs)
     task = paper_task("T1", config.s, config.d)
     ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, init=config.init, device=device)
     training = TrainingConfig(

@@ -28,7 +28,7 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int
 from wavemem.experiments._boundaries import MODELS, free_run, initial, next_vectors, parameter_count
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import stream
+from wavemem.streams import run_seeds, stream
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
 from wavemem.tasks.lookup import LookupHDS
@@ -227,7 +227,7 @@ def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path
 
     Args:
         config: sizes.
-        seed: run k has seed ``seed · config.seeds + k``.
+        seed: see `wavemem.streams.run_seeds`.
         device: where to train.
         checkpoints: folder in which the trainings keep their state, one file each; None keeps nothing.
 
@@ -238,7 +238,7 @@ def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path
         learning rates (outer) and seeds (inner).
     """
     device = torch.device(device)
-    seeds = [seed * config.seeds + k for k in range(config.seeds)]
+    seeds = run_seeds(seed, config.seeds)
     jobs = [(part, "look-up", model) for part in ("look-up", "phases") for model in ("SBC", "LBC", "Elman")]
     models = ("SBC", "SBC + position", "LBC", "hidden layer")
     jobs += [("controls", name, model) for name in CONTROLS for model in models]

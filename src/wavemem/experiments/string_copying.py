@@ -43,6 +43,7 @@ from wavemem.models.mamba import Mamba
 from wavemem.models.token_model import TokenModel
 from wavemem.models.wave_mamba import WaveMamba
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.tasks.strings import StringTask
 from wavemem.training.pieces import work_through
 
@@ -60,7 +61,7 @@ class Config:
         width, layers, heads: D, blocks and (transformers) heads.
         n, N: neurons of the register, selective states per channel.
         velocity: initial velocity, of registers in neurons and of the selective state in positions per token.
-        runs: seeds per model; run k has seed `seed + k`.
+        runs: seeds per model; see `wavemem.streams.run_seeds`.
         iterations, batch, warmup, weight_decay, clip: training.
         lr: learning rate of models whose own was not searched.
         rates: learning rates to search: every model is trained with each of them; empty for the ones found.
@@ -237,7 +238,7 @@ def run(
         none of a search.
     """
     device = torch.device(device)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
         model.replace(" ", "_"): partial(_train, config, model, seeds, device, progress) for model in config.models
     }

@@ -32,6 +32,7 @@ from wavemem.checks import number_in, one_of, positive_int, require
 from wavemem.experiments._string_training import Training, train
 from wavemem.models.wave_mamba import WaveMamba
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.substrate.register_span import delay_mean, delay_variance, memory_by_age, pulses, tail_length
 from wavemem.tasks.strings import StringTask
 from wavemem.training.pieces import work_through
@@ -62,7 +63,7 @@ class Config:
         letters, lengths, context: of the strings.
         test_lengths, test_size: strings of the tests.
         width, layers, states: D, number of blocks, N.
-        runs: seeds per cell; run k has seed `seed + k`.
+        runs: seeds per cell; see `wavemem.streams.run_seeds`.
         iterations, batch, lr, weight_decay, warmup, clip: of the training; one learning rate for all cells, the one that the
             search of `string_copying` found for the register of 4 neurons at v = 1.
         log_every: updates between two rows of the learning curves.
@@ -280,7 +281,7 @@ def run(
     Returns:
         Rows of all cells, and the learned velocities, "learned/n<n>/velocities" (runs, layers, E).
     """
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     pieces = {
         f"n{n}-{'learned' if learned else 'frozen'}": partial(
             _train, config, n, learned, seeds, torch.device(device), progress

@@ -20,6 +20,7 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require
 from wavemem.models.elman import ElmanEnsemble, Initialisation
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.hds import LinearHDS
 from wavemem.tasks.selection import paper_task
@@ -55,7 +56,7 @@ class Config:
         hidden_sizes: numbers of neurons N.
         weight_decays: L2 penalties, as Adam's coupled weight decay.
         thresholds: accuracies that a step up the ladder needs; the paper keeps the better of two.
-        runs: seeds per cell; run k has seed `seed + k`.
+        runs: seeds per cell; see `wavemem.streams.run_seeds`.
         iterations, batch, lr, clip, init: as in `TrainingConfig` and `ElmanEnsemble.initialise`.
         curriculum: "ladder" (what produced the paper's table) or "multiplicative" (what its Table 2 describes; it has
             no use for `thresholds`).
@@ -154,7 +155,7 @@ def _train(
 ) -> Result:
     """Train and measure all networks of one task and hidden size."""
     task = paper_task(name, config.s, config.d)
-    cells = [(decay, threshold, seed + k) for decay, threshold in config.grid for k in range(config.runs)]
+    cells = [(decay, threshold, own) for decay, threshold in config.grid for own in run_seeds(seed, config.runs)]
     seeds = [own for _, _, own in cells]
     ensemble = ElmanEnsemble.initialise(seeds, hidden_size, config.d, init=config.init, device=device)
     training = TrainingConfig(

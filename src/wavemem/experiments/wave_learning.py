@@ -30,7 +30,7 @@ from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import stream
+from wavemem.streams import run_seeds, stream
 from wavemem.substrate.velocity import Velocity
 from wavemem.substrate.wave_readings import direction, onset_order, ring_velocity, state_response, varying_part
 from wavemem.tasks.copying import CopyTask, exact_recall
@@ -74,7 +74,7 @@ class Config:
         T, memory, symbols: the copy task.
         units, channels: n and c of the Wave-RNNs of the first part; those of the second have one channel per velocity.
         dense_units: N of the dense networks.
-        runs: seeds per model of the first two parts; run k has seed `seed + k`.
+        runs: seeds per model of the first two parts; see `wavemem.streams.run_seeds`.
         iterations, batch, lr, clip: training of the first two parts.
         snapshots: updates after which waves are measured; 0 is before training, and the last must be `iterations`.
         probes: sequences that velocities are measured on.
@@ -169,7 +169,7 @@ def initial(config: Config, model: str, seed: int, device: torch.device | str = 
         ValueError: If the model is unknown.
     """
     one_of("model", model, config.models)
-    seeds = [seed + k for k in range(config.image_runs if model == CHANNELS else config.runs)]
+    seeds = run_seeds(seed, config.image_runs if model == CHANNELS else config.runs)
     if model == CHANNELS:
         return WaveRNN.initialise(seeds, config.image_units, config.image_channels, inputs=1, outputs=10, device=device)
     width = config.task.categories
@@ -280,7 +280,7 @@ def _train(
 ) -> Result:
     """Train the networks of one model and measure them at every snapshot."""
     network = initial(config, model, seed, device)
-    generators = [stream(seed + k, "data") for k in range(network.K)]
+    generators = [stream(own, "data") for own in run_seeds(seed, network.K)]
     images = SequentialImages(config.images) if model == CHANNELS else None
     if images is None:
         iterations, lr, snapshots = config.iterations, config.lr, config.snapshots
@@ -306,7 +306,9 @@ def _train(
             found.append({"run": k, "channel": -1, "quantity": "right", "value": share})
         rows += [{**row, "iteration": iteration} for row in found]
         weights |= {f"{model}/{iteration}/{name}": value for name, value in parameters.items()}
-    table = pd.DataFrame(rows).assign(model=model, seed=lambda found: found["run"] + seed)
+    table = pd.DataFrame(rows).assign(
+        model=model, seed=lambda found: found["run"].map(dict(enumerate(run_seeds(seed, network.K))))
+    )
     return Result(
         table[["model", "seed", "iteration", "channel", "quantity", "value"]].astype({"value": float}), weights
     )

@@ -21,6 +21,7 @@ import torch
 from wavemem.checks import one_of, positive_int, require
 from wavemem.experiments._wave_trials import Effort, train_setting
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.training.grids import MODELS, TASKS, Grid, Setting, grid
 from wavemem.training.pieces import work_through
 
@@ -44,7 +45,7 @@ class Config:
         learning_rates, clips: only these; empty for all.
         small: units of a network, in the place of the grid's; 0 for the grid's own. For trying things out.
         small_channels: channels of the small Wave-RNN.
-        runs: seeds per point; run k has seed `seed + k`.
+        runs: seeds per point; see `wavemem.streams.run_seeds`.
         iterations, batch, held_out, epochs, evaluations, memory, symbols: see `Effort`.
     """
 
@@ -167,7 +168,7 @@ def run(
     positive_int("seed", seed, minimum=0)
     fields = [field.name for field in dataclasses.fields(Effort)]
     effort = Effort(**{name: getattr(config, name) for name in fields})
-    seeds = range(seed, seed + config.runs)
+    seeds = run_seeds(seed, config.runs)
     chosen = points(config)
     pieces: dict[str, Callable[[Path | None], pd.DataFrame]] = {
         point.name: partial(train_setting, point, effort, tuple(seeds), str(device), progress) for point in chosen

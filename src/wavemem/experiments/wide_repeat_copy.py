@@ -21,6 +21,7 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
 from wavemem.substrate.compression import phase_counts
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.substrate.whole_waves import complete_waves
@@ -54,7 +55,7 @@ class Config:
     Attributes:
         s, d: columns and waves of repeat copy.
         hidden_sizes: numbers of neurons N.
-        runs: seeds per N; run k has seed `seed + k`.
+        runs: seeds per N; see `wavemem.streams.run_seeds`.
         iterations, batch, lr, clip: as in `TrainingConfig`; no weight decay.
         horizons, threshold: the ladder of training horizons; the test is at twice the last.
         test_batches: batches of the test.
@@ -121,7 +122,7 @@ def _train(
 ) -> Result:
     """Train and measure the networks of one size."""
     task = repeat_copy(config.s, config.d)
-    seeds = [seed + k for k in range(config.runs)]
+    seeds = run_seeds(seed, config.runs)
     ensemble = ElmanEnsemble.initialise(seeds, hidden_size, config.d, device=device)
     training = TrainingConfig(
         iterations=config.iterations,

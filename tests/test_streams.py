@@ -1,0 +1,48 @@
+"""Seeds of independent runs, and streams of random numbers."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wavemem.streams import MOST_RUNS, run_seeds, stream
+
+SOURCES = Path(__file__).resolve().parents[1] / "src" / "wavemem"
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, MOST_RUNS), st.integers(1, MOST_RUNS))
+def test_base_seeds_share_no_run(a: int, b: int, runs: int, others: int) -> None:
+    shared = set(run_seeds(a, runs)) & set(run_seeds(b, others))
+    assert len(shared) == (min(runs, others) if a == b else 0)
+    assert run_seeds(a, runs)[: min(runs, others)] == run_seeds(a, others)[: min(runs, others)]
+
+
+@pytest.mark.parametrize(("seed", "runs"), [(-1, 1), (0, 0), (0, MOST_RUNS + 1)])
+def test_seeds_out_of_range(seed: int, runs: int) -> None:
+    with pytest.raises(ValueError, match="allowed"):
+        run_seeds(seed, runs)
+
+
+def test_no_experiment_counts_its_own_seeds() -> None:
+    """A base seed is added to nothing and multiplied by nothing outside `wavemem.streams`."""
+    for path in sorted((SOURCES / "experiments").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.BinOp):
+                sides = [side.id for side in (node.left, node.right) if isinstance(side, ast.Name)]
+                assert "seed" not in sides, f"{path.name}:{node.lineno}: use run_seeds"
+
+
+def test_streams_differ_by_seed_and_purpose() -> None:
+    draws = {
+        (seed, purpose): torch.rand(4, generator=stream(seed, purpose))
+        for seed in (0, 1, 1000)
+        for purpose in ("weights", "data")
+    }
+    values = list(draws.values())
+    assert all(not torch.equal(x, y) for i, x in enumerate(values) for y in values[i + 1 :])
+    assert torch.equal(draws[0, "data"], torch.rand(4, generator=stream(0, "data")))
