@@ -171,3 +171,16 @@ def test_fingerprint_follows_criteria_of_named_entries_not_links(tmp_path: Path)
 
     assert mark() == mark('label = "a label"\n') == mark(other=20)
     assert mark() != mark(bound=20)
+
+
+def test_a_verdict_is_said_in_a_sentence_and_takes_its_source_along() -> None:
+    verdict = verdicts("twm:fig5", DECAY, [-0.02, 0.25, math.nan], profile="quick")[0]
+    said = verdict.say("{passed} of {n}, {status}, from {low:.2f} to {high:.2f}")
+    assert str(said) == "1 of 3, partly, from −0.02 to 0.25"
+    data, metadata = said._repr_mimebundle_()
+    assert data == {"text/plain": str(said)}
+    assert metadata["wavemem"] == {"entry": "twm:fig5", "quantity": DECAY, "form": said.form}
+    with pytest.raises(ValueError, match="median"):
+        verdict.say("{median}")
+    with pytest.raises(ValueError, match="allowed"):
+        verdicts("twm:fig5", DECAY, [math.nan], profile="quick")[0].say("{mean:.2f}")

@@ -11,6 +11,7 @@ import html
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ import numpy as np
 from wavemem.records.entries import PROFILES, Entry, Quantity, load_registry, number
 from wavemem.records.errors import nearest
 
-__all__ = ["STATUSES", "Report", "Verdict", "fingerprint", "judge", "report", "verdicts"]
+__all__ = ["STATUSES", "Report", "Said", "Verdict", "fingerprint", "judge", "phrase", "report", "verdicts"]
 
 STATUSES = ("reproduced", "partly", "not reproduced", "not attempted")
 
@@ -56,6 +57,53 @@ class Verdict:
     def summary(self) -> str:
         """Mean ± standard deviation over seeds, and their number, e.g. "0.00021 ± 0.00012 (n = 4)"."""
         return summary(self.ours)
+
+    def say(self, form: str) -> Said:
+        """A number or word of this verdict for a sentence: ``glue("agree", verdict.say("{passed} of {n}"))``.
+
+        Args:
+            form: a format string over ``status``, ``passed``, ``n``, ``mean``, ``low``, ``high`` and ``paper``; the
+                numbers may have a format, e.g. "{mean:.2f}". Undetermined seeds count in ``n`` and in nothing else.
+
+        Raises:
+            ValueError: the form names something else, or asks for a number where every seed is undetermined.
+        """
+        return Said(phrase(form, self.status, self.passed, self.ours, self.paper), self.entry, self.quantity, form)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What :meth:`Verdict.say` returns: a text that takes along, when it is glued, which verdict it is of.
+
+    The tests of the built book follow it back: a sentence must say what the chapter's results say.
+    """
+
+    text: str
+    entry: str
+    quantity: str
+    form: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        source = {"entry": self.entry, "quantity": self.quantity, "form": self.form}
+        return {"text/plain": self.text}, {"wavemem": source}
+
+
+def phrase(form: str, status: str, passed: int, ours: Sequence[float], paper: str = "") -> str:
+    """Fill in a form of :meth:`Verdict.say`."""
+    known = [v for v in ours if not math.isnan(v)]
+    parts: dict[str, Any] = {"status": status, "passed": passed, "n": len(ours), "paper": paper}
+    if known:
+        parts |= {"mean": float(np.mean(known)), "low": min(known), "high": max(known)}
+    try:
+        return re.sub(r"-(?=\d)", "−", form.format(**parts))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"form {form!r} cannot be filled in ({error}); allowed: {', '.join(f'{{{p}}}' for p in parts)}, numbers "
+            "with a format such as {mean:.2f}. Name one of these."
+        ) from None
 
 
 def summary(values: Sequence[float]) -> str:
