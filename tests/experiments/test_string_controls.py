@@ -8,9 +8,9 @@ import math
 import pandas as pd
 import pytest
 
-from wavemem.experiments._string_controls import COMPARISONS, DECISIVE, compare, readings, verdict, words_of
+from wavemem.experiments._string_controls import COMPARISONS, DECISIVE, compare, decide, readings, verdict, words_of
 from wavemem.experiments.string_copying import MODELS
-from wavemem.records.comparisons import UNDECIDED
+from wavemem.records.comparisons import ALIKE, UNDECIDED
 
 
 def rows_of(losses: dict[str, list[list[float]]], characters: dict[str, list[float]]) -> pd.DataFrame:
@@ -59,10 +59,12 @@ def test_only_what_is_there_is_compared() -> None:
         ("Mamba long", "Mamba"),
         ("v-Wave", "Mamba long"),
     ]
-    assert found["mean"].iloc[0] == pytest.approx((4.2 + 4.3 + 4.4) / 9 - (7.5 + 7.6 + 7.7) / 9)
-    words = words_of(found, "slower", "faster")
-    assert words["v-Wave", "Mamba"] == "faster"
-    assert words["v-Wave", "Mamba long"] == UNDECIDED
+    logs = [math.log(wave / mamba) for wave, mamba in ((4.2, 7.5), (4.3, 7.6), (4.4, 7.7))]
+    assert found["mean"].iloc[0] == pytest.approx(sum(logs) / 3)
+    assert found["share"].iloc[0] == 0
+    assert found["p"].iloc[0] == pytest.approx(0.1)
+    assert found["high"].iloc[0] < 0
+    assert set(words_of(found, "slower", "faster").values()) == {UNDECIDED}  # three seeds cannot
     assert compare(table, "updates to half")["model"].tolist() == ["v-Wave"]  # no finite value of Mamba's
     with pytest.raises(ValueError, match="quantity = 'speed'"):
         compare(table, "speed")
@@ -72,6 +74,43 @@ def test_every_comparison_names_models_that_exist() -> None:
     assert {name for each in COMPARISONS for name in (each.model, each.control)} <= set(MODELS)
     assert len({(each.model, each.control) for each in COMPARISONS}) == len(COMPARISONS)
     assert set(DECISIVE) <= set(COMPARISONS)
+
+
+def many(scale: dict[str, float], seeds: int = 6) -> pd.DataFrame:
+    """Curves whose mean loss is given, with a spread of a few per cent from seed to seed."""
+    return rows_of(
+        {m: [[x * (1 + 0.01 * k), x * (1 + 0.01 * k)] for k in range(seeds)] for m, x in scale.items()},
+        {m: [1.0 if x < 1 else 0.1 * (k % 2) for k in range(seeds)] for m, x in scale.items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("swap", "added", "word", "sentence"),
+    [
+        (0.5, 1.0, "faster", "Velocity:"),
+        (1.2, 0.8, "slower", "v-Wave was slower"),
+        (1.0, 1.1, ALIKE, "as fast to within a tenth"),
+    ],
+)
+def test_six_seeds_decide_either_way(swap: float, added: float, word: str, sentence: str) -> None:
+    long = 0.5
+    rows = many({"Mamba": 2.0, "Mamba long": long, "v-Wave": long * swap, "v-Wave long": long * added})
+    found = decide(rows, 10, 3.0)
+    assert found.speed["v-Wave", "Mamba"] == "faster"
+    assert found.quality["v-Wave", "Mamba"] == "better"
+    assert found.speed["v-Wave", "Mamba long"] == word
+    assert found.quality["v-Wave", "Mamba long"] == ALIKE
+    assert sentence in found.sentence
+    line = found.final[found.final["control"] == "Mamba long"].iloc[0]
+    assert line["mean"] == pytest.approx(math.log(swap))
+    assert line["n"] == 6
+    assert decide(rows[rows["seed"] < 3], 10, 3.0).sentence.startswith("Nothing shown")
+
+
+def test_an_interval_without_an_order_of_ranks_is_no_difference() -> None:
+    line = {"model": "a", "control": "b", "mean": 1.0, "low": 0.5, "high": 1.5, "p": 0.06}
+    assert words_of(pd.DataFrame([line]), "slower", "faster") == {("a", "b"): UNDECIDED}
+    assert words_of(pd.DataFrame([{**line, "p": 0.04}]), "slower", "faster") == {("a", "b"): "slower"}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +136,6 @@ def test_the_verdict_follows_from_the_words(words: tuple[str, str, str], beginni
 
 
 def test_every_combination_has_a_verdict_and_nothing_in_gives_nothing_shown() -> None:
-    for words in itertools.product(("faster", "slower", UNDECIDED), repeat=4):
+    for words in itertools.product(("faster", "slower", ALIKE, UNDECIDED), repeat=4):
         assert verdict({(e.model, e.control): w for e, w in zip(DECISIVE, words, strict=True)}).count(".") == 2
     assert verdict({}).startswith("Nothing shown")

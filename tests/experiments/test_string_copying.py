@@ -25,7 +25,7 @@ from wavemem.records.settings import with_settings
 from wavemem.tasks.strings import teacher_forced_scores
 
 TINY = Config(
-    models=("ALiBi", "Mamba", "v-Wave", "S6 wave"),
+    models=("ALiBi", "Mamba", "v-Wave", "S6 wave", "S4D", "H3"),
     letters=3,
     shortest=2,
     longest=3,
@@ -56,7 +56,7 @@ def test_rows_say_what_was_measured() -> None:
     velocity = rows[rows["quantity"] == "velocity"].groupby("model")["value"].mean()
     assert velocity["Mamba"] == 1.0
     assert abs(velocity["v-Wave"] - 0.5) < 0.1
-    assert "ALiBi" not in velocity.index
+    assert not {"ALiBi", "S4D", "H3"} & set(velocity.index)
     assert set(rows[rows["quantity"] == "state velocity"]["model"]) == {"S6 wave"}
     table = summarise(rows)
     assert list(table["model"]) == list(TINY.models)
@@ -133,6 +133,25 @@ def test_controls_are_what_their_names_say() -> None:
     assert states["Mamba long"] == states["v-Wave long"] == 2 * 64 * 28
     assert parameters["S6 wave"] == parameters["S6 wave (v = 0)"] + 2
     assert config.long == 12
+
+
+@pytest.mark.parametrize("model", ["S4D", "H3"])
+def test_models_of_blocks_alone_do_not_depend_on_their_neighbours_and_write_as_they_read(model: str) -> None:
+    both, alone = build(TINY, model, (3, 4)), build(TINY, model, (4,))
+    tokens = torch.randint(3, (2, 9), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(both(tokens)[1], alone(tokens)[0])
+    _, states = alone.prefill(tokens[:, :6])
+    for t in range(6, 9):
+        following, states = alone.step(tokens[:, t], states)
+        torch.testing.assert_close(following, alone(tokens)[:, :, t], rtol=1e-4, atol=1e-5)
+    assert "frequency" in " ".join(alone.parameters_dict())
+
+
+def test_the_narrow_size_is_the_paper_profile_made_small() -> None:
+    narrow, paper = Config.narrow(), Config.profile("paper")
+    assert (narrow.letters, narrow.shortest, narrow.longest, narrow.context) == (26, 5, 20, 220)
+    assert narrow.tested == paper.tested
+    assert narrow.width < paper.width
 
 
 def test_configuration_says_what_is_wrong() -> None:

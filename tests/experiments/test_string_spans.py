@@ -20,6 +20,7 @@ from wavemem.experiments.string_spans import (
     from_settings,
     guessing_loss,
     initial,
+    orderings,
     reach,
     run,
     steady_below,
@@ -164,3 +165,18 @@ def test_the_loss_of_guessing() -> None:
 def test_bad_input_is_explained(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_an_explanation_that_only_tells_rows_apart_is_found_out() -> None:
+    """Loss falls with the neurons, and rises with reach within each row: over all cells reach looks right, within rows wrong."""
+    grid = [(n, v) for n in (2, 4, 8) for v in (0.25, 0.5, 1.0)]
+    cells = pd.DataFrame(
+        [{"register": n, "velocity": v, "seed": s, "mean loss": 10 / n - 0.1 * v} for n, v in grid for s in (0, 1)]
+    )
+    table = orderings(cells, 2, (4, 10))
+    assert table.loc["neurons", "all cells"] == pytest.approx(3 / math.sqrt(10))  # nine cells in three ties of three
+    assert table.loc["neurons", "within columns"] == pytest.approx(1)
+    assert math.isnan(table.loc["neurons", "within rows"])
+    assert table.loc["reach", "all cells"] > 0
+    assert table.loc["reach", "within rows"] == pytest.approx(-1)
+    assert table.loc["slower velocity", "n = 4"] == pytest.approx(-1)

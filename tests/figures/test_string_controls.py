@@ -45,18 +45,19 @@ def test_every_seed_of_every_model_is_a_dot(seeds: int) -> None:
 def test_differences_have_a_colour_only_where_zero_is_outside() -> None:
     table = pd.DataFrame(
         {
-            "model": ["a", "b", "c", "d"],
-            "control": ["z"] * 4,
-            "mean": [1.0, -1.0, 0.1, 0.5],
-            "low": [0.5, -2.0, -1.0, -np.inf],
-            "high": [1.5, -0.5, 1.2, np.inf],
+            "model": ["a", "b", "c", "d", "e"],
+            "control": ["z"] * 5,
+            "mean": [1.0, -1.0, 0.1, 0.5, 1.0],
+            "low": [0.5, -2.0, -1.0, -np.inf, 0.5],
+            "high": [1.5, -0.5, 1.2, np.inf, 1.5],
+            "p": [0.01, 0.01, 0.01, 0.01, 0.1],
         }
     )
     fig = figures.differences([("loss", table, ("faster", "slower")), ("share", table, ("worse", "better"))])
     colours = [line.get_color() for line in fig.axes[0].lines if line.get_marker() == "o"]
     assert colours[0] == LEARNED
     assert colours[1] == ACCENT
-    assert colours[2] == colours[3] not in (LEARNED, ACCENT)
+    assert colours[2] == colours[3] == colours[4] not in (LEARNED, ACCENT)
     assert all(np.isfinite(fig.axes[0].get_xlim()))
 
 

@@ -30,14 +30,19 @@ def test_smoothing_leaves_the_rate_of_an_exponential_and_delays_the_threshold() 
     assert 0 <= mean.reached - plain.reached <= 30
 
 
-def test_a_curve_that_does_not_arrive_has_no_rate() -> None:
+def test_a_curve_that_does_not_arrive_has_the_rate_of_the_fall_so_far() -> None:
+    start, r, begin = 3.0, 0.001, 500
+    found = learning_speed(T, start * np.exp(-r * np.clip(T - begin, 0, None)), start)
+    assert math.isnan(found.reached)
+    assert abs(found.rate / r - 1) < 0.03
+    assert found.straight > 0.99
     found = learning_speed(T, np.linspace(2.7, 1.0, len(T)), 2.7)
-    assert math.isnan(found.rate)
     assert math.isnan(found.reached)
     assert found.began > 0
     assert abs(found.folds - math.log(2.7 / 1.085)) < 0.01
     flat = learning_speed(T, np.full(len(T), 2.7), 2.7)
     assert math.isnan(flat.began)
+    assert math.isnan(flat.rate)
     assert abs(flat.folds) < 1e-12
     failed = learning_speed(T, np.full(len(T), math.nan), 2.7)
     assert all(math.isnan(value) for value in failed)

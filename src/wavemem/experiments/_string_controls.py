@@ -1,11 +1,15 @@
-"""What each control of the v-Wave comparison isolates, and the rules by which chapter 20 words its verdict.
+"""What each control of the v-Wave comparison isolates, and the rules by which chapters 19 and 20 decide what was shown.
 
-The rules are fixed here, apart from any result: a difference is called one only if Welch's 95 % interval of the seed means
-excludes zero, and the verdict follows from four differences by `verdict`.
+Losses of seeds are spread on a logarithmic scale, so they are compared by ratios: the main reading is the logarithm of the
+mean training loss. A difference is called one only if Welch's 95 % interval excludes zero and the exact rank test has
+p < 0.05; an interval around zero within `MARGINS` is called "alike"; everything else is "no difference shown". Three
+seeds a side can therefore never show a difference (p >= 0.1), five or more can. The verdict follows from four comparisons
+by `verdict`, and chapters take it from `decide` alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,9 +18,21 @@ import pandas as pd
 
 from wavemem.checks import require
 from wavemem.experiments.string_spans import steady_below
-from wavemem.records.comparisons import UNDECIDED, Interval, welch, word
+from wavemem.records.comparisons import ALIKE, UNDECIDED, Interval, ranks, welch, word
 
-__all__ = ["COMPARISONS", "DECISIVE", "Comparison", "compare", "readings", "verdict", "words_of"]
+__all__ = [
+    "COMPARISONS",
+    "DECISIVE",
+    "LOGARITHMIC",
+    "MARGINS",
+    "Comparison",
+    "Decision",
+    "compare",
+    "decide",
+    "readings",
+    "verdict",
+    "words_of",
+]
 
 
 class Comparison(NamedTuple):
@@ -48,11 +64,19 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison("S6 wave", "S6 wave (v = 0)", "motion of the selective state"),
     Comparison("S6 wave", "Mamba", "paired states, and their motion"),
     Comparison("S6 wave", "v-Wave", "the wave is elsewhere"),
+    Comparison("S4D", "Mamba", "modes in the place of register and selection"),
+    Comparison("H3", "Mamba", "products in the place of selection"),
 )
 """In the order in which the chapter shows them."""
 
 DECISIVE = COMPARISONS[:4]
 """The four that `verdict` uses."""
+
+LOGARITHMIC = ("mean loss", "final loss")
+"""Readings that are compared by their logarithms."""
+
+MARGINS = {"mean loss": math.log(1.1), "final loss": math.log(1.1), "characters": 0.02, "strings": 0.02}
+"""How near to zero the whole interval must be for two models to be called alike: a tenth of a loss, two answers in a hundred."""
 
 
 def readings(rows: pd.DataFrame, length: int, guessing: float) -> pd.DataFrame:
@@ -64,7 +88,8 @@ def readings(rows: pd.DataFrame, length: int, guessing: float) -> pd.DataFrame:
         guessing: loss of even guesses, half of which is the threshold of "updates to half".
 
     Returns:
-        Columns model, seed, "mean loss" (of all logged training losses), "updates to half", "characters", "strings".
+        Columns model, seed, "mean loss" (of all logged training losses), "final loss" (of those of the last tenth of the
+        training), "updates to half", "characters", "strings".
 
     Raises:
         ValueError: If no string of this length was tested.
@@ -78,7 +103,10 @@ def readings(rows: pd.DataFrame, length: int, guessing: float) -> pd.DataFrame:
         line = {
             "model": model,
             "seed": seed,
-            "mean loss": float(curve["value"].mean()),
+            "mean loss": float(curve["value"].mean(skipna=False)),
+            "final loss": float(
+                curve.loc[curve["iteration"] > 0.9 * curve["iteration"].max(), "value"].mean(skipna=False)
+            ),
             "updates to half": steady_below(curve["iteration"].tolist(), curve["value"].tolist(), guessing / 2),
         }
         for name in ("characters", "strings"):
@@ -91,16 +119,17 @@ def readings(rows: pd.DataFrame, length: int, guessing: float) -> pd.DataFrame:
 def compare(
     table: pd.DataFrame, quantity: str, comparisons: Sequence[Comparison] = COMPARISONS, level: float = 0.95
 ) -> pd.DataFrame:
-    """Differences of seed means with Welch's interval; comparisons with a model that is not there are left out.
+    """Differences over seeds with Welch's interval and the rank test; comparisons with a model that is not there are left out.
 
     Args:
         table: from `readings`.
-        quantity: one of its columns.
+        quantity: one of its columns; of those in `LOGARITHMIC` the natural logarithms are compared.
         comparisons: which.
         level: confidence.
 
     Returns:
-        Columns model, control, differs, mean, low, high. Runs whose reading is not finite are left out.
+        Columns model, control, differs, mean, low, high, share (of the pairs of seeds in which the model's is larger), p,
+        and n, the smaller number of seeds. Runs whose reading is not finite are left out.
 
     Raises:
         ValueError: If the table has no such column.
@@ -108,37 +137,43 @@ def compare(
     require(quantity in table, f"quantity = {quantity!r}", ", ".join(map(str, table)), "Choose a column.")
     finite = table[np.isfinite(table[quantity])]
     by_model = {str(model): own[quantity].to_numpy(dtype=np.float64) for model, own in finite.groupby("model")}
+    if quantity in LOGARITHMIC:
+        by_model = {model: np.log(values) for model, values in by_model.items()}
     lines = []
     for each in comparisons:
         if each.model in by_model and each.control in by_model:
-            found = welch(by_model[each.model], by_model[each.control], level)
-            lines.append({**each._asdict(), **found._asdict()})
-    return pd.DataFrame(lines, columns=["model", "control", "differs", "mean", "low", "high"])
+            a, b = by_model[each.model], by_model[each.control]
+            found = {**welch(a, b, level)._asdict(), **ranks(a, b)._asdict()}
+            lines.append({**each._asdict(), **found, "n": min(len(a), len(b))})
+    return pd.DataFrame(lines, columns=["model", "control", "differs", "mean", "low", "high", "share", "p", "n"])
 
 
-def words_of(differences: pd.DataFrame, more: str, less: str) -> dict[tuple[str, str], str]:
-    """(model, control) → the word for their difference.
+def words_of(differences: pd.DataFrame, more: str, less: str, margin: float = 0.0) -> dict[tuple[str, str], str]:
+    """(model, control) → the word for their difference, by interval and rank test.
 
     Args:
         differences: from `compare`.
-        more, less: the words for an interval above and below zero.
+        more, less: the words for an interval above and below zero with p < 0.05.
+        margin: of `MARGINS`.
     """
-    return {
-        (line["model"], line["control"]): word(Interval(line["mean"], line["low"], line["high"]), more, less)
-        for line in differences.to_dict("records")
-    }
+    words = {}
+    for line in differences.to_dict("records"):
+        said = word(Interval(line["mean"], line["low"], line["high"]), more, less, margin)
+        words[line["model"], line["control"]] = UNDECIDED if said in (more, less) and line["p"] >= 0.05 else said
+    return words
 
 
 def verdict(speed: Mapping[tuple[str, str], str]) -> str:
     """Velocity or span, from the four decisive comparisons of learning speed.
 
     Args:
-        speed: (model, control) → "faster", "slower" or `UNDECIDED`; what is missing counts as undecided.
+        speed: (model, control) → "faster", "slower", `ALIKE` or `UNDECIDED`; what is missing counts as undecided.
 
     Returns:
         The verdict in one or two sentences.
     """
     wave, reach, swap, added = (speed.get((each.model, each.control), UNDECIDED) for each in DECISIVE)
+    behind = {"slower": "slower", ALIKE: "as fast to within a tenth", UNDECIDED: "not shown to be faster"}
     if wave == "faster" and swap == "faster":
         first = (
             "Velocity: v-Wave learned faster than Mamba, and faster than a register of velocity 1 that reaches as far."
@@ -146,7 +181,7 @@ def verdict(speed: Mapping[tuple[str, str], str]) -> str:
     elif wave == "faster" and reach == "faster":
         first = (
             "Span: v-Wave learned faster than Mamba, but so did a register of velocity 1 that reaches over the whole "
-            f"string, and against that one v-Wave was {'slower' if swap == 'slower' else 'not shown to be faster'}."
+            f"string, and against that one v-Wave was {behind[swap]}."
         )
     elif wave == "faster":
         first = "Open: v-Wave learned faster than Mamba, and reach alone was not shown to do the same."
@@ -160,6 +195,38 @@ def verdict(speed: Mapping[tuple[str, str], str]) -> str:
     second = {
         "faster": "Where the register was long enough already, a velocity below 1 helped.",
         "slower": "Where the register was long enough already, a velocity below 1 slowed learning down.",
+        ALIKE: "Where the register was long enough already, a velocity below 1 changed the mean loss by less than a tenth.",
         UNDECIDED: "Where the register was long enough already, no effect of the velocity was shown.",
     }[added]
     return f"{first} {second}"
+
+
+class Decision(NamedTuple):
+    """What one measurement of the models shows.
+
+    Attributes:
+        table: `readings` of every run.
+        learning: `compare` of the mean loss, the main reading.
+        final: of the final loss.
+        copying: of the share of characters right.
+        speed: words for `learning`, "faster" or "slower".
+        quality: words for `copying`, "better" or "worse".
+        sentence: `verdict` of `speed`.
+    """
+
+    table: pd.DataFrame
+    learning: pd.DataFrame
+    final: pd.DataFrame
+    copying: pd.DataFrame
+    speed: dict[tuple[str, str], str]
+    quality: dict[tuple[str, str], str]
+    sentence: str
+
+
+def decide(rows: pd.DataFrame, length: int, guessing: float) -> Decision:
+    """Apply the rules; arguments and errors as of `readings`."""
+    table = readings(rows, length, guessing)
+    learning, final, copying = (compare(table, name) for name in ("mean loss", "final loss", "characters"))
+    speed = words_of(learning, "slower", "faster", MARGINS["mean loss"])
+    quality = words_of(copying, "better", "worse", MARGINS["characters"])
+    return Decision(table, learning, final, copying, speed, quality, verdict(speed))

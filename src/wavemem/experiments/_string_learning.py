@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wavemem.checks import require
 from wavemem.experiments.string_copying import Config, best_rates, task
-from wavemem.records.comparisons import Interval, mean_interval, welch
+from wavemem.records.comparisons import mean_interval, ranks, ratio
 from wavemem.records.store import Record
 from wavemem.training.learning_speed import at_least_times, learning_speed
 
@@ -24,7 +24,6 @@ __all__ = [
     "learning_speeds",
     "part",
     "parts",
-    "ratio",
     "said_of_rates",
     "scores",
     "search_rows",
@@ -47,6 +46,7 @@ class Part(NamedTuple):
         start: loss of guessing, ln V.
         iterations: updates.
         sizes: layers × width.
+        seed: base seed.
     """
 
     rows: pd.DataFrame
@@ -55,6 +55,7 @@ class Part(NamedTuple):
     start: float
     iterations: int
     sizes: str
+    seed: int = 0
 
     @property
     def title(self) -> str:
@@ -70,35 +71,42 @@ def _config(record: Record) -> Config:
     return Config(**known)
 
 
-def part(config: Config, rows: pd.DataFrame) -> Part:
+def part(config: Config, rows: pd.DataFrame, seed: int = 0) -> Part:
     """A result with what is needed to read it."""
     sizes = f"{config.layers} × {config.width}"
     start = math.log(task(config).letters)
-    return Part(rows, config.longest, config.shortest, start, config.iterations, sizes)
+    return Part(rows, config.longest, config.shortest, start, config.iterations, sizes, seed)
 
 
-def parts(records: Sequence[Record]) -> list[Part]:
-    """Committed measurements; several records of one length, size and number of updates are put together.
+def _protocol(config: Config) -> Config:
+    """What two runs must have in common to be compared: all but who is trained, how often, and what is kept of it."""
+    return dataclasses.replace(config, models=("Mamba",), runs=1, keep_weights=False)
+
+
+def parts(records: Sequence[Record], config: Config | None = None, seed: int | None = None) -> list[Part]:
+    """Committed measurements; records of one protocol and base seed, of different models, are put together.
 
     Searches are left out.
 
     Args:
         records: of `string_copying`, oldest first; of two rows that say the same thing the later one is kept.
+        config: only measurements by this one's protocol.
+        seed: only those with this base seed.
 
     Returns:
-        The measurements, by length, then width.
+        The measurements, by length, width and updates.
     """
-    found: dict[tuple[int, int, int, int], Part] = {}
+    found: dict[tuple[Config, int], Part] = {}
     for record in records:
-        config = _config(record)
-        if config.rates:
+        own = _config(record)
+        key, new = (_protocol(own), record.seed), part(own, record.rows, record.seed)
+        if own.rates or (config is not None and key[0] != _protocol(config)) or seed not in (None, record.seed):
             continue
-        key, new = (config.longest, config.width, config.layers, config.iterations), part(config, record.rows)
         if key in found:
             rows = pd.concat([found[key].rows, new.rows], ignore_index=True)
             new = new._replace(rows=rows.drop_duplicates(list(_COLUMNS), keep="last"))
         found[key] = new
-    return [found[key] for key in sorted(found)]
+    return sorted(found.values(), key=lambda p: (p.longest, p.sizes, p.iterations, p.seed))
 
 
 def search_rows(records: Sequence[Record], size: str) -> pd.DataFrame:
@@ -121,7 +129,8 @@ def searches(records: Sequence[Record], size: str) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     best = best_rates(together)
     curve = together[together["quantity"] == "loss"]
-    late = curve[curve["iteration"] > 0.9 * curve["iteration"].max()]
+    end = curve.groupby(["model", "lr"])["iteration"].transform("max")
+    late = curve[curve["iteration"] > 0.9 * end]
     table = late.groupby(["model", "lr", "seed"], sort=False)["value"].mean().rename("loss").reset_index()
     table["chosen"] = [best[str(model)] == lr for model, lr in zip(table["model"], table["lr"], strict=True)]
     return table[columns]
@@ -159,14 +168,6 @@ def _of(table: pd.DataFrame, model: str, column: str) -> Floats:
     return chosen
 
 
-def ratio(values: Floats, control: Floats) -> Interval | None:
-    """Ratio of geometric means over seeds with a 95 % interval; None if a side has fewer than two finite values."""
-    a, b = (np.log(v[np.isfinite(v)]) for v in (values, control))
-    if min(len(a), len(b)) < 2:
-        return None
-    return Interval(*(math.exp(v) if v < 700 else math.inf for v in welch(a, b)))
-
-
 def said_of_rates(found: Part, faster: str = "v-Wave", slower: str = "Mamba") -> str:
     """Whether one model learns exponentially faster than another, in a sentence that follows from the measurement.
 
@@ -176,37 +177,33 @@ def said_of_rates(found: Part, faster: str = "v-Wave", slower: str = "Mamba") ->
         slower: with which it is compared.
     """
     table = learning_speeds(found.rows, found.start)
-    a, b = _of(table, faster, "rate"), _of(table, slower, "rate")
+    a, b = (v[v > 0] for v in (_of(table, faster, "rate"), _of(table, slower, "rate")))
     if not len(a) or not len(b):
         return f"{faster} and {slower} have not both been measured."
-    arrived = [int(np.isfinite(v).sum()) for v in (a, b)]
+    arrived = [int(np.isfinite(_of(table, model, "reached")).sum()) for model in (faster, slower)]
+    between, order = ratio(a, b), ranks(a, b)
     runs = (
         f"{arrived[0]} of {len(a)} runs of {faster} and {arrived[1]} of {len(b)} of {slower} come down to a tenth of "
         f"the loss of guessing within {found.iterations:,} updates."
     )
-    if min(arrived) < 2:
-        behind = faster if arrived[0] < arrived[1] else slower
-        if arrived[0] == arrived[1]:
-            return f"{runs} There are no rates to compare."
-        return (
-            f"{runs} So there is no rate of {behind} to compare with; that it is slower is seen, exponentially is not."
-        )
-    between = ratio(a, b)
-    assert between is not None
-    shown = f"The ratio of the rates is {between.mean:.2f} (95 % interval {between.low:.2f} to {between.high:.2f})"
-    if between.low > 1:
+    shown = (
+        f"The ratio of the rates is {between.mean:.2f} (95 % interval {between.low:.2f} to {between.high:.2f}; "
+        f"rank test p = {order.p:.2g})"
+    )
+    if order.p >= 0.05 or between.low <= 1 <= between.high:
+        word = "no difference of rates is shown"
+    elif between.low > 1:
         word = f'the loss of {faster} falls at the larger rate, which is "exponentially faster" as defined above'
-    elif between.high < 1:
-        word = f"the loss of {faster} falls at the smaller rate"
     else:
-        word = "an interval that contains 1, so that no difference of rates is shown"
+        word = f"the loss of {faster} falls at the smaller rate"
     return f"{runs} {shown}: {word}."
 
 
 def claims(found: Part) -> dict[str, dict[str, Floats]]:
     """The abstract's claims about learning, one value per seed: entry → quantity (without its prefix or suffix) → values.
 
-    Runs of one seed are compared with one another: they read the same contexts.
+    Runs of one seed are compared with one another: they read the same contexts. Ratios are given by their logarithms, so
+    that their mean over seeds is the logarithm of a ratio of geometric means.
     """
     table = learning_speeds(found.rows, found.start)
     present = set(table["model"])
@@ -222,16 +219,16 @@ def claims(found: Part) -> dict[str, dict[str, Floats]]:
 
     if {"Mamba", "v-Wave"} <= present:
         pairs = zip(*by_seed("reached", "v-Wave", "Mamba"), strict=True)
-        result["vwave:fig1"]["updates to a tenth of the starting loss, Mamba over v-Wave"] = np.array(
+        result["vwave:fig1"]["log ratio of updates to a tenth of the starting loss, Mamba over v-Wave"] = np.log(
             [at_least_times(wave, mamba, found.iterations) for wave, mamba in pairs]
         )
-        wave, mamba = by_seed("rate", "v-Wave", "Mamba")
-        second["decay rate of the loss, v-Wave over Mamba"] = wave / mamba
+        wave, mamba = (np.where(v > 0, v, np.nan) for v in by_seed("rate", "v-Wave", "Mamba"))
+        second["log ratio of the decay rates of the loss, v-Wave over Mamba"] = np.log(wave / mamba)
         wave, mamba = by_seed("folds", "v-Wave", "Mamba")
-        second["final loss, Mamba over v-Wave"] = np.exp(wave - mamba)
+        second["log ratio of the final losses, Mamba over v-Wave"] = wave - mamba
     if {"ALiBi", "RoPE", "v-Wave"} <= present:
         wave, alibi, rope = by_seed("folds", "v-Wave", "ALiBi", "RoPE")
-        second["final loss, v-Wave over the worse transformer"] = np.exp(np.minimum(alibi, rope) - wave)
+        second["log ratio of the final losses, v-Wave over the worse transformer"] = np.minimum(alibi, rope) - wave
         said = found.rows[(found.rows["quantity"] == "strings") & (found.rows["length"] == found.longest)]
         wide = said.pivot_table(index="seed", columns="model", values="value")[["ALiBi", "RoPE", "v-Wave"]].dropna()
         behind = wide["v-Wave"] - wide[["ALiBi", "RoPE"]].min(axis=1)

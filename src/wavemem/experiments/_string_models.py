@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
+
 from wavemem.checks import one_of, require
+from wavemem.models.diagonal_ssm import DiagonalBlock
+from wavemem.models.h3 import H3Block
 from wavemem.models.mamba import Mamba
-from wavemem.models.token_model import TokenModel
+from wavemem.models.stacked import StackedEmbedding, StackedLinear, generators
+from wavemem.models.token_model import Block, TokenModel
 from wavemem.models.transformer import Transformer
 from wavemem.models.wave_mamba import WaveMamba
 
@@ -31,6 +36,8 @@ MODELS = (
     "selective v",
     "S6 wave",
     "S6 wave (v = 0)",
+    "S4D",
+    "H3",
 )
 """Names of all models that can be trained."""
 
@@ -71,6 +78,20 @@ CHANGES = {
     "S6 wave (v = 0)": "S6 wave",
 }
 """Which model a control changes: where its own learning rate was not searched it takes that model's."""
+
+
+def _of_blocks(
+    make: Callable[[Sequence[torch.Generator], int], Block],
+    seeds: Sequence[int],
+    vocabulary: int,
+    width: int,
+    layers: int,
+) -> TokenModel:
+    """A model whose blocks need no more than generators and a width."""
+    draws = generators(seeds, "strings/weights")
+    embedding = StackedEmbedding.draw(draws, vocabulary, width)
+    blocks = [make(draws, width) for _ in range(layers)]
+    return TokenModel(embedding, blocks, StackedLinear.draw(draws, width, vocabulary, bias=False))
 
 
 def build_model(
@@ -126,5 +147,7 @@ def build_model(
         "selective v": partial(waves, n, N, register="selective"),
         "S6 wave": partial(waves, n, N, register="shift", state_velocity=velocity),
         "S6 wave (v = 0)": partial(waves, n, N, register="shift", **still),
+        "S4D": partial(_of_blocks, partial(DiagonalBlock.draw, modes=N), seeds, *sizes),
+        "H3": partial(_of_blocks, partial(H3Block.draw, neurons=n, modes=N), seeds, *sizes),
     }
     return made[model]()

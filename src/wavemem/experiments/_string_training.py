@@ -127,8 +127,8 @@ def train(
         clip=setting.clip,
         log_every=setting.log_every,
         decoupled=True,
-        # The velocities would be drawn towards v = 1/2, the state's towards 0.
-        no_decay=("theta", "speed"),
+        # The velocities would be drawn towards v = 1/2, the state's towards 0, and the modes of S4D away from where they start.
+        no_decay=("theta", "speed", "log_decay", "frequency", "log_step"),
         schedule="linear",
         warmup=setting.warmup,
     )

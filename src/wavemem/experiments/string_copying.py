@@ -20,6 +20,8 @@ differ in their blocks only. What each control is for:
 | "selective v" | ours: the velocity depends on the token |
 | "S6 wave" | ours: register as in "Mamba", the wave on the selective state |
 | "S6 wave (v = 0)" | the same with the wave stopped |
+| "S4D" | no register: modes that turn and fade, one velocity each; nothing is selected |
+| "H3" | register of n neurons at v = 1 before such modes, with products between them |
 
 Protocol: the public code of Jelassi et al. (2024), with AdamW, weight decay, linear warm-up and decay; velocities do not decay.
 """
@@ -27,7 +29,7 @@ Protocol: the public code of Jelassi et al. (2024), with AdamW, weight decay, li
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +50,9 @@ from wavemem.tasks.strings import StringTask
 from wavemem.training.pieces import work_through
 
 __all__ = ["CHANGES", "FOUND", "MODELS", "Config", "best_rates", "build", "networks", "run", "summarise", "task"]
+
+SHOWN = tuple(model for model in MODELS if model not in ("S4D", "H3"))
+"""The models that chapters 19 and 20 train; the others are in the committed records."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Config:
         keep_weights: whether the trained weights are returned.
     """
 
-    models: tuple[str, ...] = MODELS
+    models: tuple[str, ...] = SHOWN
     size: str = "quick"
     letters: int = 16
     shortest: int = 4
@@ -104,6 +109,26 @@ class Config:
         for name in ("width", "layers", "heads", "n", "N", "runs", "iterations", "batch", "questions", "log_every"):
             positive_int(name, getattr(self, name))
         task(self)
+
+    @classmethod
+    def narrow(cls) -> Config:
+        """The paper profile's strings at 2 layers of width 64, for 1,000 updates of 16 contexts: what two cores can repeat.
+
+        As a command: `--profile paper`, and `--set` for each field in which the two differ.
+        """
+        return replace(
+            cls.profile("paper"),
+            models=("Mamba", "v-Wave", "Mamba long", "v-Wave long"),
+            size="narrow",
+            width=64,
+            layers=2,
+            heads=4,
+            runs=5,
+            iterations=1000,
+            batch=16,
+            questions=100,
+            log_every=20,
+        )
 
     @classmethod
     def profile(cls, name: str) -> Config:

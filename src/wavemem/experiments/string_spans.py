@@ -26,6 +26,8 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from wavemem.checks import number_in, one_of, positive_int, require
@@ -44,6 +46,7 @@ __all__ = [
     "from_settings",
     "guessing_loss",
     "initial",
+    "orderings",
     "reach",
     "run",
     "steady_below",
@@ -348,3 +351,51 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of every cell."""
     table = cells(rows).drop(columns="seed")
     return table.groupby(["learned", "register", "velocity"], as_index=False).mean()
+
+
+def orderings(cells: pd.DataFrame, layers: int, lengths: tuple[int, int], by: str = "mean loss") -> pd.DataFrame:
+    """How well each explanation orders frozen cells: rank correlations over all of them, within rows, within columns.
+
+    Over all cells an explanation can be right because it tells long registers from short ones. Whether it is right about
+    the *velocity* is seen where the number of neurons is held (within rows), and about the neurons where the velocity is.
+
+    Args:
+        cells: from `cells` or `summarise`, frozen ones only; seeds are averaged first.
+        layers: registers in a row.
+        lengths: shortest and longest string.
+        by: column that is small where learning is early.
+
+    Returns:
+        One line per explanation ("slower velocity", "reach", "coverage", "neurons") and columns "all cells", "n = …" for
+        every row, "within rows" and "within columns" (means of the rows' and columns' own). Each is Spearman's correlation,
+        turned so that 1 is never wrong about which of two cells learns earlier; NaN where the explanation says nothing.
+    """
+    means = cells.groupby(["register", "velocity"], as_index=False)[by].mean()
+    pairs = [(int(n), float(v)) for n, v in zip(means["register"], means["velocity"], strict=True)]
+    explained = {
+        "slower velocity": -means["velocity"].to_numpy(),
+        "reach": np.array([reach(n, v, layers) for n, v in pairs]),
+        "coverage": np.array([coverage(n, v, lengths, layers) for n, v in pairs]),
+        "neurons": means["register"].to_numpy(),
+    }
+    early = -means[by].to_numpy()
+    rows = {f"n = {n}": (means["register"] == n).to_numpy() for n in sorted(set(means["register"]))}
+    columns = [(means["velocity"] == v).to_numpy() for v in sorted(set(means["velocity"]))]
+
+    def rank(says: NDArray[np.float64], where: NDArray[np.bool_]) -> float:
+        told, found = says[where], early[where]
+        if len(set(told)) < 2 or len(set(found)) < 2:
+            return math.nan
+        return float(stats.spearmanr(told, found).statistic)
+
+    def mean(values: list[float]) -> float:
+        known = [value for value in values if not math.isnan(value)]
+        return float(np.mean(known)) if known else math.nan
+
+    table = {}
+    for name, says in explained.items():
+        own = {row: rank(says, where) for row, where in rows.items()}
+        across = mean([rank(says, where) for where in columns])
+        whole = rank(says, np.ones(len(means), dtype=bool))
+        table[name] = {"all cells": whole, **own, "within rows": mean(list(own.values())), "within columns": across}
+    return pd.DataFrame(table).T

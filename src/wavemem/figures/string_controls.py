@@ -100,10 +100,10 @@ def by_model(
 
 
 def differences(panels: Sequence[tuple[str, pd.DataFrame, tuple[str, str]]]) -> Figure:
-    """Differences of seed means with Welch's 95 % interval; those that exclude zero in colour.
+    """Differences of seed means with Welch's 95 % interval; in colour those that exclude zero with a rank test of p < 0.05.
 
     Args:
-        panels: label of the axis, table with columns model, control, mean, low, high (the same comparisons in each), and
+        panels: label of the axis, table with columns model, control, mean, low, high, p (the same comparisons in each), and
             what a difference below and above zero means.
     """
     names = [f"{line.model}  −  {line.control}" for line in panels[0][1].itertuples()]
@@ -112,7 +112,8 @@ def differences(panels: Sequence[tuple[str, pd.DataFrame, tuple[str, str]]]) -> 
         widest = 0.0
         for place, line in enumerate(table.to_dict("records")):
             found = Interval(line["mean"], line["low"], line["high"])
-            colour = {"above": LEARNED, "below": ACCENT}.get(word(found, "above", "below", ""), MUTED)
+            shown = word(found, "above", "below") if line["p"] < 0.05 else ""
+            colour = {"above": LEARNED, "below": ACCENT}.get(shown, MUTED)
             ax.plot([found.low, found.high], [place, place], color=colour, lw=1.6)
             ax.plot(found.mean, place, "o", color=colour, ms=4.5)
             widest = max(widest, abs(found.mean))

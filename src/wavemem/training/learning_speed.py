@@ -6,11 +6,13 @@ itself falls exponentially. The rate is fitted where the fall takes place:
 
 1. the curve is smoothed by a running mean over the last `window` logged values;
 2. the fall begins at the last value before the smoothed loss is below `above` times its start for the first time, and
-   ends where it is below `below` times its start for the first time;
+   ends where it is below `below` times its start for the first time, or with the training;
 3. the rate is minus the slope of the least-squares line through the logarithm of the smoothed loss over this stretch.
 
-A curve that never gets below `below` has no rate: NaN, not zero. Its number of updates is NaN, too; the length of the
-training is a lower bound of it. What is defined for every curve is how many e-foldings the loss has lost at the end.
+So a curve that begins to fall has a rate, whether it arrives or not: to leave out those that do not arrive would compare
+the lucky runs of a slow model with all runs of a fast one. A curve that never gets below `below` has no number of updates
+(NaN); the length of the training is a lower bound of it. A curve that never begins to fall has no rate either. What is
+defined for every curve is how many e-foldings the loss has lost at the end.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class LearningSpeed(NamedTuple):
     Attributes:
         began: updates after which the loss had begun to fall (first below 0.9 of its start); NaN if never.
         reached: updates until it was below a tenth of its start; NaN if never.
-        rate: decay rate between the two, per update; NaN if not reached.
+        rate: decay rate between the two, per update, or from the one to the end of the training; NaN if it never began.
         straight: share of the variance of the logarithm that the line explains, 1 for an exponential; NaN with the rate.
         folds: e-foldings lost at the end, ln(start / final), the final loss being the mean of the last tenth.
     """
@@ -94,10 +96,8 @@ def learning_speed(
     final = float(late.mean())
     folds = math.log(start / final) if math.isfinite(final) and final > 0 else math.nan
     began = float(t[first[0]]) if len(first) else math.nan
-    if not len(last):
-        return LearningSpeed(began, math.nan, math.nan, math.nan, folds)
-    low, high = max(int(first[0]) - 1, 0), int(last[0])
-    reached = float(t[high])
+    reached = float(t[last[0]]) if len(last) else math.nan
+    low, high = max(int(first[0]) - 1, 0) if len(first) else len(t), int(last[0]) if len(last) else len(t) - 1
     if high - low < 1:
         return LearningSpeed(began, reached, math.nan, math.nan, folds)
     x, y = t[low : high + 1], np.log(curve[low : high + 1])
