@@ -11,28 +11,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments._adding_training import MODELS, Setting, train
 from wavemem.experiments.copying import networks
-from wavemem.kernels.wave_cpu import own_threads
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import run_seeds, stream
-from wavemem.tasks.adding import SOLVED_MSE, AddingTask, adding_loss
-from wavemem.training.generic import FitConfig, fit
+from wavemem.streams import run_seeds
+from wavemem.tasks.adding import SOLVED_MSE
+from wavemem.training.generic import FitConfig
 from wavemem.training.pieces import work_through
 
 __all__ = ["BEST", "MODELS", "Config", "initial", "networks", "run", "solved_at", "summarise"]
-
-MODELS = ("wRNN", "iRNN")
 
 BEST: dict[str, dict[int, tuple[float, float]]] = {
     "wRNN": {100: (1e-3, 100), 200: (1e-4, 100), 400: (1e-4, 1), 700: (1e-4, 100), 1000: (1e-4, 10)},
@@ -99,11 +95,11 @@ class Config:
             batch=128,
         )
 
-    def setting(self, model: str, T: int) -> tuple[float, float | None]:
+    def setting(self, model: str, T: int) -> tuple[float, float]:
         """Learning rate and clipping; lengths between the paper's take the next longer one's."""
         table = BEST[model]
         lr, clip = table[min((known for known in table if known >= T), default=max(table))]
-        return lr, clip or None
+        return lr, clip
 
 
 def initial(config: Config, model: str, seeds: Sequence[int]) -> RecurrentNetwork:
@@ -118,43 +114,24 @@ def initial(config: Config, model: str, seeds: Sequence[int]) -> RecurrentNetwor
     return IdentityRNN.initialise(seeds, config.dense_units, 2, 1)
 
 
-def _batches(task: AddingTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
-    drawn = [task.batch(size, generator, device) for generator in generators]
-    return torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn])
-
-
 def _train(
     config: Config, model: str, T: int, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Train and test one model at one length: rows and weights."""
-    task, network = AddingTask(T), initial(config, model, seeds).to(device)
+    network = initial(config, model, seeds).to(device)
     lr, clip = config.setting(model, T)
     iterations = config.iterations if model == "wRNN" else config.dense_iterations
-    generators = [stream(seed, f"adding/{T}/training") for seed in seeds]
-
-    def loss(parameters: dict[str, Tensor], done: int) -> Tensor:
-        x, y = _batches(task, config.batch, generators, device)
-        return adding_loss(functional_call(network, parameters, (x,)), y)
-
-    settings = FitConfig(iterations, lr=lr, clip=clip, log_every=config.log_every)
-    label = f"adding T = {T}, {model}"
-    with own_threads():
-        trained = fit(network.parameters_dict(), loss, settings, progress, label, checkpoint=path, streams=generators)
-    base = {"model": model, "T": T}
-    rows = []
-    for entry in trained.log.to_dict("records"):
-        at = {**base, "seed": seeds[int(entry["run"])], "iteration": int(entry["iteration"])}
-        rows.append({**at, "quantity": "train MSE", "value": float(entry["loss"])})
-    network = type(network).from_parameters(trained.parameters)
-    with torch.no_grad():
-        x, y = _batches(task, config.test_batch, [stream(s, f"adding/{T}/test") for s in seeds], device)
-        errors = adding_loss(network(x).double(), y.double())
-    for k, seed in enumerate(seeds):
-        at = {**base, "seed": seed, "iteration": iterations}
-        rows.append({**at, "quantity": "test MSE", "value": float(errors[k])})
-        rows.append({**at, "quantity": "parameters", "value": float(network.parameter_count())})
-    weights = {f"{model}/T{T}/{name}": value.cpu() for name, value in network.parameters_dict().items()}
-    return rows, weights
+    training = FitConfig(iterations, log_every=config.log_every)
+    setting, label = Setting(None, True, lr, clip), f"adding T = {T}, {model}"
+    found, parameters = train(
+        network, T, [setting], seeds, training, config.batch, config.test_batch, progress, label, path
+    )
+    sizes = pd.DataFrame({"seed": seeds}).assign(
+        iteration=iterations, quantity="parameters", value=float(network.parameter_count())
+    )
+    rows = pd.concat([found, sizes], ignore_index=True).assign(model=model, T=T)
+    rows = rows[["model", "T", "seed", "iteration", "quantity", "value"]]
+    return rows, {f"{model}/T{T}/{name}": value.cpu() for name, value in parameters.items()}
 
 
 def run(
@@ -179,14 +156,14 @@ def run(
     """
     device = torch.device(device)
     seeds = run_seeds(seed, config.runs)
-    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
+    pieces: dict[str, Callable[[Path | None], tuple[pd.DataFrame, dict[str, Tensor]]]] = {
         f"{model}-T{T}": partial(_train, config, model, T, seeds, device, progress)
         for model in config.models
         for T in config.lengths
     }
     done = work_through(pieces, checkpoints)
-    rows = [row for new, _ in done.values() for row in new]
-    return Result(pd.DataFrame(rows), {name: value for _, kept in done.values() for name, value in kept.items()})
+    rows = pd.concat([new for new, _ in done.values()], ignore_index=True)
+    return Result(rows, {name: value for _, kept in done.values() for name, value in kept.items()})
 
 
 def solved_at(rows: pd.DataFrame, threshold: float = SOLVED_MSE) -> pd.DataFrame:

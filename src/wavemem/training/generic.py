@@ -146,6 +146,7 @@ def fit(
     label: str = "training",
     checkpoint: Path | str | None = None,
     streams: Sequence[torch.Generator] = (),
+    enough: Callable[[Sequence[Mapping[str, Any]]], bool] | None = None,
 ) -> FitResult:
     """Minimise K losses, each over its own slice of the stacked parameters, with one Adam per model.
 
@@ -162,6 +163,7 @@ def fit(
         label: What the progress report calls this training.
         checkpoint: File that keeps the state of the training; None keeps nothing.
         streams: The generators that the loss function draws from.
+        enough: Looks at all rows of the log after each logged update; the training ends where it says True.
 
     Returns:
         Trained parameters, log and snapshots.
@@ -206,7 +208,8 @@ def fit(
             norms = optimiser.step(filled, losses, config.rate(iteration))
             if config.lr_drop is not None and iteration % config.lr_drop[0] == 0:
                 optimiser.scale_lr(1.0 / config.lr_drop[1])
-            if iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0:
+            logged = iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0
+            if logged:
                 for k in range(K):
                     row = {
                         "iteration": iteration,
@@ -222,7 +225,8 @@ def fit(
             bar.update(iteration, loss=mean, accuracy=accuracy)
             if iteration in config.snapshots:
                 snapshots[iteration] = snapshot()
-            if keeper is not None and (iteration == config.iterations or keeper.due()):
+            last = iteration == config.iterations or (enough is not None and logged and enough(rows))
+            if keeper is not None and (last or keeper.due()):
                 keeper.save(
                     {
                         **{f"parameters/{name}": value for name, value in trained.items()},
@@ -230,7 +234,9 @@ def fit(
                         **{f"stream/{i}": generator.get_state() for i, generator in enumerate(streams)},
                         **{f"snapshot/{i}/{name}": v for i, kept in snapshots.items() for name, v in kept.items()},
                     },
-                    {"iteration": iteration, "rows": rows},
+                    {"iteration": config.iterations if last else iteration, "rows": rows},
                 )
+            if last:
+                break
     final = {name: value.detach() for name, value in trained.items()}
     return FitResult(final, pd.DataFrame(rows), snapshots)

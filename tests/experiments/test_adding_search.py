@@ -1,0 +1,127 @@
+"""The search of the adding task: its grid, its rule, and what becomes of a run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from wavemem.experiments import adding_search as experiment
+from wavemem.experiments._adding_training import Setting, fates, start, train
+from wavemem.models.identity_rnn import IdentityRNN
+from wavemem.training.generic import FitConfig
+
+TINY = experiment.Config(
+    lengths=(6, 8),
+    dense_scales=(0.001, 0.1),
+    wave_scales=(1.0,),
+    rates=(1e-3, 1e-2),
+    wave_rates=(1e-3, 1e-2),
+    long_rates=(1e-3,),
+    finalists=1,
+    units=5,
+    channels=2,
+    runs=2,
+    wave_runs=1,
+    dense_updates=(6, 4),
+    wave_updates=4,
+    batch=4,
+    test_batch=8,
+    log_every=2,
+)
+
+
+def curve(values: list[float], **names: object) -> list[dict[str, object]]:
+    """Rows of one run, logged every 10 updates."""
+    return [
+        {"seed": 0, **names, "iteration": 10 * (i + 1), "quantity": "train MSE", "value": v}
+        for i, v in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "fate", "at"),
+    [
+        ([0.2, 0.05, 0.04, 0.2, 0.01], "solved", 20.0),
+        ([0.2, 0.04, 0.04] + 10 * [0.2], "lost", 20.0),
+        ([0.2, 0.04, 0.04, math.nan, math.nan, math.nan], "lost", 20.0),
+        ([0.2, 0.17, 0.16], "stalled", math.nan),
+        ([0.2, 0.17, 2.0], "diverged", math.nan),
+        ([0.2, math.inf], "diverged", math.nan),
+        ([0.2, math.nan], "diverged", math.nan),
+    ],
+)
+def test_fates(values: list[float], fate: str, at: float) -> None:
+    line = fates(pd.DataFrame(curve(values, model="a")), ["model"], margin=100).iloc[0]
+    assert line["fate"] == fate
+    assert line["solved at"] == pytest.approx(at, nan_ok=True)
+
+
+def test_what_happens_after_the_margin_does_not_count() -> None:
+    rows = pd.DataFrame(curve([0.04] * 6 + [9.0] * 20, model="a"))
+    assert fates(rows, ["model"], margin=50)["fate"].item() == "solved"
+    assert fates(rows, ["model"], margin=500)["fate"].item() == "lost"
+
+
+def test_better_is_more_seeds_then_sooner() -> None:
+    rows = []
+    for lr, values in ((1e-3, ([0.2, 0.2, 0.01], [0.2, 0.2, 0.01])), (1e-2, ([0.01, 0.01, 0.01], [0.2, 0.2, 9.0]))):
+        for seed, own in enumerate(values):
+            rows += curve(list(own), model="iRNN", T=6, V_scale=0.1, biases=True, lr=lr, seed=seed)
+    table = experiment.summarise(pd.DataFrame(rows))
+    assert table["lr"].tolist() == [1e-3, 1e-2]
+    assert table["solved"].tolist() == [1.0, 0.5]
+    assert table["diverged"].tolist() == [0.0, 0.5]
+    edge = experiment.at_edge(pd.DataFrame(rows)).iloc[0]
+    assert edge["lr at an edge"]
+    assert not edge["V_scale at an edge"]
+
+
+def test_the_grid_is_complete_and_resumes(tmp_path: Path) -> None:
+    result = experiment.run(TINY, 2, progress=False)
+    tests = result.rows[result.rows["quantity"] == "test MSE"]
+    assert sorted(tests["seed"].unique()) == [2000, 2001]
+    assert len(tests[(tests["model"] == "iRNN") & (tests["T"] == 6)]) == 2 * 2 * 2 * 2
+    assert len(tests[(tests["model"] == "wRNN") & (tests["T"] == 6)]) == 2 * 2
+    assert len(tests[tests["T"] == 8]) == 2  # one finalist, one rate
+    for _ in range(2):
+        again = experiment.run(TINY, 2, progress=False, checkpoints=tmp_path)
+        pd.testing.assert_frame_equal(again.rows, result.rows)
+
+
+def test_a_start_is_its_settings() -> None:
+    quiet, loud = Setting(0.5, False, 1e-3, 1.0), Setting(None, True, 1e-3, 1.0)
+    network = start("iRNN", [quiet, loud], [3, 4], 5)
+    assert network.K == 4
+    alone = IdentityRNN.initialise([4], 5, 2, 1, V_scale=0.5, biases=False)
+    assert torch.equal(network.run(1).V, alone.V)
+    assert not network.run(0).b_V.any()
+    assert network.run(2).b_V.any()
+    with pytest.raises(ValueError, match="model"):
+        start("LSTM", [quiet], [0], 5)
+
+
+def test_training_ends_a_margin_after_the_last_run_has_solved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("wavemem.experiments._adding_training.SOLVED_MSE", 10.0)  # solved at the first look
+    settings = [Setting(0.1, False, 1e-3, 1.0)]
+    ended = []
+    for _ in range(2):  # the second reads the checkpoint
+        network = start("iRNN", settings, [0, 1], 5)
+        rows, _ = train(
+            network, 6, settings, [0, 1], FitConfig(50, log_every=5), 4, 8, False, checkpoint=tmp_path / "c", margin=10
+        )
+        ended.append(rows)
+    assert ended[0]["iteration"].max() == 15
+    pd.testing.assert_frame_equal(*ended)
+
+
+def test_bad_configurations_are_refused() -> None:
+    with pytest.raises(ValueError, match="models"):
+        experiment.Config(models=("LSTM",))
+    with pytest.raises(ValueError, match="dense_updates"):
+        experiment.Config(dense_updates=(1,))
+    with pytest.raises(ValueError, match="profile"):
+        experiment.Config.profile("huge")
