@@ -10,7 +10,22 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.experiments.copying import ABLATIONS, BEST, MODELS, Config, initial, networks, run, summarise
+from wavemem.experiments.copying import (
+    ABLATIONS,
+    BEST,
+    GRIDS,
+    MODELS,
+    SEARCHED,
+    Config,
+    Point,
+    at_edge,
+    best,
+    initial,
+    networks,
+    run,
+    summarise,
+)
+from wavemem.models.gated import GatedRNN
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import Result
 from wavemem.streams import stream
@@ -25,11 +40,14 @@ TINY = replace(
     channels=2,
     dense_units=6,
     large_units=9,
+    gated_units=5,
     runs=2,
     iterations=6,
     batch=4,
     test_batch=8,
+    validation_batch=6,
     log_every=2,
+    validate_every=3,
 )
 
 
@@ -63,6 +81,12 @@ def test_stored_weights_give_the_stored_scores(result: Result) -> None:
     own = result.rows[(result.rows["model"] == "wRNN") & (result.rows["T"] == 2)]
     for quantity, values in (("cross-entropy", scores.cross_entropy), ("recall", scores.recall)):
         assert own[own["quantity"] == quantity]["value"].tolist() == values.tolist()
+    kept = own[own["quantity"] == "validation loss"]
+    drawn = [CopyTask(2).batch(6, stream(seed, "copying/2/validation")) for seed in (0, 1)]
+    x, y = torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn], 1)
+    with torch.no_grad():
+        assert kept["value"].tolist() == copy_scores(network(x, every_step=True), y).cross_entropy.tolist()
+    assert set(kept["iteration"]) <= {0, 3, 6}
     loss = own[own["quantity"] == "test loss"]["value"].tolist()
     assert loss == pytest.approx((scores.cross_entropy / 50).tolist(), rel=1e-12)
     with pytest.raises(ValueError, match="no weights"):
@@ -93,11 +117,68 @@ def test_starts_are_those_of_the_ablation() -> None:
     assert initial(paper, "iRNN large", 10, [0]).hidden == 625
 
 
+def test_the_network_of_lowest_validation_loss_is_tested_and_the_last_one_too() -> None:
+    unstable = replace(TINY, models=("iRNN",), lengths=(0,), iterations=40, validate_every=1, lr=0.5)
+    unstable = replace(unstable, runs=6, validation_batch=400, test_batch=400)
+    rows = run(unstable, 0, "cpu", progress=False).rows
+    wide = rows.pivot_table(index="seed", columns="quantity", values="value", aggfunc="first")
+    at = rows[rows["quantity"] == "test loss"].set_index("seed")["iteration"]
+    early = at < 40
+    assert early.any()  # with such a rate the last update is not always the best
+    assert (wide["test loss"] < wide["last test loss"])[early].all()
+    assert (wide["test loss"] == wide["last test loss"])[~early].all()
+    assert set(rows[rows["quantity"] == "last recall"]["iteration"]) == {40}
+
+
+def test_a_search_trains_every_point_as_if_it_were_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(TINY, models=("wRNN", "GRU"), lengths=(2,), search=True)
+    rows = run(config, 2, "cpu", progress=False).rows
+    for model in ("wRNN", "GRU"):
+        points = rows.loc[
+            (rows["model"] == model) & (rows["quantity"] == "recall"), ["V_scale", "biases", "lr", "seed"]
+        ]
+        scales, biases, rates = GRIDS[model]
+        assert len(points.drop_duplicates()) == len(points) == len(scales) * len(biases) * len(rates) * 2
+    monkeypatch.setitem(SEARCHED, "wRNN", (3e-3, 0.3, False))
+    alone = run(replace(config, models=("wRNN searched",), search=False), 2, "cpu", progress=False).rows
+    same = rows[(rows["lr"] == 3e-3) & (rows["V_scale"] == 0.3) & ~rows["biases"] & (rows["quantity"] == "test loss")]
+    assert same["value"].tolist() == alone[alone["quantity"] == "test loss"]["value"].tolist()
+    with pytest.raises(ValueError, match="search of 'iRNN large'"):
+        replace(config, models=("iRNN large",))
+
+
+def test_the_best_point_has_the_lowest_mean_of_the_logarithm_and_its_edges_are_named() -> None:
+    losses = {(0.1, 1e-3): (1e-4, 1e-1), (1.0, 1e-3): (1e-3, 1e-3), (3.0, 1e-3): (1e-2, 1e-2), (1.0, 3e-3): (1, 1)}
+    rows = [
+        {"model": "iRNN", "T": 10, "lr": lr, "V_scale": scale, "biases": True, "seed": seed, "quantity": q, "value": v}
+        for (scale, lr), values in losses.items()
+        for seed, loss in enumerate(values)
+        for q, v in (("validation loss", loss), ("test loss", loss), ("cross-entropy", 1.0), ("recall", 0.0),
+                     ("symbol accuracy", 0.0), ("parameters", 1.0), ("state", 1.0))
+    ]  # fmt: skip
+    found = best(pd.DataFrame(rows)).iloc[0]
+    assert (found["V_scale"], found["lr"], found["n"]) == (1.0, 1e-3, 2)
+    assert at_edge(pd.DataFrame(rows)) == {("iRNN", 10): ["lr"]}
+
+
+def test_searched_models_start_as_the_search_found() -> None:
+    quick = Config.profile("quick")
+    for model in ("wRNN", "iRNN"):
+        lr, scale, biases = SEARCHED[model]
+        assert quick.setting(f"{model} searched", 10)[0] == lr
+        V = initial(quick, f"{model} searched", 10, [0]).V.detach()
+        assert float(V.max() if model == "wRNN" else V.std()) == pytest.approx(scale, rel=0.1)
+        assert bool(initial(quick, f"{model} searched", 10, [0]).bias().any()) == biases
+    assert isinstance(initial(quick, "GRU", 10, [0]), GatedRNN)
+    counts = [initial(quick, model, 10, [0]).parameter_count(biases=False) for model in ("wRNN", "iRNN", "GRU")]
+    assert max(counts) < 1.02 * min(counts)
+
+
 def test_settings_are_the_papers_table() -> None:
     paper = Config.profile("paper")
     for model, table in BEST.items():
         for T, (lr, clip, start) in table.items():
-            assert paper.setting(model, T) == (lr, clip or None, start)
+            assert paper.setting(model, T) == Point(lr, clip or None, start, 1.0 if model == "wRNN" else 0.001, True)
     assert paper.setting("wRNN", 20) == paper.setting("wRNN", 30)
     assert paper.setting("iRNN", 9999) == paper.setting("iRNN", 480)
     assert Config.profile("quick").setting("iRNN", 30)[0] == 1e-3

@@ -297,9 +297,10 @@ def test_any_training_goes_on_if_its_streams_are_named(tmp_path: Path, streamed:
             if stop and step >= stop:
                 raise Stopped
             x = torch.stack([torch.randn(4, generator=generator) for generator in data])
-            return ((p["w"] * x - x) ** 2).mean(1), {"zeal": p["w"][:, 0], "accuracy": p["w"][:, 0]}
+            values = {"zeal": p["w"][:, 0], "accuracy": p["w"][:, 0], "distance": (p["w"][:, 0] - 0.1).abs()}
+            return ((p["w"] * x - x) ** 2).mean(1), values
 
-        config = FitConfig(40, lr=(1e-2, 2e-2), log_every=6, snapshots=(0, 5, 20))
+        config = FitConfig(40, lr=(1e-2, 2e-2), log_every=6, snapshots=(0, 5, 20), keep="distance")
         streams = data if streamed else ()
         return fit({"w": torch.zeros(2, 1)}, loss, config, False, checkpoint=path, streams=streams)
 
@@ -317,5 +318,11 @@ def test_any_training_goes_on_if_its_streams_are_named(tmp_path: Path, streamed:
         pd.testing.assert_frame_equal(resumed.log, whole.log)
         assert digest(resumed.parameters) == digest(whole.parameters)
         assert all(digest(resumed.snapshots[i]) == digest(whole.snapshots[i]) for i in (0, 5, 20))
+        assert resumed.best is not None
+        assert whole.best is not None
+        assert digest(resumed.best.tensors()) == digest(whole.best.tensors())
+        assert (whole.best.updates > 0).all()
+        assert (whole.best.updates < 21).all()  # both pass 0.1 early on, and go on to 1
+        assert torch.equal(whole.best.value, (whole.best.parameters["w"][:, 0] - 0.1).abs().double())
     else:  # what the docstring asks for is needed
         assert digest(resumed.parameters) != digest(whole.parameters)

@@ -3,10 +3,13 @@
 Every model learns to name ten symbols in their order after T blanks. The models of the ablation are the Wave-RNN without
 the sparse start of V ("-V"), without the shift start of u ("-u": random, "dirac": standing still), without both, and the
 dense network started from the shift Σ, with and without the sparse V. Learning rates and clipping are those that the
-paper's grid search found (its Table 5), the ablations taking those of the model they change.
+paper's grid search found (its Table 5), the ablations taking those of the model they change. The "searched" models have
+the size of the input weights, the biases and the learning rate that our search found (`GRIDS`, `SEARCHED`), for Wave-RNN
+and iRNN alike; the GRU, with as many weights, has a searched learning rate.
 
 Trained as the public code does: Adam on the cross-entropy over all positions divided by the batch size, which the paper
-plots as "MSE". Tests use one batch that no training sees, in float64 from the outputs on.
+plots as "MSE". A network is tested as it was at the update with the lowest loss on validation sequences, and once more at
+the last update. Neither training nor validation sees the test's sequences; scores are in float64 from the outputs on.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -24,19 +29,36 @@ from torch.func import functional_call
 
 from wavemem.checks import one_of, positive_int, require
 from wavemem.kernels.wave_cpu import own_threads
+from wavemem.models.gated import GatedRNN
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import PUBLISHED_SCALE, WaveRNN
 from wavemem.records.experiment import PROFILES, Result
 from wavemem.streams import run_seeds, stream
-from wavemem.tasks.copying import CopyTask, copy_scores, exact_recall, paper_loss
+from wavemem.tasks.copying import CopyScores, CopyTask, copy_scores, exact_recall, paper_loss
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.pieces import work_through
 
-__all__ = ["ABLATIONS", "BEST", "MODELS", "PAPER_TEST_BATCH", "Config", "initial", "networks", "run", "summarise"]
+__all__ = [
+    "ABLATIONS",
+    "BEST",
+    "GRIDS",
+    "MODELS",
+    "PAPER_TEST_BATCH",
+    "SEARCHED",
+    "Config",
+    "Grid",
+    "Point",
+    "at_edge",
+    "best",
+    "initial",
+    "networks",
+    "run",
+    "summarise",
+]
 
 ABLATIONS = ("wRNN -V", "wRNN -u", "wRNN dirac", "wRNN -V -u", "iRNN +Σ", "iRNN +Σ +V")
-MODELS = ("wRNN", "iRNN", "iRNN large", *ABLATIONS)
+MODELS = ("wRNN", "iRNN", "iRNN large", "wRNN searched", "iRNN searched", "iRNN large searched", "GRU", *ABLATIONS)
 
 PAPER_TEST_BATCH = 50
 """By how much the public code divides the cross-entropy of its tests."""
@@ -67,6 +89,51 @@ BEST: dict[str, dict[int, tuple[float, float, str]]] = {
 """The paper's Table 5: model → T → learning rate, largest gradient norm (0: no clipping), start of the recurrent weights."""
 
 
+class Point(NamedTuple):
+    """How a model starts and is trained.
+
+    Attributes:
+        lr: learning rate.
+        clip: largest gradient norm; None for no clipping.
+        start: of the recurrent weights.
+        V_scale: size of the input weights; NaN for the GRU, whose start is PyTorch's.
+        biases: whether hidden units start with random biases.
+    """
+
+    lr: float
+    clip: float | None
+    start: str
+    V_scale: float
+    biases: bool
+
+
+class Grid(NamedTuple):
+    """What is searched for a model; its points are all combinations."""
+
+    scales: tuple[float, ...]
+    biases: tuple[bool, ...]
+    rates: tuple[float, ...]
+
+
+GRIDS: dict[str, Grid] = {
+    "wRNN": Grid((0.3, 1.0, 3.0), (True, False), (3e-4, 1e-3, 3e-3)),
+    "iRNN": Grid((0.001, 0.01, 0.1, 0.3, 1.0, 3.0), (True, False), (3e-4, 1e-3, 3e-3)),
+    "GRU": Grid((float("nan"),), (True,), (1e-3, 3e-3, 1e-2, 3e-2)),
+}
+"""Our search at T = 10, with seeds of base 2: 1,200 updates, the point of lowest validation loss (`best`)."""
+
+SEARCHED: dict[str, tuple[float, float, bool]] = {
+    "wRNN": (1e-3, 1.0, True),
+    "iRNN": (1e-3, 0.001, True),
+    "iRNN large": (1e-3, 0.001, True),
+    "GRU": (3e-3, float("nan"), True),
+}
+"""What the search found: model → learning rate, size of the input weights, biases. (Not yet searched: as published.)"""
+
+
+Network = RecurrentNetwork | GatedRNN
+
+
 @dataclass(frozen=True)
 class Config:
     """Sizes and training.
@@ -77,11 +144,14 @@ class Config:
         ablation_lengths: the same for the ablations that are among the models.
         units, channels: n and c of the Wave-RNN.
         dense_units, large_units: N of "iRNN" (and its ablations) and of "iRNN large".
+        gated_units: N of the GRU; at 57 it has as many weights as the Wave-RNN and the iRNN.
         runs: seeds per model and T; see `wavemem.streams.run_seeds`.
         iterations, batch: updates, sequences per run and update.
-        test_batch: sequences of the test.
+        test_batch, validation_batch: sequences of the test and of the validation.
         log_every: updates between two rows of the learning curves.
-        lr: one learning rate instead of the paper's, or None.
+        validate_every: updates between two looks at the validation.
+        lr: one learning rate instead of the paper's, or None; searched models keep their own.
+        search: train every model at all points of its grid in `GRIDS`.
     """
 
     models: tuple[str, ...] = ("wRNN", "iRNN", *ABLATIONS)
@@ -91,17 +161,25 @@ class Config:
     channels: int = 6
     dense_units: int = 100
     large_units: int = 625
+    gated_units: int = 57
     runs: int = 3
     iterations: int = 1200
     batch: int = 64
     test_batch: int = 500
+    validation_batch: int = 200
     log_every: int = 20
+    validate_every: int = 40
     lr: float | None = 1e-3
+    search: bool = False
 
     def __post_init__(self) -> None:
         for model in self.models:
             one_of("models", model, MODELS)
-        for name in ("runs", "iterations", "batch", "test_batch", "log_every"):
+            require(
+                not self.search or model in GRIDS, f"search of {model!r}", ", ".join(GRIDS), "Only these have a grid."
+            )
+        sizes = ("runs", "iterations", "batch", "test_batch", "validation_batch", "log_every", "validate_every")
+        for name in sizes:
             positive_int(name, getattr(self, name))
         require(len(self.models) > 0, "models is empty", ", ".join(MODELS), "Name at least one model.")
 
@@ -129,7 +207,9 @@ class Config:
             iterations=60_000,
             batch=128,
             test_batch=1000,
+            validation_batch=500,
             log_every=100,
+            validate_every=100,
             lr=None,
         )
 
@@ -140,41 +220,71 @@ class Config:
             (model, T) for model in self.models for T in (self.ablation_lengths if model in ABLATIONS else self.lengths)
         )
 
-    def setting(self, model: str, T: int) -> tuple[float, float | None, str]:
-        """Learning rate, clipping and start of the recurrent weights of a model at a length.
+    def setting(self, model: str, T: int) -> Point:
+        """How a model starts and is trained at a length.
 
         The lengths between those of the paper's table take the next longer one's.
         """
-        table = BEST.get(model, BEST["wRNN" if model.startswith("wRNN") else "iRNN"])
+        base = "GRU" if model == "GRU" else model.removesuffix(" searched")
+        table = BEST.get(base, BEST["wRNN" if model.startswith("wRNN") else "iRNN"])
         at = min((known for known in table if known >= T), default=max(table))
         lr, clip, start = table[at]
+        if model == "GRU" or model.endswith("searched"):
+            lr, scale, biases = SEARCHED[base]
+            return Point(lr, clip or None, "shift" if model.startswith("wRNN") else "identity", scale, biases)
         starts = {"wRNN -u": "normal", "wRNN -V -u": "normal", "wRNN dirac": "dirac"}
         start = "shift" if model.startswith("iRNN +Σ") else starts.get(model, start)
-        return (lr if self.lr is None else self.lr), (clip or None), start
+        return Point(lr if self.lr is None else self.lr, clip or None, start, PUBLISHED_SCALE[_entrance(model)], True)
+
+    def points(self, model: str, T: int) -> tuple[Point, ...]:
+        """The settings that are trained side by side: the model's own, or its whole grid."""
+        own = self.setting(model, T)
+        if not self.search:
+            return (own,)
+        grid = GRIDS[model]
+        return tuple(
+            own._replace(lr=lr, V_scale=scale, biases=biases)
+            for lr, biases, scale in product(grid.rates, grid.biases, grid.scales)
+        )
 
 
-def initial(config: Config, model: str, T: int, seeds: Sequence[int]) -> RecurrentNetwork:
+def _entrance(model: str) -> Any:
+    """How the input weights of a model begin."""
+    sparse = "-V" not in model if model.startswith("wRNN") else "+V" in model
+    return "sparse" if sparse else "normal"
+
+
+def initial(config: Config, model: str, T: int, seeds: Sequence[int], point: Point | None = None) -> Network:
     """A model as training starts it, one run per seed.
+
+    Args:
+        config: sizes.
+        model: among `MODELS`.
+        T: blanks.
+        seeds: one per run.
+        point: how it starts; the model's own setting by default.
 
     Raises:
         ValueError: If the model is unknown.
     """
     one_of("model", model, MODELS)
     categories = CopyTask(T).categories
-    start: Any = config.setting(model, T)[2]
+    point = point or config.setting(model, T)
+    if model == "GRU":
+        return GatedRNN.initialise(seeds, config.gated_units, categories, categories, "GRU")
+    how: dict[str, Any] = {"V_init": _entrance(model), "V_scale": point.V_scale, "biases": point.biases}
+    start: Any = point.start
     if model.startswith("wRNN"):
-        return WaveRNN.initialise(
-            seeds,
-            config.units,
-            config.channels,
-            categories,
-            categories,
-            u_init=start,
-            V_init="normal" if "-V" in model else "sparse",
-        )
-    units = config.large_units if model == "iRNN large" else config.dense_units
-    V_init: Any = "sparse" if "+V" in model else "normal"
-    return IdentityRNN.initialise(seeds, units, categories, categories, U_init=start, V_init=V_init)
+        return WaveRNN.initialise(seeds, config.units, config.channels, categories, categories, u_init=start, **how)
+    units = config.large_units if model.startswith("iRNN large") else config.dense_units
+    return IdentityRNN.initialise(seeds, units, categories, categories, U_init=start, **how)
+
+
+def _rebuild(model: str, parameters: Mapping[str, Tensor]) -> Network:
+    if model == "GRU":
+        return GatedRNN.from_parameters(parameters, "GRU")
+    kind: type[RecurrentNetwork] = WaveRNN if model.startswith("wRNN") else IdentityRNN
+    return kind.from_parameters(parameters)
 
 
 def _batches(task: CopyTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
@@ -183,47 +293,84 @@ def _batches(task: CopyTask, size: int, generators: Sequence[torch.Generator], d
 
 
 def _train(
-    config: Config, model: str, T: int, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
+    config: Config,
+    model: str,
+    T: int,
+    points: Sequence[Point],
+    seeds: Sequence[int],
+    device: torch.device,
+    progress: bool,
+    path: Path | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Train and test one model at one length: rows and weights."""
-    task, network = CopyTask(T), initial(config, model, T, seeds).to(device)
-    lr, clip, _ = config.setting(model, T)
+    """Train and test one model at one length, all seeds of a point side by side: rows and weights."""
+    task, S = CopyTask(T), len(points)
+    started = [initial(config, model, T, seeds, point).parameters_dict() for point in points]
+    network = _rebuild(model, {name: torch.cat([part[name] for part in started]) for name in started[0]}).to(device)
     generators = [stream(seed, f"copying/{T}/training") for seed in seeds]
+
+    def held_out(name: str, size: int) -> tuple[Tensor, Tensor]:
+        x, y = _batches(task, size, [stream(seed, f"copying/{T}/{name}") for seed in seeds], device)
+        return x.repeat(1, S, 1, 1), y.repeat(1, S, 1)
+
+    validation, test = held_out("validation", config.validation_batch), held_out("test", config.test_batch)
+
+    @torch.no_grad()
+    def scores(parameters: Mapping[str, Tensor], sequences: tuple[Tensor, Tensor]) -> CopyScores:
+        x, y = sequences
+        return copy_scores(functional_call(network, dict(parameters), (x,), {"every_step": True}), y)
 
     def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
         x, y = _batches(task, config.batch, generators, device)
-        logits = functional_call(network, parameters, (x,), {"every_step": True})
-        logged = (done + 1) % config.log_every == 0 or done == 0
-        further = {"recall": exact_recall(logits.detach(), y)} if logged else {}
-        return paper_loss(logits, y), further
+        logits = functional_call(network, parameters, (x.repeat(1, S, 1, 1),), {"every_step": True})
+        further = {}
+        if (done + 1) % config.log_every == 0 or done == 0:
+            further["recall"] = exact_recall(logits.detach(), y.repeat(1, S, 1))
+        if done % config.validate_every == 0:
+            further["validation"] = scores(parameters, validation).cross_entropy
+        return paper_loss(logits, y.repeat(1, S, 1)), further
 
-    settings = FitConfig(config.iterations, lr=lr, clip=clip, log_every=config.log_every)
+    settings = FitConfig(
+        config.iterations,
+        lr=tuple(point.lr for point in points for _ in seeds),
+        clip=points[0].clip,
+        log_every=config.log_every,
+        keep="validation",
+    )
     label = f"copying T = {T}, {model}"
     with own_threads():
         trained = fit(network.parameters_dict(), loss, settings, progress, label, checkpoint=path, streams=generators)
-    base = {"model": model, "T": T}
+        found = trained.best
+        assert found is not None
+        found.update(scores(trained.parameters, validation).cross_entropy, config.iterations, trained.parameters)
+        ends = {"": scores(found.parameters, test), "last ": scores(trained.parameters, test)}
+    names = [
+        {"model": model, "T": T, "lr": point.lr, "V_scale": point.V_scale, "biases": point.biases, "seed": seed}
+        for point in points
+        for seed in seeds
+    ]
     rows = []
-    for entry in trained.log.to_dict("records"):
-        at = {**base, "seed": seeds[int(entry["run"])], "iteration": int(entry["iteration"])}
-        rows.append({**at, "quantity": "train loss", "value": float(entry["loss"])})
-        rows.append({**at, "quantity": "train recall", "value": float(entry.get("recall", float("nan")))})
-    network = type(network).from_parameters(trained.parameters)
-    with torch.no_grad():
-        x, y = _batches(task, config.test_batch, [stream(s, f"copying/{T}/test") for s in seeds], device)
-        scores = copy_scores(network(x, every_step=True), y)
-    for k, seed in enumerate(seeds):
-        at = {**base, "seed": seed, "iteration": config.iterations}
-        loss_value = float(scores.cross_entropy[k])
-        for quantity, value in {
-            "cross-entropy": loss_value,
-            "test loss": loss_value / PAPER_TEST_BATCH,
-            "recall": float(scores.recall[k]),
-            "symbol accuracy": float(scores.symbol_accuracy[k]),
-            "parameters": float(network.parameter_count()),
-        }.items():
-            rows.append({**at, "quantity": quantity, "value": value})
-    weights = {f"{model}/T{T}/{name}": value.cpu() for name, value in network.parameters_dict().items()}
-    return rows, weights
+    for entry in trained.log.to_dict("records") if not config.search else ():
+        at = {**names[int(entry["run"])], "iteration": int(entry["iteration"])}
+        for quantity, column in (("train loss", "loss"), ("train recall", "recall"), ("gradient", "grad_norm")):
+            rows.append({**at, "quantity": quantity, "value": float(entry.get(column, float("nan")))})
+    count = float(network.parameter_count(biases=False))
+    for k, name in enumerate(names):
+        for kind, end in ends.items():
+            at = {**name, "iteration": config.iterations if kind else int(found.updates[k])}
+            loss_value = float(end.cross_entropy[k])
+            for quantity, value in {
+                "cross-entropy": loss_value,
+                "test loss": loss_value / PAPER_TEST_BATCH,
+                "recall": float(end.recall[k]),
+                "symbol accuracy": float(end.symbol_accuracy[k]),
+            }.items():
+                rows.append({**at, "quantity": kind + quantity, "value": value})
+        at = {**name, "iteration": int(found.updates[k])}
+        rows.append({**at, "quantity": "validation loss", "value": float(found.value[k])})
+        rows.append({**at, "quantity": "parameters", "value": count})
+        rows.append({**at, "quantity": "state", "value": float(network.hidden)})
+    weights = {f"{model}/T{T}/{name}": value.cpu() for name, value in found.parameters.items()}
+    return rows, {} if config.search else weights
 
 
 def run(
@@ -243,17 +390,24 @@ def run(
         checkpoints: Folder from which a run that was stopped goes on, and which processes may share; None for none.
 
     Returns:
-        Rows (model, T, seed, iteration, quantity, value): "train loss" (the paper's quantity) and "train recall" along the
-        training, and at its end "cross-entropy" (nats per position), "test loss" (divided by 50 as in the public code's
-        tests), "recall" (share of sequences without a mistake), "symbol accuracy" and "parameters" (without biases). Weights
-        "<model>/T<T>/<name>", stacked over seeds.
+        Rows (model, T, lr, V_scale, biases, seed, iteration, quantity, value). Along the training: "train loss" (the paper's
+        quantity), "train recall" and "gradient" (norm before clipping). Of the network at the update (its iteration) with
+        the lowest "validation loss": "cross-entropy" (nats per position), "test loss" (divided by 50 as in the public code's
+        tests), "recall" (share of sequences without a mistake), "symbol accuracy"; the same with "last " of the network
+        after the last update; "parameters" (without biases) and "state" (numbers kept from step to step). Weights
+        "<model>/T<T>/<name>" of the former, stacked over seeds. A search has the ends alone, without weights.
+
+        Records of before the validation was kept have the last update's scores under the plain names.
     """
     device = torch.device(device)
     seeds = run_seeds(seed, config.runs)
-    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
-        f"{model.replace(' ', '_')}-T{T}": partial(_train, config, model, T, seeds, device, progress)
-        for model, T in config.jobs
-    }
+    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {}
+    for model, T in config.jobs:
+        points = config.points(model, T)
+        for lr in sorted({point.lr for point in points}):
+            name = f"{model.replace(' ', '_')}-T{T}" + (f"-lr{lr:g}" if config.search else "")
+            chosen = [point for point in points if point.lr == lr]
+            pieces[name] = partial(_train, config, model, T, chosen, seeds, device, progress)
     done = work_through(pieces, checkpoints)
     rows = [row for new, _ in done.values() for row in new]
     weights = {name: value for _, kept in done.values() for name, value in kept.items()}
@@ -270,7 +424,7 @@ class Source(Protocol):
         ...
 
 
-def networks(source: Source, model: str, T: int) -> RecurrentNetwork:
+def networks(source: Source, model: str, T: int) -> Network:
     """The trained networks of one model and length, one run per seed.
 
     Raises:
@@ -284,31 +438,60 @@ def networks(source: Source, model: str, T: int) -> RecurrentNetwork:
         ", ".join(sorted({name.rsplit("/", 1)[0] for name in source.weights})) or "none in this source",
         "Choose one of these.",
     )
-    kind: type[RecurrentNetwork] = WaveRNN if model.startswith("wRNN") else IdentityRNN
-    return kind.from_parameters(parameters)
+    return _rebuild(model, parameters)
+
+
+KEYS = ("model", "T", "lr", "V_scale", "biases")
+"""Columns that name a setting; records of before the search have the first two."""
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Final test scores, one line per model and T: parameters, then mean, and standard deviation over seeds, n.
+    """Final test scores, one line per setting: parameters and state, then mean, and standard deviation over seeds, n.
 
-    The test loss is averaged geometrically (its mean would be that of the worst seed), the rest arithmetically.
+    The losses are averaged geometrically (a mean would be that of the worst seed), the rest arithmetically.
     """
-    final = rows[rows["quantity"].isin(["test loss", "cross-entropy", "recall", "symbol accuracy", "parameters"])]
-    wide = final.pivot_table(index=["model", "T", "seed"], columns="quantity", values="value", sort=False).reset_index()
+    keys = [name for name in KEYS if name in rows]
+    ends = (
+        "test loss",
+        "last test loss",
+        "validation loss",
+        "cross-entropy",
+        "recall",
+        "symbol accuracy",
+        "parameters",
+        "state",
+    )
+    final = rows[rows["quantity"].isin(ends)].groupby([*keys, "seed", "quantity"], sort=False, dropna=False)["value"]
+    wide = final.first().unstack().reset_index()
     table = []
-    for (model, T), group in wide.groupby(["model", "T"], sort=False):
-        logs = group["test loss"].clip(lower=1e-300).map(lambda value: torch.tensor(value).double().log10().item())
-        table.append(
-            {
-                "model": model,
-                "T": T,
-                "parameters": int(group["parameters"].iloc[0]),
-                "test loss": 10.0 ** logs.mean(),
-                "decades sd": logs.std(ddof=1) if len(group) > 1 else float("nan"),
-                "cross-entropy": group["cross-entropy"].mean(),
-                "recall": group["recall"].mean(),
-                "symbol accuracy": group["symbol accuracy"].mean(),
-                "n": len(group),
-            }
-        )
+    for values, group in wide.groupby(keys, sort=False, dropna=False):
+        line = dict(zip(keys, values, strict=True))
+        logs = np.log10(group["test loss"].clip(lower=1e-300))
+        for name in ("parameters", "state"):
+            line |= {name: int(group[name].iloc[0])} if name in group else {}
+        line |= {"test loss": 10.0 ** logs.mean(), "decades sd": logs.std(ddof=1) if len(group) > 1 else float("nan")}
+        for name in ("last test loss", "validation loss"):
+            line |= {name: 10.0 ** np.log10(group[name].clip(lower=1e-300)).mean()} if name in group else {}
+        for name in ("cross-entropy", "recall", "symbol accuracy"):
+            line[name] = group[name].mean()
+        table.append({**line, "n": len(group)})
     return pd.DataFrame(table)
+
+
+def best(rows: pd.DataFrame) -> pd.DataFrame:
+    """The point of lowest validation loss of each model and length (geometric mean over seeds), from a search."""
+    table = summarise(rows)
+    return table.loc[table.groupby(["model", "T"])["validation loss"].idxmin()].reset_index(drop=True)
+
+
+def at_edge(rows: pd.DataFrame) -> dict[tuple[str, int], list[str]]:
+    """For each model and length of a search, the hyper-parameters whose best value is the first or last of several tried."""
+    table, edges = summarise(rows), {}
+    for line in best(rows).to_dict("records"):
+        tried = table[(table["model"] == line["model"]) & (table["T"] == line["T"])]
+        edges[line["model"], line["T"]] = [
+            name
+            for name in ("lr", "V_scale")
+            if tried[name].nunique() > 1 and line[name] in (tried[name].min(), tried[name].max())
+        ]
+    return edges

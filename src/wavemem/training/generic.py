@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int
@@ -18,7 +18,7 @@ from wavemem.training.checkpoint import Checkpoint, Saved, digest
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
 
-__all__ = ["FitConfig", "FitResult", "LossFunction", "fit"]
+__all__ = ["Best", "FitConfig", "FitResult", "LossFunction", "fit"]
 
 LossFunction = Callable[[dict[str, Tensor], int], Tensor | tuple[Tensor, dict[str, Tensor]]]
 """Takes the parameters, each (K, …), and the number of updates done so far; returns losses (K,), or those and a
@@ -41,6 +41,7 @@ class FitConfig:
         no_decay: Parameters whose names end in one of these do not decay.
         schedule: "constant", or "linear": down to 0 at the end.
         warmup: Updates over which the learning rates rise in proportion to their number; the last has the full rate.
+        keep: Name of one of the loss function's further values: each run's parameters are kept where it was lowest.
     """
 
     iterations: int
@@ -54,6 +55,7 @@ class FitConfig:
     no_decay: tuple[str, ...] = ()
     schedule: Literal["constant", "linear"] = "constant"
     warmup: int = 0
+    keep: str = ""
 
     def __post_init__(self) -> None:
         for name in ("iterations", "log_every"):
@@ -83,6 +85,43 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class Best:
+    """Each run where a value was lowest.
+
+    Args:
+        value: The lowest value, (K,), float64; infinite where there was none.
+        updates: Number of updates done then, (K,).
+        parameters: Parameters then, (K, …).
+    """
+
+    value: Float[Tensor, " K"]
+    updates: Int[Tensor, " K"]
+    parameters: dict[str, Tensor]
+
+    @classmethod
+    def none_yet(cls, parameters: Mapping[str, Tensor], K: int) -> Best:
+        """Before anything was seen."""
+        device = next(iter(parameters.values())).device
+        value = torch.full((K,), torch.inf, dtype=torch.float64, device=device)
+        kept = {name: tensor.detach().clone() for name, tensor in parameters.items()}
+        return cls(value, torch.zeros(K, dtype=torch.int64, device=device), kept)
+
+    @torch.no_grad()
+    def update(self, value: Float[Tensor, " K"], updates: int, parameters: Mapping[str, Tensor]) -> None:
+        """Keep the runs whose value is lower than ever before; in place."""
+        value = value.detach().to(self.value)
+        better = value < self.value
+        self.value[better] = value[better]
+        self.updates[better] = updates
+        for name, tensor in self.parameters.items():
+            tensor[better] = parameters[name].detach()[better]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it under one name each, for a checkpoint."""
+        return {"value": self.value, "updates": self.updates, **{f"of {n}": t for n, t in self.parameters.items()}}
+
+
+@dataclass(frozen=True)
 class FitResult:
     """What `fit` leaves.
 
@@ -91,11 +130,13 @@ class FitResult:
         log: One row per model and logged iteration: iteration (from 1), run, loss, grad_norm, finite, and the loss
             function's further values. Values are those before the update.
         snapshots: Number of updates → parameters on the CPU.
+        best: Where the value `FitConfig.keep` was lowest; None without it.
     """
 
     parameters: dict[str, Tensor]
     log: pd.DataFrame
     snapshots: dict[int, dict[str, Tensor]]
+    best: Best | None = None
 
 
 def _identity(
@@ -118,6 +159,7 @@ def _restore(
     streams: Sequence[torch.Generator],
     rows: list[dict[str, Any]],
     snapshots: dict[int, dict[str, Tensor]],
+    best: Best | None,
 ) -> int:
     """Put everything back as it was saved; the number of updates done then."""
     if saved is None:
@@ -134,6 +176,8 @@ def _restore(
     for name, value in parts.get("snapshot", {}).items():
         iteration, _, own = name.partition("/")
         snapshots.setdefault(int(iteration), {})[own] = value
+    for name, value in best.tensors().items() if best is not None else ():
+        value.copy_(parts["best"][name])
     rows += saved.state["rows"]
     return int(saved.state["iteration"])
 
@@ -186,10 +230,11 @@ def fit(
         return {name: value.detach().cpu().clone() for name, value in trained.items()}
 
     snapshots = {0: snapshot()} if 0 in config.snapshots else {}
+    best = Best.none_yet(trained, K) if config.keep else None
     keeper, done = None, 0
     if checkpoint is not None:
         keeper = Checkpoint(checkpoint, _identity(parameters, config, label, streams))
-        done = _restore(keeper.load(), trained, optimiser, streams, rows, snapshots)
+        done = _restore(keeper.load(), trained, optimiser, streams, rows, snapshots, best)
     with Progress(config.iterations, label, enabled=progress) as bar:
         for iteration in range(done + 1, config.iterations + 1):
             result = loss_fn(trained, iteration - 1)
@@ -201,6 +246,8 @@ def fit(
                 )
             gradients = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
             losses = losses.detach()
+            if best is not None and config.keep in further:
+                best.update(further[config.keep], iteration - 1, trained)
             filled = [
                 torch.zeros_like(p) if g is None else g.clone()
                 for p, g in zip(trained.values(), gradients, strict=True)
@@ -233,10 +280,11 @@ def fit(
                         **{f"optimiser/{name}": value for name, value in optimiser.state().items()},
                         **{f"stream/{i}": generator.get_state() for i, generator in enumerate(streams)},
                         **{f"snapshot/{i}/{name}": v for i, kept in snapshots.items() for name, v in kept.items()},
+                        **{f"best/{name}": value for name, value in (best.tensors() if best else {}).items()},
                     },
                     {"iteration": config.iterations if last else iteration, "rows": rows},
                 )
             if last:
                 break
     final = {name: value.detach() for name, value in trained.items()}
-    return FitResult(final, pd.DataFrame(rows), snapshots)
+    return FitResult(final, pd.DataFrame(rows), snapshots, best)
