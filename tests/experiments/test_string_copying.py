@@ -149,7 +149,7 @@ def test_models_of_blocks_alone_do_not_depend_on_their_neighbours_and_write_as_t
 
 def test_the_narrow_size_is_the_paper_profile_made_small() -> None:
     narrow, paper = Config.narrow(), Config.profile("paper")
-    assert (narrow.letters, narrow.shortest, narrow.longest, narrow.context) == (26, 5, 20, 220)
+    assert (narrow.letters, narrow.shortest, narrow.longest) == (26, 5, 20)
     assert narrow.tested == paper.tested
     assert narrow.width < paper.width
 

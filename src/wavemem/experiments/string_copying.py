@@ -112,7 +112,7 @@ class Config:
 
     @classmethod
     def narrow(cls) -> Config:
-        """The paper profile's strings at 2 layers of width 64, for 1,000 updates of 16 contexts: what two cores can repeat.
+        """The paper profile's strings at 2 layers of width 64, for 1,000 updates of 8 contexts of 110: what two cores can repeat.
 
         As a command: `--profile paper`, and `--set` for each field in which the two differ.
         """
@@ -120,12 +120,13 @@ class Config:
             cls.profile("paper"),
             models=("Mamba", "v-Wave", "Mamba long", "v-Wave long"),
             size="narrow",
+            context=110,
             width=64,
             layers=2,
             heads=4,
             runs=5,
             iterations=1000,
-            batch=16,
+            batch=8,
             questions=100,
             log_every=20,
         )
