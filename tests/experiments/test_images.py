@@ -125,12 +125,12 @@ def test_gated_and_two_layer_networks_are_trained_too() -> None:
 
 def test_further_sizes_are_trained_once() -> None:
     config = replace(TINY, tasks=("psdigits",), size_task="psdigits", wave_sizes=((6, 2), (4, 1)), dense_sizes=(6, 3))
-    assert config.jobs == (
-        Job("psdigits", "wRNN", 6, 2),
-        Job("psdigits", "iRNN", 6, 1),
-        Job("psdigits", "wRNN", 4, 1),
-        Job("psdigits", "iRNN", 3, 1),
-    )
+    assert [(job.model, job.setting.units, job.setting.channels) for job in config.jobs] == [
+        ("wRNN", 6, 2),
+        ("iRNN", 6, 1),
+        ("wRNN", 4, 1),
+        ("iRNN", 3, 1),
+    ]
 
 
 def test_further_models_stay_on_their_task() -> None:
@@ -139,14 +139,31 @@ def test_further_models_stay_on_their_task() -> None:
     assert further == {("nsdigits", "LSTM"), ("nsdigits", "GRU")}
 
 
+def test_two_starts_of_one_architecture_train_as_one_ensemble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers as each by itself; other settings do not mix."""
+    scaled = Setting(6, 1, 1e-3, 1.0, 64, V_scale=1.0, biases=False)
+    monkeypatch.setitem(SETTINGS["sdigits"], "iRNN scaled", scaled)
+    config = replace(TINY, tasks=("sdigits",), models=("iRNN", "iRNN scaled"))
+    assert len({job.together for job in config.jobs}) == 1
+    both = run(config, 0, "cpu", progress=False)
+    for model, scale in (("iRNN", None), ("iRNN scaled", 1.0)):
+        own = run(replace(config, models=(model,)), 0, "cpu", progress=False)
+        rows = both.rows[both.rows["model"] == model].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, own.rows, check_exact=False, rtol=1e-5)
+        assert set(rows["V_scale"].fillna(0)) == {scale or 0}
+        assert networks(both, "sdigits", model).K == 2
+    with pytest.raises(ValueError, match="Train others"):
+        images.train([Job("sdigits", "iRNN", scaled), Job("sdigits", "iRNN", Setting(3))], [0], torch.device("cpu"))
+
+
 def test_settings_are_the_paper_s() -> None:
     config = Config.profile("paper")
-    chosen = {(job.task, job.model): job for job in config.jobs if job.units >= 256}
+    chosen = {(job.task, job.model): job for job in config.jobs if job.setting.units >= 256}
     parameters = {}
     for (task, model), job in chosen.items():
         kind = "nscifar10" if task.startswith("ns") else task
         d = 96 if kind == "nscifar10" else 1
-        n, c = job.units, job.channels
+        n, c = job.setting.units, job.setting.channels
         parameters[task, model] = d * n * c + (n * n if model == "iRNN" else 3 * c * c) + 10 * n * c
     assert parameters["smnist", "iRNN"] == 68_352  # 68k
     assert parameters["nscifar10", "iRNN"] == 335_915  # 336k
@@ -173,7 +190,7 @@ def test_summaries(trained: Result) -> None:
 def test_the_experiment_is_found_by_name() -> None:
     module = get_experiment("images")
     assert module.Config.profile("quick") == Config()
-    assert initial(Job("sdigits", "LSTM", 3, 1), SequentialImages("sdigits"), [0, 1]).K == 2
+    assert initial(Job("sdigits", "LSTM", Setting(3)), SequentialImages("sdigits"), [0, 1]).K == 2
 
 
 @pytest.mark.parametrize(

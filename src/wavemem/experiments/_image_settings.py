@@ -7,7 +7,8 @@ from typing import Final
 
 __all__ = ["MODELS", "SETTINGS", "Job", "Setting"]
 
-MODELS: Final = ("wRNN", "iRNN", "wRNN + MLP", "LSTM", "GRU")
+MODELS: Final = ("wRNN", "iRNN", "iRNN scaled", "wRNN + MLP", "LSTM", "GRU")
+""""iRNN" starts as published, "iRNN scaled" with the size of the input weights and the biases that a search chose."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Setting:
         batch: images per update.
         epochs: how often the training images are visited.
         drop: (epochs, factor): the learning rate is divided by the factor after every so many epochs.
+        V_scale, biases: the start, as in `wavemem.models.wave_rnn.WaveRNN.initialise`; None and True are the published one.
     """
 
     units: int
@@ -31,6 +33,8 @@ class Setting:
     batch: int = 128
     epochs: int = 120
     drop: tuple[int, float] | None = (100, 10.0)
+    V_scale: float | None = None
+    biases: bool = True
 
 
 _QUICK: Final = {
@@ -74,21 +78,22 @@ class Job:
     """A model of one size on one task.
 
     Attributes:
-        task, model: see `Config`.
-        units, channels: n and c of the Wave-RNN; N and 1 of the others.
+        task, model: see `wavemem.experiments.images.Config`.
+        setting: its size, its start, and how it is trained.
     """
 
     task: str
     model: str
-    units: int
-    channels: int
+    setting: Setting
 
     @property
     def name(self) -> str:
         """A name for files and weights."""
-        return f"{self.task}/{self.model}/{self.units}x{self.channels}"
+        return f"{self.task}/{self.model}/{self.setting.units}x{self.setting.channels}"
 
     @property
-    def setting(self) -> Setting:
-        """How it is trained."""
-        return SETTINGS[self.task][self.model]
+    def together(self) -> tuple[object, ...]:
+        """Jobs that agree in this have the same shapes and are trained in one ensemble."""
+        s = self.setting
+        kind = "iRNN" if self.model.startswith("iRNN") else self.model
+        return (self.task, kind, s.units, s.channels, s.clip, s.batch, s.epochs, s.drop)

@@ -11,11 +11,12 @@ Data sets are looked for in the folder that the environment variable WAVEMEM_DAT
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pandas as pd
 import torch
@@ -45,10 +46,13 @@ __all__ = [
     "run",
     "scores",
     "summarise",
+    "train",
     "updates_to",
 ]
 
 Network = WaveRNN | IdentityRNN | GatedRNN
+DENSE: Final = ("iRNN", "iRNN scaled")
+"""Models without waves: one architecture, two starts."""
 
 
 @dataclass(frozen=True)
@@ -127,23 +131,36 @@ class Config:
         for task in self.tasks:
             for model in (*self.models, *(self.further if task == self.further_task else ())):
                 if model in SETTINGS[task]:
-                    setting = SETTINGS[task][model]
-                    found.append(Job(task, model, setting.units, setting.channels))
+                    found.append(Job(task, model, SETTINGS[task][model]))
         if self.size_task is not None:
-            found += [Job(self.size_task, "wRNN", n, c) for n, c in self.wave_sizes]
-            found += [Job(self.size_task, "iRNN", N, 1) for N in self.dense_sizes]
+            sizes = {"wRNN": self.wave_sizes, **{m: tuple((N, 1) for N in self.dense_sizes) for m in DENSE}}
+            for model in (m for m in sizes if m in self.models):
+                base = SETTINGS[self.size_task][model]
+                found += [Job(self.size_task, model, replace(base, units=n, channels=c)) for n, c in sizes[model]]
+        if self.epochs is not None:
+            found = [replace(job, setting=replace(job.setting, epochs=self.epochs)) for job in found]
         return tuple(dict.fromkeys(found))
 
 
 def initial(job: Job, task: SequentialImages, seeds: list[int]) -> Network:
     """The networks of a job before training, one run per seed."""
-    sizes: dict[str, Any] = {"units": job.units, "inputs": task.d, "outputs": task.classes}
+    s = job.setting
+    sizes: dict[str, Any] = {"units": s.units, "inputs": task.d, "outputs": task.classes}
+    start: dict[str, Any] = {"V_scale": s.V_scale, "biases": s.biases}
     if job.model.startswith("wRNN"):
         readout: Any = "mlp" if job.model == "wRNN + MLP" else "linear"
-        return WaveRNN.initialise(seeds, channels=job.channels, readout=readout, **sizes)
-    if job.model == "iRNN":
-        return IdentityRNN.initialise(seeds, **sizes)
+        return WaveRNN.initialise(seeds, channels=s.channels, readout=readout, **sizes, **start)
+    if job.model in DENSE:
+        return IdentityRNN.initialise(seeds, **sizes, **start)
     return GatedRNN.initialise(seeds, cell="LSTM" if job.model == "LSTM" else "GRU", **sizes)
+
+
+def _network(model: str, parameters: Mapping[str, Tensor]) -> Network:
+    if model.startswith("wRNN"):
+        return WaveRNN.from_parameters(parameters)
+    if model in DENSE:
+        return IdentityRNN.from_parameters(parameters)
+    return GatedRNN.from_parameters(parameters, "LSTM" if model == "LSTM" else "GRU")
 
 
 class _Orders:
@@ -172,20 +189,49 @@ def _accuracy(network: Network, parameters: Mapping[str, Tensor], task: Sequenti
     return right / len(part)
 
 
-def _train(
-    config: Config, job: Job, seeds: list[int], device: torch.device, progress: bool, path: Path | None
+def train(
+    jobs: Sequence[Job],
+    seeds: list[int],
+    device: torch.device,
+    log_every: int | None = None,
+    progress: bool = True,
+    path: Path | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Train and test the networks of one job: rows and weights."""
+    """Train and test networks of one shape as one ensemble; every job has all seeds, and each seed its order of images.
+
+    Args:
+        jobs: that agree in `Job.together`.
+        seeds: one per run.
+        device: where to train.
+        log_every: as in `Config`.
+        progress: whether to report progress.
+        path: checkpoint.
+
+    Returns:
+        Rows and weights as in `run`.
+
+    Raises:
+        ValueError: if there is no job, or the jobs differ in shape.
+    """
+    require(
+        len({job.together for job in jobs}) == 1,
+        f"jobs {', '.join(job.name for job in jobs) or '(none)'}",
+        "at least one, all of one task, shape, batch and length",
+        "Train others by another call.",
+    )
+    job, setting, S = jobs[0], jobs[0].setting, len(seeds)
     task = SequentialImages(job.task, device=device)
-    network, setting = initial(job, task, seeds).to(device), job.setting
+    drawn = [initial(own, task, seeds).parameters_dict() for own in jobs]
+    network = _network(job.model, {name: torch.cat([own[name] for own in drawn]) for name in drawn[0]}).to(device)
     orders = _Orders(task, seeds, setting.batch)
-    updates = orders.per_epoch * (config.epochs or setting.epochs)
-    every = config.log_every or orders.per_epoch
+    updates = orders.per_epoch * setting.epochs
+    every = log_every or orders.per_epoch
 
     def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
         indices = orders(done)
-        x = task.sequence(indices.flatten()).unflatten(1, indices.shape)
-        logits, labels = functional_call(network, parameters, (x,)), task.labels[indices]
+        x = task.sequence(indices.flatten()).unflatten(1, indices.shape).repeat(1, len(jobs), 1, 1)
+        labels = task.labels[indices].repeat(len(jobs), 1)
+        logits = functional_call(network, parameters, (x,))
         losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
         further = {}
         if done == 0 or (done + 1) % every == 0 or done + 1 == updates:
@@ -195,29 +241,37 @@ def _train(
         return losses, further
 
     drop = None if setting.drop is None else (setting.drop[0] * orders.per_epoch, setting.drop[1])
+    rates = tuple(own.setting.lr for own in jobs for _ in seeds)
     fitted = fit(
         network.parameters_dict(),
         loss,
-        FitConfig(updates, lr=setting.lr, clip=setting.clip or None, log_every=every, lr_drop=drop),
+        FitConfig(updates, rates, clip=setting.clip or None, log_every=every, lr_drop=drop),
         progress,
-        f"images {job.name}, {config.epochs or setting.epochs} epochs",
+        f"images {', '.join(own.name for own in jobs)}, {setting.epochs} epochs",
         checkpoint=path,
     )
     validation = _accuracy(network, fitted.parameters, task, task.validation).tolist()
     test = _accuracy(network, fitted.parameters, task, task.test).tolist()
-    base = {
-        "task": job.task,
-        "data": task.name,
-        "model": job.model,
-        "units": job.units,
-        "channels": job.channels,
-        "parameters": network.parameter_count(),
-    }
-    rows: list[dict[str, Any]] = []
+    count = network.parameter_count()
+    rows: list[list[dict[str, Any]]] = [[] for _ in jobs]
 
     def note(k: int, iteration: int, values: Mapping[str, float]) -> None:
-        at = {**base, "seed": seeds[k], "iteration": iteration, "epoch": iteration / orders.per_epoch}
-        rows.extend({**at, "quantity": quantity, "value": float(value)} for quantity, value in values.items())
+        own = jobs[k // S]
+        at = {
+            "task": own.task,
+            "data": task.name,
+            "model": own.model,
+            "units": own.setting.units,
+            "channels": own.setting.channels,
+            "parameters": count,
+            "lr": own.setting.lr,
+            "V_scale": math.nan if own.setting.V_scale is None else own.setting.V_scale,
+            "biases": own.setting.biases,
+            "seed": seeds[k % S],
+            "iteration": iteration,
+            "epoch": iteration / orders.per_epoch,
+        }
+        rows[k // S].extend({**at, "quantity": quantity, "value": float(value)} for quantity, value in values.items())
 
     best: dict[int, tuple[float, float]] = {}
     for entry in fitted.log.to_dict("records"):
@@ -229,8 +283,12 @@ def _train(
         best[k] = max(best[k], (validation[k], test[k]), key=lambda pair: pair[0])
         note(k, updates, {"validation accuracy": validation[k], "test accuracy": test[k]})
         note(k, updates, {"final test accuracy": best[k][1], "best validation accuracy": best[k][0]})
-    weights = {f"{job.name}/{name}": value.detach().cpu() for name, value in fitted.parameters.items()}
-    return rows, weights
+    weights = {
+        f"{own.name}/{name}": value[i * S : (i + 1) * S].detach().cpu()
+        for i, own in enumerate(jobs)
+        for name, value in fitted.parameters.items()
+    }
+    return [row for own in rows for row in own], weights
 
 
 def run(
@@ -250,8 +308,9 @@ def run(
         checkpoints: folder from which a run that was stopped goes on, and which processes may share; None for none.
 
     Returns:
-        Rows (task, data, model, units, channels, parameters, seed, iteration, epoch, quantity, value). Along the training, the
-        iteration being the number of updates done: "train loss" and "train accuracy" (of the batch that comes next),
+        Rows (task, data, model, units, channels, parameters, lr, V_scale, biases, seed, iteration, epoch, quantity, value); a
+        V_scale of NaN is the published one. Along the training, the iteration being the number of updates done: "train loss"
+        and "train accuracy" (of the batch that comes next),
         "validation accuracy", "test accuracy". At its end also "best validation accuracy" and "final test accuracy", the test
         accuracy at the time of the former (the earliest, if there are several). Accuracies lie in [0, 1]; parameters are counted
         without biases, but for the gated networks. Weights "<task>/<model>/<units>x<channels>/<name>" after the last update,
@@ -259,9 +318,14 @@ def run(
     """
     positive_int("seed", seed, minimum=0)
     seeds = run_seeds(seed, config.runs)
+    stacks: dict[tuple[object, ...], list[Job]] = {}
+    for job in config.jobs:
+        stacks.setdefault(job.together, []).append(job)
     pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
-        job.name.replace("/", "-").replace(" ", ""): partial(_train, config, job, seeds, torch.device(device), progress)
-        for job in config.jobs
+        jobs[0].name.replace("/", "-").replace(" ", ""): partial(
+            train, jobs, seeds, torch.device(device), config.log_every, progress
+        )
+        for jobs in stacks.values()
     }
     done = work_through(pieces, checkpoints)
     rows = [row for new, _ in done.values() for row in new]
@@ -291,7 +355,7 @@ def networks(source: Source, task: str, model: str, units: int | None = None, ch
     one_of("task", task, SETTINGS)
     one_of("model", model, SETTINGS[task])
     setting = SETTINGS[task][model]
-    name = Job(task, model, units or setting.units, channels or setting.channels).name
+    name = Job(task, model, replace(setting, units=units or setting.units, channels=channels or setting.channels)).name
     parameters = {key[len(name) + 1 :]: value for key, value in source.weights.items() if key.startswith(name + "/")}
     require(
         len(parameters) > 0,
@@ -299,11 +363,7 @@ def networks(source: Source, task: str, model: str, units: int | None = None, ch
         ", ".join(sorted({key.rsplit("/", 1)[0] for key in source.weights})) or "none in this source",
         "Choose one of these.",
     )
-    if model.startswith("wRNN"):
-        return WaveRNN.from_parameters(parameters)
-    if model == "iRNN":
-        return IdentityRNN.from_parameters(parameters)
-    return GatedRNN.from_parameters(parameters, "LSTM" if model == "LSTM" else "GRU")
+    return _network(model, parameters)
 
 
 def scores(

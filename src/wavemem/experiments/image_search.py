@@ -1,0 +1,222 @@
+"""The settings of the small digits: learning rate, size of the input weights and biases, searched alike for every model.
+
+Every model is trained on one task with each setting of its grid, a few seeds each, for the same number of epochs. The setting
+with the largest best validation accuracy (mean over seeds) wins. As long as it lies at an edge of what was tried in its rate or
+its scale, the next value beyond the edge is tried, all else equal: no winner is at an edge. No test image is looked at, and the
+seeds serve no other purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments._image_settings import SETTINGS, Job, Setting
+from wavemem.experiments.images import train
+from wavemem.records.experiment import PROFILES, Result
+from wavemem.streams import run_seeds
+from wavemem.tasks.images import KINDS
+from wavemem.training.pieces import work_through
+
+__all__ = ["GRIDS", "Config", "Grid", "at_edge", "best", "run", "summarise"]
+
+QUANTITY: Final = "best validation accuracy"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is tried first.
+
+    Attributes:
+        scales: sizes of the input weights; None where the start has no such number.
+        biases: whether the public code's random biases are kept.
+        rates: learning rates.
+        published: the scale of the published start, which has biases; None where there is but one start.
+        floor: no smaller scale than this is asked for.
+    """
+
+    scales: tuple[float | None, ...] = (None,)
+    biases: tuple[bool, ...] = (True,)
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    published: float | None = None
+    floor: float = 0.0
+
+
+GRIDS: Final[dict[str, Grid]] = {
+    "iRNN": Grid((0.001, 0.1, 0.3, 1.0, 3.0, 10.0), (True, False), published=0.001, floor=0.001),
+    "wRNN": Grid((0.3, 1.0, 3.0), (True, False), published=1.0),
+    "wRNN + MLP": Grid(rates=(3e-4, 1e-3, 3e-3)),
+    "LSTM": Grid(),
+    "GRU": Grid(),
+}
+"""Model → grid."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to search.
+
+    Attributes:
+        task: among `wavemem.tasks.images.KINDS`.
+        models: among `GRIDS`.
+        runs: seeds per setting; see `wavemem.streams.run_seeds`.
+        epochs: for every model.
+        log_every: updates between two looks at the validation images.
+        rounds: how often a grid may be widened.
+    """
+
+    task: str = "psdigits"
+    models: tuple[str, ...] = tuple(GRIDS)
+    runs: int = 3
+    epochs: int = 40
+    log_every: int = 54
+    rounds: int = 8
+
+    def __post_init__(self) -> None:
+        one_of("task", self.task, KINDS)
+        require(len(self.models) > 0, "models is empty", ", ".join(GRIDS), "Name at least one.")
+        for model in self.models:
+            one_of("models", model, GRIDS)
+        for name in ("runs", "epochs", "log_every"):
+            positive_int(name, getattr(self, name))
+        positive_int("rounds", self.rounds, minimum=0)
+
+    @classmethod
+    def profile(cls, name: str) -> Config:
+        """The same for both profiles: the paper's tasks have the paper's settings.
+
+        Raises:
+            ValueError: if there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        return cls()
+
+
+def _setting(config: Config, model: str, scale: float | None, biases: bool, lr: float) -> Setting:
+    known = SETTINGS[config.task][model]
+    return replace(known, lr=lr, V_scale=scale, biases=biases, epochs=config.epochs, drop=None)
+
+
+def _table(rows: pd.DataFrame, model: str, published: bool = False) -> pd.DataFrame:
+    """Mean over seeds by setting, the smaller rate and scale first."""
+    one_of("model", model, GRIDS)
+    own = rows[(rows["model"] == model) & (rows["quantity"] == QUANTITY)]
+    if published and GRIDS[model].published is not None:
+        own = own[(own["V_scale"] == GRIDS[model].published) & own["biases"].astype(bool)]
+    require(len(own) > 0, f"no rows of {model}", ", ".join(sorted(set(rows["model"]))), "Choose one of these.")
+    table = own.groupby(["lr", "V_scale", "biases"], dropna=False)["value"].mean().reset_index()
+    return table.sort_values(["lr", "V_scale", "biases"], ignore_index=True)
+
+
+def best(rows: pd.DataFrame, model: str, published: bool = False) -> dict[str, Any]:
+    """The winner of a model: lr, V_scale (None where there is no choice) and biases.
+
+    Args:
+        rows: from `run`.
+        model: among `GRIDS`.
+        published: whether to choose among the learning rates of the published start only.
+
+    Raises:
+        ValueError: if there is no such model, or the rows do not have it.
+    """
+    table = _table(rows, model, published)
+    found = table.iloc[int(table["value"].to_numpy().argmax())]
+    scale = None if pd.isna(found["V_scale"]) else float(found["V_scale"])
+    return {"lr": float(found["lr"]), "V_scale": scale, "biases": bool(found["biases"])}
+
+
+def at_edge(rows: pd.DataFrame, model: str) -> list[dict[str, Any]]:
+    """Settings to be tried because a winner, of all starts or of the published one, lies at an edge; empty if none does."""
+    wanted: list[dict[str, Any]] = []
+    for published in (False, True):
+        winner = best(rows, model, published)
+        for name, other in (("lr", "V_scale"), ("V_scale", "lr")):
+            if winner[name] is None or (published and name == "V_scale"):
+                continue
+            line = _table(rows, model)
+            line = line[line["biases"] == winner["biases"]]
+            line = line if winner[other] is None else line[line[other] == winner[other]]
+            if winner[name] >= line[name].max():
+                wanted.append(winner | {name: _next(winner[name], +1)})
+            if winner[name] <= line[name].min() and not (name == "V_scale" and winner[name] <= GRIDS[model].floor):
+                wanted.append(winner | {name: _next(winner[name], -1)})
+    return [setting for i, setting in enumerate(wanted) if setting not in wanted[:i]]
+
+
+def _next(value: float, direction: int) -> float:
+    """The neighbour of a value among …, 0.1, 0.3, 1, 3, 10, …"""
+    ladder = [m * 10.0**k for k in range(-8, 6) for m in (1, 3)]
+    at = min(range(len(ladder)), key=lambda i: abs(ladder[i] / value - 1))
+    return float(f"{ladder[at + direction]:.6g}")
+
+
+def run(
+    config: Config,
+    seed: int,
+    device: torch.device | str,
+    progress: bool = True,
+    checkpoints: Path | None = None,
+) -> Result:
+    """Search the settings of every model.
+
+    Args:
+        config: what to search.
+        seed: the base seed.
+        device: where to train.
+        progress: whether to report progress.
+        checkpoints: folder from which a search that was stopped goes on; None for none.
+
+    Returns:
+        Rows (task, model, lr, V_scale, biases, round, seed, quantity, value), the quantity being "best validation accuracy" in
+        [0, 1]; a V_scale of NaN is the published one. No weights.
+
+    Raises:
+        ValueError: if the configuration or the seed is not usable.
+    """
+    seeds = run_seeds(positive_int("seed", seed, minimum=0), config.runs)
+    rows = pd.DataFrame()
+    wanted: dict[str, list[dict[str, Any]]] = {
+        model: [
+            {"lr": lr, "V_scale": scale, "biases": biases}
+            for lr in GRIDS[model].rates
+            for scale in GRIDS[model].scales
+            for biases in GRIDS[model].biases
+        ]
+        for model in config.models
+    }
+    for number in range(config.rounds + 1):
+        pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {}
+        for model, settings in wanted.items():
+            for lr in sorted({setting["lr"] for setting in settings}):
+                jobs = [
+                    Job(config.task, model, _setting(config, model, s["V_scale"], s["biases"], lr))
+                    for s in settings
+                    if s["lr"] == lr
+                ]
+                name = f"{number}-{model.replace(' ', '')}-{lr:g}"
+                pieces[name] = partial(train, jobs, seeds, torch.device(device), config.log_every, progress)
+        done = work_through(pieces, checkpoints)
+        found = pd.DataFrame([row for new, _ in done.values() for row in new]).assign(round=number)
+        columns = ["task", "model", "lr", "V_scale", "biases", "round", "seed", "quantity", "value"]
+        rows = pd.concat([rows, found.loc[found["quantity"] == QUANTITY, columns]], ignore_index=True)
+        wanted = {model: at_edge(rows, model) for model in config.models}
+        wanted = {model: settings for model, settings in wanted.items() if settings}
+        if not wanted:
+            break
+    return Result(rows)
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Best validation accuracy in per cent, mean and standard deviation over seeds, one line per setting."""
+    grouped = rows.groupby(["model", "V_scale", "biases", "lr"], dropna=False, sort=False)["value"]
+    table = grouped.agg(["mean", "std", "count"]).reset_index()
+    table[["mean", "std"]] *= 100
+    return table.rename(columns={"mean": "validation accuracy", "std": "sd", "count": "n"})
