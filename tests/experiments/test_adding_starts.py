@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,32 +9,43 @@ import torch
 
 from wavemem.experiments import adding_starts as experiment
 
-SMALL = experiment.Config(T=6, units=6, runs=2, iterations=12, batch=8, test_batch=16, log_every=4)
+RING, PUBLISHED = "shift, unit sparse V", "identity, small normal V, biases"
+SMALL = experiment.Config(T=6, units=6, rates=(1e-3, 1e-2), runs=2, iterations=12, batch=8, test_batch=16, log_every=4)
 
 
 def test_only_the_start_differs() -> None:
     network = experiment.start_networks(SMALL, 0)
-    assert len(experiment.STARTS) * 2 == network.K
-    at = {name: network.run(2 * i) for i, name in enumerate(SMALL.starts)}
+    assert len(experiment.STARTS) == 16
+    assert network.K == 16 * 2 * 2
+    at = {name: network.run(4 * i) for i, name in enumerate(SMALL.starts)}
     for name, start in experiment.STARTS.items():
         eye = torch.eye(6)
         assert torch.equal(at[name].U[0], eye if start.U == "identity" else eye.roll(1, 1))
         assert bool(at[name].b_V.any()) == start.biases
-        assert at[name].parameter_count() == at["shift, sparse V"].parameter_count()
-    assert torch.equal(at["identity, sparse V"].V, at["shift, sparse V"].V)
-    assert torch.equal(at["identity, normal V"].V, at["shift, normal V"].V)
+        assert not at[name].b_U.any()
+        assert at[name].parameter_count() == at[RING].parameter_count()
+        assert bool((at[name].V[0, 1:] == 0).all()) == (start.V == "sparse")
+    with_biases = [at[name].b_V for name, start in experiment.STARTS.items() if start.biases]
+    assert all(torch.equal(b, with_biases[0]) for b in with_biases)
+
+
+def test_both_patterns_have_the_same_size() -> None:
+    for start in experiment.STARTS.values():
+        length = start.scale(400) * (20 if start.V == "normal" else 1)
+        assert length == pytest.approx(1.0 if start.unit_size else 0.02)
+    assert experiment.STARTS[PUBLISHED].scale(40) == pytest.approx(0.001)
+    assert experiment.STARTS[RING].scale(40) == 1.0
 
 
 def test_rows_weights_and_tables(tmp_path: Path) -> None:
     result = experiment.run(SMALL, 0, progress=False)
-    assert set(result.rows["quantity"]) == {"train MSE", "test MSE", "solved iteration"}
-    table = experiment.by_network(result.rows)
-    assert len(table) == 10
-    assert list(table["start"][::2]) == list(SMALL.starts)
-    assert list(experiment.summarise(result.rows).index) == list(SMALL.starts)
-    trained = experiment.networks(result, "shift, sparse V")
-    assert trained.K == 2
-    assert trained.N == 6
+    assert set(result.rows["quantity"]) == {"train MSE", "test MSE"}
+    assert len(experiment.by_network(result.rows)) == 64
+    table = experiment.summarise(result.rows)
+    assert set(table.index) == set(SMALL.starts)
+    assert (table[["solved", "lost", "diverged", "stalled"]].sum(axis=1) == 2).all()
+    trained = experiment.networks(result, RING, 1e-2)
+    assert (trained.K, trained.N) == (2, 6)
     again = experiment.run(SMALL, 0, progress=False, checkpoints=tmp_path)
     resumed = experiment.run(SMALL, 0, progress=False, checkpoints=tmp_path)  # everything is there already
     for other in (again, resumed):
@@ -42,10 +54,10 @@ def test_rows_weights_and_tables(tmp_path: Path) -> None:
 
 
 def test_runs_do_not_depend_on_their_company() -> None:
-    alone = experiment.Config(**{**vars(SMALL), "starts": ("shift, sparse V",), "runs": 1})
+    alone = replace(SMALL, starts=(RING,), rates=(1e-2,), runs=1)
     one = experiment.run(alone, 0, progress=False).rows
     many = experiment.run(SMALL, 0, progress=False).rows
-    own = many[(many["start"] == "shift, sparse V") & (many["seed"] == 0)]
+    own = many[(many["start"] == RING) & (many["lr"] == 1e-2) & (many["seed"] == 0)]
     both = [rows[rows["quantity"] == "train MSE"]["value"].to_numpy() for rows in (one, own)]
     assert both[0] == pytest.approx(both[1], rel=1e-4)
 
@@ -58,4 +70,4 @@ def test_bad_configurations_are_refused() -> None:
     with pytest.raises(ValueError, match="seed"):
         experiment.run(SMALL, -1, progress=False)
     with pytest.raises(ValueError, match="start"):
-        experiment.networks(experiment.run(SMALL, 0, progress=False), "somehow")
+        experiment.networks(experiment.run(replace(SMALL, starts=(RING,)), 0, progress=False), "somehow", 1e-2)

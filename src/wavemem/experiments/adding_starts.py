@@ -1,30 +1,29 @@
-"""What makes the adding task easy to learn: one dense network, one optimiser, five ways to start.
+"""What makes the adding task easy to learn: one dense network, one optimiser, sixteen ways to start.
 
 The paper compares a Wave-RNN with an iRNN; they differ in architecture (27 coupled rings, 2,700 units, against 100 dense
-ones), in the recurrent start (shift against identity), in the input weights (one unit against small random ones) and in the
-biases. Here everything is the same dense network with the same number of weights, readouts and sequences, and only the start
-of the recurrent weights U, of the input weights V and of the biases changes. (The paper has this ablation for the copy
-task, Table 4, not for adding.)
+ones), in the recurrent start (shift against identity), in the input weights (one unit against all of them, weight 1 against
+0.001) and in the biases. Here everything is the same dense network with the same number of weights, readouts and sequences, and
+the four parts of the start are crossed: U, pattern of V, size of V, biases. (The paper has an ablation for the copy task,
+Table 4, not for adding.)
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 import torch
-from torch import Tensor
-from torch.func import functional_call
 
 from wavemem.checks import one_of, positive_int, require
+from wavemem.experiments._adding_training import FATES, Setting, fates, train
 from wavemem.models.identity_rnn import IdentityRNN, RecurrentStart
-from wavemem.models.wave_rnn import InputStart
+from wavemem.models.wave_rnn import PUBLISHED_SCALE, InputStart
 from wavemem.records.experiment import PROFILES, Result
-from wavemem.streams import run_seeds, stream
-from wavemem.tasks.adding import SOLVED_MSE, AddingTask, adding_loss
-from wavemem.training.generic import FitConfig, fit
+from wavemem.streams import run_seeds
+from wavemem.training.generic import FitConfig
 
 __all__ = ["STARTS", "Config", "Start", "by_network", "networks", "run", "start_networks", "summarise"]
 
@@ -35,23 +34,37 @@ class Start:
 
     Attributes:
         U: recurrent weights, "identity" or "shift".
-        V: input weights, "normal" N(0, 0.001²) or "sparse", 1 into unit 0.
-        biases: whether the biases that the public code draws at random are kept; else all but the readout's are 0.
+        V: input weights, "normal": into all units, "sparse": into unit 0.
+        unit_size: whether every input's weights have length 1 (its root mean square, if normal: N(0, 1/N)); else the length
+            that the iRNN's have as published, 0.001·√N.
+        biases: whether the random input biases of the iRNN's public code, U(-1/√2, 1/√2), are there; else 0.
     """
 
     U: RecurrentStart
     V: InputStart
+    unit_size: bool
     biases: bool
+
+    @property
+    def name(self) -> str:
+        """For instance "identity, small normal V, biases"."""
+        size = "unit" if self.unit_size else "small"
+        return f"{self.U}, {size} {self.V} V" + (", biases" if self.biases else "")
+
+    def scale(self, units: int) -> float:
+        """`V_scale` of a network of N units."""
+        length = 1.0 if self.unit_size else PUBLISHED_SCALE["normal"] * units**0.5
+        return length if self.V == "sparse" else length / units**0.5
 
 
 STARTS: Final[dict[str, Start]] = {
-    "iRNN as published": Start("identity", "normal", True),
-    "identity, normal V": Start("identity", "normal", False),
-    "identity, sparse V": Start("identity", "sparse", False),
-    "shift, normal V": Start("shift", "normal", False),
-    "shift, sparse V": Start("shift", "sparse", False),
+    start.name: start
+    for start in itertools.starmap(
+        Start, itertools.product(("identity", "shift"), ("normal", "sparse"), (False, True), (False, True))
+    )
 }
-"""Name → start. The last is a Wave-RNN of one ring that may become any dense network."""
+"""Name → start. "identity, small normal V, biases" is the published iRNN, "shift, unit sparse V" a Wave-RNN of one ring that
+may become any dense network."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +75,25 @@ class Config:
         T: length of the sequences.
         units: N.
         starts: among `STARTS`.
-        runs: networks per start; see `wavemem.streams.run_seeds`.
-        iterations, batch, lr, clip: of the training; sequences depend on the seed alone.
+        rates: learning rates; every start is trained with each.
+        runs: networks per start and rate; see `wavemem.streams.run_seeds`.
+        iterations, batch, clip: of the training; sequences depend on the seed alone.
         test_batch: sequences of the test.
-        log_every: updates between two rows, and the resolution of "solved iteration".
+        log_every: updates between two rows, and the resolution of "solved at".
+        margin: for how many updates a solved task has to stay solved, see `_adding_training.fates`.
     """
 
     T: int = 40
     units: int = 40
     starts: tuple[str, ...] = tuple(STARTS)
-    runs: int = 4
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    runs: int = 8
     iterations: int = 1300
     batch: int = 64
-    lr: float = 3e-3
     clip: float = 1.0
     test_batch: int = 1000
     log_every: int = 10
+    margin: int = 200
 
     def __post_init__(self) -> None:
         positive_int("runs", self.runs)
@@ -90,8 +106,8 @@ class Config:
         """The two sizes of the book.
 
         Args:
-            name: "quick": T = N = 40, seconds; "paper": T = N = 100 with the paper's batch and learning rate (the experiment
-                is not in the paper).
+            name: "quick": T = N = 40, the size of the committed record, of which a chapter trains a part live; "paper":
+                T = N = 100 with the paper's batch (the experiment is not in the paper).
 
         Raises:
             ValueError: if there is no such profile.
@@ -99,20 +115,22 @@ class Config:
         one_of("profile", name, PROFILES)
         if name == "quick":
             return cls()
-        return cls(T=100, units=100, iterations=20_000, batch=128, lr=1e-3, log_every=100)
+        return cls(T=100, units=100, iterations=20_000, batch=128, log_every=100)
 
 
 def start_networks(config: Config, seed: int, device: torch.device | str = "cpu") -> IdentityRNN:
-    """The untrained networks: run i·runs + k is start i with seed `seed + k`."""
-    seeds = run_seeds(seed, config.runs)
-    drawn = []
+    """The untrained networks: run (i·len(rates) + j)·runs + k has start i, rate j and the k-th seed."""
+    seeds = run_seeds(seed, config.runs) * len(config.rates)
+    N, drawn = config.units, []
     for name in config.starts:
-        start = STARTS[name]
-        network = IdentityRNN.initialise(seeds, config.units, 2, 1, U_init=start.U, V_init=start.V, device=device)
+        start = STARTS[str(name)]
+        network = IdentityRNN.initialise(
+            seeds, N, 2, 1, U_init=start.U, V_init=start.V, V_scale=start.scale(N), device=device
+        )
         parameters = network.parameters_dict()
-        if not start.biases:
-            parameters["b_V"].zero_()
-            parameters["b_U"].zero_()
+        parameters["b_V"].zero_()
+        if start.biases:  # sparse starts have none of their own: the same as the normal start of this seed
+            parameters["b_V"] += IdentityRNN.initialise(seeds, N, 2, 1, device=device).b_V.detach()
         drawn.append(parameters)
     return IdentityRNN({name: torch.cat([part[name] for part in drawn]) for name in drawn[0]})
 
@@ -134,90 +152,78 @@ def run(
         checkpoints: folder in which the training keeps its state; None keeps nothing.
 
     Returns:
-        Rows (start, seed, iteration, quantity, value): "train MSE" of the batch of that update, before it; at the last
-        iteration "test MSE", and "solved iteration", the first logged one whose train MSE is at most 0.05 (NaN: never).
-        Weights "<start>/<parameter>", (runs, …), after training.
+        Rows (start, lr, seed, iteration, quantity, value): "train MSE" of the batch of that update, before it, and "test MSE".
+        Weights "<start>/<lr>/<parameter>", (runs, …), after training.
 
     Raises:
         ValueError: if the configuration or the seed is not usable.
     """
     positive_int("seed", seed, minimum=0)
-    task, seeds = AddingTask(config.T), run_seeds(seed, config.runs)
-    start = start_networks(config, seed, device)
-    generators = [stream(own, f"adding, T = {config.T}, training") for own in seeds]
-
-    def loss(parameters: dict[str, Tensor], _: int) -> Tensor:
-        drawn = [task.batch(config.batch, generator) for generator in generators]
-        inputs = torch.stack([batch.inputs for batch in drawn], 1).repeat(1, len(config.starts), 1, 1).to(device)
-        targets = torch.stack([batch.targets for batch in drawn]).repeat(len(config.starts), 1).to(device)
-        outputs: Tensor = functional_call(start, parameters, (inputs,))
-        return adding_loss(outputs, targets)
-
-    training = FitConfig(config.iterations, config.lr, clip=config.clip, log_every=config.log_every)
-    label = f"adding from {len(config.starts)} starts"
-    path = None if checkpoints is None else checkpoints / "starts"
-    fitted = fit(start.parameters_dict(), loss, training, progress, label, path, generators)
-    log = fitted.log
-    log["start"] = [config.starts[k // config.runs] for k in log["run"]]
-    log["seed"] = [seeds[k % config.runs] for k in log["run"]]
-    solved = log[log["loss"] <= SOLVED_MSE].groupby("run")["iteration"].min()
-    test = task.batch(config.test_batch, stream(seed, f"adding, T = {config.T}, test"))
-    with torch.no_grad():
-        outputs = IdentityRNN(fitted.parameters).outputs(test.inputs.to(device))
-        errors = adding_loss(outputs.double(), test.targets.double().to(device))
-    final = []
-    for k in range(start.K):
-        own = (config.starts[k // config.runs], seeds[k % config.runs], config.iterations)
-        final.append((*own, "test MSE", float(errors[k])))
-        final.append((*own, "solved iteration", float(solved.get(k, float("nan")))))
-    columns = ["start", "seed", "iteration", "quantity", "value"]
-    curves = log.rename(columns={"loss": "value"}).assign(quantity="train MSE")[columns]
-    rows = pd.concat([curves, pd.DataFrame(final, columns=columns)], ignore_index=True)
+    seeds = run_seeds(seed, config.runs)
+    cells = [(start, lr) for start in config.starts for lr in config.rates]
+    settings = [
+        Setting(STARTS[start].scale(config.units), STARTS[start].biases, lr, config.clip) for start, lr in cells
+    ]
+    training = FitConfig(config.iterations, log_every=config.log_every)
+    found, parameters = train(
+        start_networks(config, seed, device),
+        config.T,
+        settings,
+        seeds,
+        training,
+        config.batch,
+        config.test_batch,
+        progress,
+        f"adding from {len(cells)} starts",
+        None if checkpoints is None else checkpoints / "starts",
+    )
+    named = pd.DataFrame(cells, columns=["start", "lr"]).loc[found["setting"]].reset_index(drop=True)
+    rows = pd.concat([named, found.drop(columns="setting")], axis=1)
     weights = {
-        f"{name}/{parameter}": value[i * config.runs : (i + 1) * config.runs].detach().cpu().clone()
-        for i, name in enumerate(config.starts)
-        for parameter, value in fitted.parameters.items()
+        f"{start}/{lr:g}/{name}": value[i * config.runs : (i + 1) * config.runs].detach().cpu().clone()
+        for i, (start, lr) in enumerate(cells)
+        for name, value in parameters.items()
     }
     return Result(rows, weights)
 
 
-def networks(result: Result, start: str) -> IdentityRNN:
-    """The trained networks of one start.
+def networks(result: Result, start: str, lr: float) -> IdentityRNN:
+    """The trained networks of one start and rate.
 
     Raises:
         ValueError: if the result has no such start.
     """
-    names = list(dict.fromkeys(name.split("/")[0] for name in result.weights))
-    one_of("start", start, names)
+    wanted = f"{start}/{lr:g}"
+    one_of("start", wanted, list(dict.fromkeys(name.rpartition("/")[0] for name in result.weights)))
     return IdentityRNN(
-        {name.split("/")[1]: value for name, value in result.weights.items() if name.split("/")[0] == start}
+        {name.rpartition("/")[2]: value for name, value in result.weights.items() if name.rpartition("/")[0] == wanted}
     )
 
 
-def by_network(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per trained network: start, seed, "solved iteration", "test MSE".
+def by_network(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
+    """One line per trained network: start, lr, seed, "solved at", "fate", "updates".
 
     Raises:
         ValueError: if the rows lack the columns of `run`.
     """
-    for column in ("start", "seed", "quantity", "value"):
+    for column in ("start", "lr", "seed", "quantity", "value"):
         one_of("column", column, rows.columns)
-    final = rows[rows["quantity"] != "train MSE"]
-    order = list(dict.fromkeys(final["start"]))
-    table = final.pivot(index=["start", "seed"], columns="quantity", values="value")
-    table.columns.name = None
-    return table.reindex(order, level=0).reset_index()[["start", "seed", "solved iteration", "test MSE"]]
+    return fates(rows, ["start", "lr"], margin)
 
 
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per start: networks, how many solved the task, median iteration of those, range of the test error."""
-    table = by_network(rows).groupby("start", sort=False)
-    return pd.DataFrame(
-        {
-            "networks": table.size(),
-            "solved": table["solved iteration"].count(),
-            "median iteration": table["solved iteration"].median(),
-            "least test MSE": table["test MSE"].min(),
-            "largest test MSE": table["test MSE"].max(),
-        }
-    )
+def summarise(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
+    """One line per start, at the rate at which most of its networks solve the task and, of equals, the median is soonest.
+
+    Returns:
+        Columns U, V, size, biases, lr, networks, the number of each fate, "median" (updates until solved, of those that solved
+        it and kept it; NaN where none did); sorted from the quickest to the slowest.
+    """
+    table = []
+    for (name, lr), own in by_network(rows, margin).groupby(["start", "lr"], sort=False):
+        start = STARTS[str(name)]
+        line = {"U": start.U, "V": start.V, "size": "unit" if start.unit_size else "small", "biases": start.biases}
+        counts = {fate: int((own["fate"] == fate).sum()) for fate in FATES}
+        median = float(own.loc[own["fate"] == "solved", "solved at"].median())
+        table.append({"start": name, **line, "lr": lr, "networks": len(own), **counts, "median": median})
+    order = pd.DataFrame(table).sort_values(["solved", "median"], ascending=[False, True], kind="stable")
+    return order.drop_duplicates("start").set_index("start")
