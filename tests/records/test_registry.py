@@ -12,10 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wavemem.experiments.gradient_propagation import Config
 from wavemem.records import registry
 from wavemem.records.entries import Quantity, load_registry
 from wavemem.records.registry import judge, report, summary, verdicts
+from wavemem.records.sizes import Size
 
+QUICK = Config.profile("quick")
+SMALL = Size(differs=("d 4 instead of 8",))
 DECAY = "decay rate after crossing, relative to start"
 
 
@@ -48,34 +52,34 @@ def test_table_1_is_the_recorded_one() -> None:
 
 def test_unknown_ids_and_quantities_list_the_nearest() -> None:
     with pytest.raises(ValueError, match="twm:fig5"):
-        report("twm:fig05", "x", 1.0, profile="quick")
+        report("twm:fig05", "x", 1.0, measured=QUICK)
     with pytest.raises(ValueError, match=DECAY):
-        report("twm:fig5", "decay rate after", 1.0, profile="quick")
-    with pytest.raises(ValueError, match="quick, paper"):
-        report("twm:fig5", DECAY, 1.0, profile="slow")
+        report("twm:fig5", "decay rate after", 1.0, measured=QUICK)
+    for unknown in ("paper", [], None, 3, {"another": QUICK}):
+        with pytest.raises(ValueError, match="measured"):
+            report("twm:fig5", DECAY, 1.0, measured=unknown)
     with pytest.raises(ValueError, match="exactly one"):
-        report("twm:fig5", profile="quick")
+        report("twm:fig5", measured=QUICK)
     for bad in ("many", [], [[1.0]], [math.inf], None):
         with pytest.raises(ValueError, match="ours"):
-            report("twm:fig5", DECAY, bad, profile="quick")
+            report("twm:fig5", DECAY, bad, measured=QUICK)
 
 
 @given(values=st.lists(st.floats(-10, 10), min_size=1, max_size=8), bound=st.floats(-10, 10))
 def test_status_follows_from_how_many_seeds_pass(values: list[float], bound: float) -> None:
-    status, passed = judge(Quantity("q", at_most=bound), values, "quick")
-    assert passed == sum(v <= bound for v in values)
-    assert status == {len(values): "reproduced", 0: "not reproduced"}.get(passed, "partly")
+    for size, met in ((SMALL, "at reduced size"), (Size(), "reproduced"), (Size(data="digits"), "on other data")):
+        status, passed = judge(Quantity("q", at_most=bound), values, size)
+        assert passed == sum(v <= bound for v in values)
+        assert status == {len(values): met, 0: "not reproduced"}.get(passed, "partly")
 
 
-def test_share_mean_size_and_undetermined_seeds() -> None:
+def test_share_mean_and_undetermined_seeds() -> None:
     values = [0.0, 0.0, 0.0, 1.0]
-    assert judge(Quantity("q", at_most=0.5, share=0.75), values, "quick")[0] == "reproduced"
-    assert judge(Quantity("q", at_most=0.5), values, "quick")[0] == "partly"
-    assert judge(Quantity("q", at_most=0.5, of="mean"), values, "quick")[0] == "reproduced"
-    assert judge(Quantity("q", at_most=0.5, of="mean"), [*values, math.nan], "quick")[0] == "partly"
-    assert judge(Quantity("q", at_most=0.5, size="paper"), [0.0], "quick")[0] == "partly"
-    assert judge(Quantity("q", at_most=0.5, size="paper"), [0.0], "paper")[0] == "reproduced"
-    assert judge(Quantity("q", at_most=0.5), [math.nan], "quick")[0] == "not reproduced"
+    assert judge(Quantity("q", at_most=0.5, share=0.75), values, Size())[0] == "reproduced"
+    assert judge(Quantity("q", at_most=0.5), values, SMALL)[0] == "partly"
+    assert judge(Quantity("q", at_most=0.5, of="mean"), values, Size())[0] == "reproduced"
+    assert judge(Quantity("q", at_most=0.5, of="mean"), [*values, math.nan], SMALL)[0] == "partly"
+    assert judge(Quantity("q", at_most=0.5), [math.nan], SMALL)[0] == "not reproduced"
 
 
 def test_bounds_relative_to_the_paper() -> None:
@@ -102,8 +106,8 @@ def test_report_shows_a_table_and_notes_it_down(
     monkeypatch.setattr(registry, "_started", set())
     path = tmp_path / "06-gradient-bounds.json"
     path.write_text("left by an earlier execution")
-    report("twm:fig5", DECAY, torch.tensor([0.05, 0.2]), profile="quick", note="s = d = 4 & small")
-    report("twm:fig5", quantities={DECAY: np.array([0.05, math.nan])}, profile="quick")
+    report("twm:fig5", DECAY, torch.tensor([0.05, 0.2]), measured=QUICK, note="s = d = 4 & small")
+    report("twm:fig5", quantities={DECAY: np.array([0.05, math.nan])}, measured=QUICK)
     shown = capsys.readouterr().out
     assert "0.125 ± 0.11 (n = 2)" in shown
     assert "partly (1 of 2)" in shown
@@ -114,11 +118,11 @@ def test_report_shows_a_table_and_notes_it_down(
     assert rows[0]["status"] == "partly"
     monkeypatch.delenv("WAVEMEM_CHAPTER")
     with pytest.raises(ValueError, match="WAVEMEM_CHAPTER"):
-        report("twm:fig5", DECAY, 0.0, profile="quick")
+        report("twm:fig5", DECAY, 0.0, measured=QUICK)
 
 
 def test_html_is_escaped_and_names_its_rows() -> None:
-    found = verdicts("twm:fig5", DECAY, [0.05], profile="quick", note="a < b")
+    found = verdicts("twm:fig5", DECAY, [0.05], measured=QUICK, note="a < b")
     shown = registry.Report(load_registry().entry("twm:fig5"), tuple(found))._repr_html_()
     assert "a &lt; b" in shown
     assert 'scope="row"' in shown
@@ -174,7 +178,7 @@ def test_fingerprint_follows_criteria_of_named_entries_not_links(tmp_path: Path)
 
 
 def test_a_verdict_is_said_in_a_sentence_and_takes_its_source_along() -> None:
-    verdict = verdicts("twm:fig5", DECAY, [-0.02, 0.25, math.nan], profile="quick")[0]
+    verdict = verdicts("twm:fig5", DECAY, [-0.02, 0.25, math.nan], measured=QUICK)[0]
     said = verdict.say("{passed} of {n}, {status}, from {low:.2f} to {high:.2f}")
     assert str(said) == "1 of 3, partly, from −0.02 to 0.25"
     data, metadata = said._repr_mimebundle_()
@@ -183,4 +187,4 @@ def test_a_verdict_is_said_in_a_sentence_and_takes_its_source_along() -> None:
     with pytest.raises(ValueError, match="median"):
         verdict.say("{median}")
     with pytest.raises(ValueError, match="allowed"):
-        verdicts("twm:fig5", DECAY, [math.nan], profile="quick")[0].say("{mean:.2f}")
+        verdicts("twm:fig5", DECAY, [math.nan], measured=QUICK)[0].say("{mean:.2f}")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from wavemem.records import status
 from wavemem.records.entries import Entry, Quantity
-from wavemem.records.experiment import Result
-from wavemem.records.provenance import Provenance
 from wavemem.records.report_page import write
+from wavemem.records.sizes import EXACT, Size
 from wavemem.records.status import (
     Evidence,
     Measurement,
@@ -24,8 +20,6 @@ from wavemem.records.status import (
     symbol_exists,
     test_exists,
 )
-from wavemem.records.store import open_record
-from wavemem.records.store import write as store_write
 
 
 def test_labels_are_found_in_every_form_a_chapter_uses() -> None:
@@ -50,8 +44,17 @@ def test_code_and_tests_are_looked_up() -> None:
     assert not test_exists(root, "")
 
 
-def measured(profile: str, *values: float) -> Measurement:
-    return Measurement("x:fig1", "q", values, profile, "chapter c")
+SIZES = {
+    "paper": Size(),
+    "exact": EXACT,
+    "reduced": Size(differs=("d 4 instead of 8",)),
+    "other": Size(data="digits for letters"),
+    "record": Size(differs=("d 6 instead of 8",), records=("0123",)),
+}
+
+
+def measured(size: str, *values: float) -> Measurement:
+    return Measurement("x:fig1", "q", values, SIZES[size], "chapter c")
 
 
 def test_entry_statuses() -> None:
@@ -66,14 +69,29 @@ def test_entry_statuses() -> None:
         "x:fig1", "figure", "t", chapter="c", quantities=(Quantity("q", at_most=1), Quantity("r", at_most=1))
     )
     assert entry_status(figure, whole) == "not attempted"
-    assert entry_status(figure, dataclasses.replace(whole, measured={"q": [measured("quick", 0)]})) == "partly"
-    both = {"q": [measured("quick", 0)], "r": [measured("quick", 0)]}
-    assert entry_status(figure, dataclasses.replace(whole, measured=both)) == "reproduced"
-    both["r"].append(measured("paper", 2))  # the paper's sizes decide where they were measured
-    assert entry_status(figure, dataclasses.replace(whole, measured=both)) == "partly"
+
+    def of(q: list[Measurement], r: list[Measurement]) -> str:
+        return entry_status(figure, dataclasses.replace(whole, measured={"q": q, "r": r}))
+
+    assert of([measured("reduced", 0)], []) == "partly"
+    assert of([measured("reduced", 2)], []) == "not reproduced"
+    assert of([measured("reduced", 2)], [measured("paper", 0)]) == "partly"
+    assert of([measured("paper", 0)], [measured("paper", 0)]) == "reproduced"
+    assert of([measured("paper", 0)], [measured("reduced", 0)]) == "at reduced size"  # the weakest size
+    assert of([measured("other", 0)], [measured("reduced", 0)]) == "on other data"
+    # The paper's size decides where it was measured, and among reduced ones a committed record.
+    assert of([measured("paper", 0)], [measured("reduced", 0), measured("paper", 2)]) == "partly"
+    assert of([measured("paper", 0)], [measured("reduced", 2), measured("record", 0)]) == "at reduced size"
+    assert of([measured("paper", 0)], [measured("other", 2), measured("reduced", 0)]) == "at reduced size"
     drawing = Entry("x:fig2", "figure", "t", chapter="c", illustration=True)
     assert entry_status(drawing, whole) == "reproduced"
     assert entry_status(dataclasses.replace(drawing, illustration=False), whole) == "partly"
+    wrong = dataclasses.replace(equation, verdict="corrected")
+    assert entry_status(wrong, whole) == "corrected"
+    assert entry_status(wrong, dataclasses.replace(whole, test=False)) == "partly"
+    assert (
+        entry_status(Entry("x:fig3", "figure", "t", verdict="text not available"), Evidence()) == "text not available"
+    )
 
 
 @pytest.fixture
@@ -97,7 +115,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "entry": "x:fig1",
         "quantity": "q",
         "ours": [1.2, 1.4, None],
-        "profile": "quick",
+        "size": dataclasses.asdict(SIZES["reduced"]),
         "note": "n = 3 runs",
     }
     (tmp_path / "results" / "01-a.json").write_text(json.dumps({"chapter": "01-a", "results": [row]}))
@@ -114,12 +132,14 @@ def test_page_shows_values_statuses_and_existing_links_only(project: Path) -> No
     assert "{ref}`Fig. 1 <fig-a>`" in text
     assert "{py:obj}`store.load <wavemem.records.store.load>`" in text
     assert "`test_eq1`" in text
-    assert "1.3 ± 0.14 (n = 3, 1 undetermined) rad, `quick`" in text
+    assert "1.3 ± 0.14 (n = 3, 1 undetermined) rad, reduced" in text
+    assert "- reduced: d 4 instead of 8" in text
     assert "n = 3 runs" in text
     assert "drawn \\| \\$5" in text
     assert "Not attempted yet: 1 of 2" in text
     assert "- Table 1: later." in text
-    assert "| **together** | 3 | 1 | 1 | 0 | 1 |" in text
+    assert "| **mathematics, together** | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
+    assert "| **measurements, together** | 2 | 0 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | 0 |" in text
     write(project / "again.md", project / "results", project / "records")
     assert (project / "again.md").read_text() == text
 
@@ -138,24 +158,4 @@ def test_bad_inputs_are_named(project: Path) -> None:
         write(project / "p.md", None, None, chapters=["02-b"])
     (project / "results" / "01-a.json").write_text('{"results": [{}]}')
     with pytest.raises(ValueError, match=r"01-a\.json"):
-        measurements(project / "results", project / "records")
-
-
-def test_committed_records_stand_beside_the_live_values(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Config:
-        s: int = 8
-
-    def findings(rows: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
-        return {"x:fig1": {"q": rows["value"].tolist()}}
-
-    provenance = Provenance("paper", (0, 1), "a GPU", started="2026-02-03T00:00:00+00:00")
-    result = Result(pd.DataFrame({"value": [1.0, 1.1]}))
-    record = open_record(store_write(project / "records", "trial", Config(), result, provenance, code="c"))
-    monkeypatch.setattr(status, "experiment_names", lambda: ["trial"])
-    monkeypatch.setattr(status, "import_module", lambda name: types.SimpleNamespace(findings=findings))
-    write(project / "p.md", project / "results", project / "records")
-    text = (project / "p.md").read_text()
-    ours = f"1.05 ± 0.071 (n = 2) rad, `paper` (record {record.key}, a GPU, 2026-02-03)"
-    assert f"{ours}<br>1.3 ± 0.14" in text
-    assert "| **reproduced** |" in text  # the paper's sizes decide
+        measurements(project / "results")

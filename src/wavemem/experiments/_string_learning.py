@@ -46,6 +46,7 @@ class Part(NamedTuple):
         start: loss of guessing, ln V.
         iterations: updates.
         sizes: layers × width.
+        measured: the configuration, or the records, that the rows come from.
         seed: base seed.
     """
 
@@ -55,6 +56,7 @@ class Part(NamedTuple):
     start: float
     iterations: int
     sizes: str
+    measured: tuple[Config | Record, ...]
     seed: int = 0
 
     @property
@@ -71,11 +73,11 @@ def _config(record: Record) -> Config:
     return Config(**known)
 
 
-def part(config: Config, rows: pd.DataFrame, seed: int = 0) -> Part:
+def part(config: Config, rows: pd.DataFrame, seed: int = 0, record: Record | None = None) -> Part:
     """A result with what is needed to read it."""
     sizes = f"{config.layers} × {config.width}"
     start = math.log(task(config).letters)
-    return Part(rows, config.longest, config.shortest, start, config.iterations, sizes, seed)
+    return Part(rows, config.longest, config.shortest, start, config.iterations, sizes, (record or config,), seed)
 
 
 def _protocol(config: Config) -> Config:
@@ -99,12 +101,13 @@ def parts(records: Sequence[Record], config: Config | None = None, seed: int | N
     found: dict[tuple[Config, int], Part] = {}
     for record in records:
         own = _config(record)
-        key, new = (_protocol(own), record.seed), part(own, record.rows, record.seed)
+        key, new = (_protocol(own), record.seed), part(own, record.rows, record.seed, record)
         if own.rates or (config is not None and key[0] != _protocol(config)) or seed not in (None, record.seed):
             continue
         if key in found:
             rows = pd.concat([found[key].rows, new.rows], ignore_index=True)
-            new = new._replace(rows=rows.drop_duplicates(list(_COLUMNS), keep="last"))
+            rows = rows.drop_duplicates(list(_COLUMNS), keep="last")
+            new = new._replace(rows=rows, measured=(*found[key].measured, record))
         found[key] = new
     return sorted(found.values(), key=lambda p: (p.longest, p.sizes, p.iterations, p.seed))
 

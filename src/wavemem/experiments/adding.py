@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -51,6 +52,8 @@ class Config:
         batch, test_batch: sequences per run and update, and of the test.
         log_every: updates between two rows of the learning curves, which is also how finely "solved" is resolved.
     """
+
+    PARTS: ClassVar = ("models", "lengths", "runs")
 
     models: tuple[str, ...] = MODELS
     lengths: tuple[int, ...] = (100,)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pandas as pd
 import torch
@@ -48,6 +48,8 @@ class Config:
         log_every: updates between two rows, which is also how finely "solved" is resolved.
         margin: for how many updates a solved task has to stay solved, see `_adding_training.fates`.
     """
+
+    PARTS: ClassVar = ("contestants", "lengths", "runs")
 
     contestants: tuple[str, ...] = CONTESTANTS
     lengths: tuple[int, ...] = (100, 200, 400)

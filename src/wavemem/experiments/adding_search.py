@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -50,6 +50,9 @@ class Config:
         log_every: updates between two rows.
         margin: for how many updates a solved task has to stay solved, see `_adding_training.fates`.
     """
+
+    PARTS: ClassVar = ("models", "runs", "wave_runs")
+    UNSTATED: ClassVar = "an experiment of ours"
 
     models: tuple[str, ...] = ("iRNN", "wRNN")
     lengths: tuple[int, ...] = (100, 200, 400)

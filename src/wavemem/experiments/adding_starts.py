@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import pandas as pd
 import torch
@@ -82,6 +82,9 @@ class Config:
         log_every: updates between two rows, and the resolution of "solved at".
         margin: for how many updates a solved task has to stay solved, see `_adding_training.fates`.
     """
+
+    PARTS: ClassVar = ("starts", "runs")
+    UNSTATED: ClassVar = "an experiment of ours"
 
     T: int = 40
     units: int = 40

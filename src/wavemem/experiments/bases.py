@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -78,6 +79,9 @@ class Config:
         horizon: steps of the output phase.
         ages: how many steps an input's transient is followed.
     """
+
+    PARTS: ClassVar = ("ages",)
+    UNSTATED: ClassVar = "an experiment of ours"
 
     networks: str = "quick"
     histories: int = 256

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -153,6 +153,16 @@ class Config:
         lr: one learning rate instead of the paper's, or None; searched models keep their own.
         search: train every model at all points of its grid in `GRIDS`.
     """
+
+    PARTS: ClassVar = (
+        "models",
+        "lengths",
+        "ablation_lengths",
+        "runs",
+        "log_every",
+        "validate_every",
+        "validation_batch",
+    )
 
     models: tuple[str, ...] = ("wRNN", "iRNN", *ABLATIONS)
     lengths: tuple[int, ...] = (0, 10, 30)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -70,6 +70,8 @@ class Config:
         modulus: eigenvalues of larger modulus are counted.
         weights_of: curricula whose weights at the marks are kept.
     """
+
+    PARTS: ClassVar = ("tasks", "curricula", "controls", "runs", "marks", "weights_of")
 
     s: int = 4
     d: int = 4

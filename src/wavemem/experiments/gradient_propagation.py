@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,8 @@ class Config:
         probes: histories over which they are averaged.
         jacobians: how many of them also for "gain" and `input_gains`, which need the whole Jacobian.
     """
+
+    PARTS: ClassVar = ("runs", "snapshots")
 
     task: str = "T1"
     s: int = 8

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pandas as pd
 import torch
@@ -23,7 +23,7 @@ from wavemem.experiments._image_settings import SETTINGS, Job, Setting
 from wavemem.experiments.images import train
 from wavemem.records.experiment import PROFILES, Result
 from wavemem.streams import run_seeds
-from wavemem.tasks.images import KINDS
+from wavemem.tasks.images import KINDS, STAND_INS
 from wavemem.training.pieces import work_through
 
 __all__ = ["GRIDS", "Config", "Grid", "at_edge", "best", "run", "summarise"]
@@ -72,6 +72,10 @@ class Config:
         log_every: updates between two looks at the validation images.
         rounds: how often a grid may be widened.
     """
+
+    PARTS: ClassVar = ("models", "runs", "log_every", "rounds")
+    OTHER_DATA: ClassVar = {"task": STAND_INS}
+    UNSTATED: ClassVar = "a search of ours"
 
     task: str = "psdigits"
     models: tuple[str, ...] = tuple(GRIDS)

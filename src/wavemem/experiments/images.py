@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import pandas as pd
 import torch
@@ -31,7 +31,7 @@ from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
 from wavemem.streams import run_seeds, stream
-from wavemem.tasks.images import KINDS, SequentialImages
+from wavemem.tasks.images import KINDS, STAND_INS, SequentialImages
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.pieces import work_through
 
@@ -71,6 +71,19 @@ class Config:
         epochs: a number of epochs for all, instead of the settings'.
         log_every: updates between two rows of the curves; None takes an epoch.
     """
+
+    PARTS: ClassVar = (
+        "tasks",
+        "models",
+        "further",
+        "further_task",
+        "size_task",
+        "wave_sizes",
+        "dense_sizes",
+        "runs",
+        "log_every",
+    )
+    OTHER_DATA: ClassVar = {"tasks": STAND_INS, "size_task": STAND_INS}
 
     tasks: tuple[str, ...] = ("sdigits", "psdigits", "nsdigits")
     models: tuple[str, ...] = ("wRNN", "iRNN")

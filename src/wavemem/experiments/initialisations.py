@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import pandas as pd
 import torch
@@ -62,6 +62,8 @@ class Config:
         modulus: eigenvalues of larger modulus are counted as persistent.
         log_every: updates between two rows of the learning curves.
     """
+
+    PARTS: ClassVar = ("inits", "runs", "log_every")
 
     s: int = 4
     d: int = 3

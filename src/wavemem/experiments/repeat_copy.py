@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -43,6 +44,8 @@ class Config:
         modulus: eigenvalues of larger modulus are counted and compared.
         log_every: updates between two rows of the learning curve.
     """
+
+    PARTS: ClassVar = ("runs", "log_every")
 
     s: int = 4
     d: int = 4

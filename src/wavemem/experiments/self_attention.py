@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -59,6 +59,9 @@ class Config:
         test_batch, test_horizon: histories per run of validation and test, and vectors after each.
         log_every: updates between two rows of a learning curve.
     """
+
+    PARTS: ClassVar = ("seeds", "log_every")
+    UNSTATED: ClassVar = "an experiment of ours: the paper trains no such network"
 
     s: int = 8
     d: int = 8

@@ -32,7 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 import torch
@@ -49,7 +49,19 @@ from wavemem.streams import run_seeds
 from wavemem.tasks.strings import StringTask
 from wavemem.training.pieces import work_through
 
-__all__ = ["CHANGES", "FOUND", "MODELS", "Config", "best_rates", "build", "networks", "run", "summarise", "task"]
+__all__ = [
+    "CHANGES",
+    "FOUND",
+    "MODELS",
+    "NARROW",
+    "Config",
+    "best_rates",
+    "build",
+    "networks",
+    "run",
+    "summarise",
+    "task",
+]
 
 SHOWN = tuple(model for model in MODELS if model not in ("S4D", "H3"))
 """The models that chapters 19 and 20 train; the others are in the committed records."""
@@ -75,6 +87,9 @@ class Config:
         log_every: updates between two rows of the learning curves.
         keep_weights: whether the trained weights are returned.
     """
+
+    PARTS: ClassVar = ("models", "runs", "rates", "tested", "log_every", "keep_weights")
+    UNSTATED: ClassVar = "the abstract gives no sizes"
 
     models: tuple[str, ...] = SHOWN
     size: str = "quick"
@@ -191,6 +206,18 @@ class Config:
             self.tested,
             self.questions,
         )
+
+
+NARROW: dict[str, Any] = {
+    "size": "narrow",
+    "width": 64,
+    "layers": 2,
+    "heads": 4,
+    "batch": [8, 16],
+    "iterations": [400, 700, 1_000, 2_000],
+    "questions": [50, 100],
+}
+"""What two CPU cores can do with the "paper" profile's strings: the ``also`` of `wavemem.records.runs.recorded`."""
 
 
 def task(config: Config) -> StringTask:

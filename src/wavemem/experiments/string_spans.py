@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -71,6 +71,17 @@ class Config:
             search of `string_copying` found for the register of 4 neurons at v = 1.
         log_every: updates between two rows of the learning curves.
     """
+
+    PARTS: ClassVar = (
+        "registers",
+        "velocities",
+        "learned_registers",
+        "learned_velocities",
+        "test_lengths",
+        "runs",
+        "log_every",
+    )
+    UNSTATED: ClassVar = "an experiment of ours"
 
     registers: tuple[int, ...] = (4, 6)
     velocities: tuple[float, ...] = (0.3, 0.6, 1.0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pandas as pd
 import torch
@@ -67,6 +67,8 @@ class Config:
         log_every: updates between two rows of the learning curves.
         weights_of: seeds per cell whose weights are kept, the first ones.
     """
+
+    PARTS: ClassVar = ("tasks", "hidden_sizes", "weight_decays", "thresholds", "runs", "log_every", "weights_of")
 
     s: int = 4
     d: int = 4

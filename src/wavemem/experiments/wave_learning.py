@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pandas as pd
 import torch
@@ -34,7 +34,7 @@ from wavemem.streams import run_seeds, stream
 from wavemem.substrate.velocity import Velocity
 from wavemem.substrate.wave_readings import direction, onset_order, ring_velocity, state_response, varying_part
 from wavemem.tasks.copying import CopyTask, exact_recall
-from wavemem.tasks.images import SequentialImages
+from wavemem.tasks.images import STAND_INS, SequentialImages
 from wavemem.training.generic import FitConfig, FitResult, fit
 from wavemem.training.pieces import work_through
 
@@ -82,6 +82,10 @@ class Config:
         images: kind of the image task of the third part.
         image_units, image_channels, image_runs, image_iterations, image_batch, image_lr: its network and training.
     """
+
+    PARTS: ClassVar = ("runs", "snapshots", "image_runs")
+    OTHER_DATA: ClassVar = {"images": STAND_INS}
+    UNSTATED: ClassVar = "the paper does not give the sizes of these networks"
 
     T: int = 5
     memory: int = 5

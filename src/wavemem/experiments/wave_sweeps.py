@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,8 @@ class Config:
         runs: seeds per point; see `wavemem.streams.run_seeds`.
         iterations, batch, held_out, epochs, evaluations, memory, symbols: see `Effort`.
     """
+
+    PARTS: ClassVar = ("tasks", "models", "lengths", "units", "learning_rates", "clips", "runs")
 
     tasks: tuple[str, ...] = ("copy",)
     models: tuple[str, ...] = MODELS

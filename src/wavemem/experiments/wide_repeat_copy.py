@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import pandas as pd
 import torch
@@ -62,6 +62,8 @@ class Config:
         modulus: eigenvalues of larger modulus are counted as persistent.
         log_every: updates between two rows of the learning curves.
     """
+
+    PARTS: ClassVar = ("hidden_sizes", "runs", "log_every")
 
     s: int = 8
     d: int = 2

@@ -17,10 +17,26 @@ from typing import Any, TypeVar
 from wavemem.records.errors import nearest
 from wavemem.records.places import records_root
 
-__all__ = ["KINDS", "PROFILES", "Entry", "Paper", "Quantity", "Registry", "load_registry", "number"]
+__all__ = ["KINDS", "PROFILES", "STATUSES", "Entry", "Paper", "Quantity", "Registry", "load_registry", "number"]
 
 PROFILES = ("quick", "paper")
 """Sizes that something can be measured at: those of a laptop and those of the papers."""
+
+STATUSES = (
+    "reproduced",
+    "partly",
+    "at reduced size",
+    "on other data",
+    "corrected",
+    "refuted",
+    "not reproduced",
+    "not attempted",
+    "text not available",
+)
+"""What can be said of an entry, in the order in which the report counts them."""
+
+DECLARED = ("corrected", "refuted", "text not available")
+"""Statuses that an entry of the registry names itself: they are shown by a test, or are no statement about a result."""
 
 KINDS = ("equation", "theorem", "algorithm", "figure", "table", "claim")
 _T = TypeVar("_T")
@@ -46,8 +62,13 @@ class Quantity:
         within_factor: largest ratio to ``paper``, either way.
         of: "seeds" tests every seed, "mean" their mean.
         share: share of the seeds that must pass where ``of`` is "seeds".
-        size: "paper" if only a measurement at the paper's sizes can count fully; otherwise "any".
+        exact: it is mathematics carried out; nothing is trained.
+        depends: names or patterns of the only fields of the experiment's configuration that count when its size is compared with
+            the paper's; those that start with "!" are taken out. Empty: all fields count that choose no part.
         why: why these bounds.
+        fixed: when the criterion was fixed, relative to the run that it judges.
+        trivial: what the trivial predictor scores: it must fail the criterion. NaN where it leaves the value undetermined.
+        trivial_by: which predictor that is.
     """
 
     name: str
@@ -60,8 +81,13 @@ class Quantity:
     within_factor: float | None = None
     of: str = "seeds"
     share: float = 1.0
-    size: str = "any"
+    exact: bool = False
+    depends: tuple[str, ...] = ()
     why: str = ""
+    fixed: str = ""
+    trivial: float | None = None
+    trivial_by: str = ""
+    size: str = ""
 
     def criterion(self) -> str:
         """The criterion in words, e.g. "every seed: ≤ 0.001 rad"."""
@@ -79,8 +105,7 @@ class Quantity:
         if self.within_factor is not None:
             parts.append(f"within a factor {self.within_factor:g} of the paper")
         who = "mean" if self.of == "mean" else "every seed" if self.share == 1 else f"{self.share:.0%} of seeds"
-        size = ", at the paper's size" if self.size == "paper" else ""
-        return f"{who}: {', '.join(parts)}{size}"
+        return f"{who}: {', '.join(parts)}"
 
     def paper_value(self) -> str:
         """The paper's number with its unit, or its words."""
@@ -119,6 +144,9 @@ class Entry:
         experiment: name in ``wavemem.experiments``; empty if none is needed.
         note: what a reader should know about the comparison.
         illustration: a drawing without data, reproduced when it is drawn.
+        verdict: "corrected" (false as printed, derived right), "refuted" (shown to be false) or "text not available"; the first
+            two rest on ``test``. Empty: the status is computed.
+        fixed, trivial_by: what the quantities say that do not say it themselves.
         empty: the paper prints the number with nothing beside it, so there is nothing to reproduce.
         quantities: what is measured.
     """
@@ -133,6 +161,9 @@ class Entry:
     experiment: str = ""
     note: str = ""
     illustration: bool = False
+    verdict: str = ""
+    fixed: str = ""
+    trivial_by: str = ""
     empty: bool = False
     quantities: tuple[Quantity, ...] = ()
 
@@ -223,7 +254,7 @@ def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
 
 
 def _quantity(table: dict[str, Any], where: str) -> Quantity:
-    quantity = _build(Quantity, table, where)
+    quantity = _build(Quantity, {**table, "depends": tuple(table.get("depends", ()))}, where)
     bounds = (quantity.at_least, quantity.at_most, quantity.within, quantity.within_factor)
     if all(bound is None for bound in bounds):
         raise ValueError(
@@ -235,10 +266,15 @@ def _quantity(table: dict[str, Any], where: str) -> Quantity:
             f"{where}: quantity {quantity.name!r} is compared with a paper value that is not given; "
             "allowed: `within` and `within_factor` beside `paper`. Use at_least or at_most."
         )
-    if quantity.of not in ("seeds", "mean") or quantity.size not in ("any", "paper") or not 0 < quantity.share <= 1:
+    if quantity.of not in ("seeds", "mean") or not 0 < quantity.share <= 1:
         raise ValueError(
-            f"{where}: quantity {quantity.name!r} has of={quantity.of!r}, size={quantity.size!r}, "
-            f"share={quantity.share}; allowed: of seeds|mean, size any|paper, 0 < share <= 1. Change it."
+            f"{where}: quantity {quantity.name!r} has of={quantity.of!r}, share={quantity.share}; "
+            "allowed: of seeds|mean, 0 < share <= 1. Change it."
+        )
+    if quantity.trivial is not None and quantity.holds(quantity.trivial):
+        raise ValueError(
+            f"{where}: the criterion of {quantity.name!r} is met by the trivial predictor ({quantity.trivial_by or 'unnamed'}: "
+            f"{number(quantity.trivial)}); allowed: a criterion that it fails. Change the bounds or the quantity."
         )
     return quantity
 
@@ -252,12 +288,18 @@ def _read(path: Path) -> tuple[Paper, list[Entry]]:
     entries = []
     for table in content.get("entry", []):
         where = f"{path.name} {table.get('id', '(no id)')}"
-        quantities = tuple(_quantity(q, where) for q in table.pop("quantity", []))
+        own = {name: table[name] for name in ("fixed", "trivial_by") if name in table}
+        quantities = tuple(_quantity({**own, **q}, where) for q in table.pop("quantity", []))
         entry = _build(Entry, {**table, "quantities": quantities}, where)
         if not _ID.fullmatch(entry.id) or entry.paper != paper.key or entry.kind not in KINDS:
             raise ValueError(
                 f"{where}: id {entry.id!r}, kind {entry.kind!r}; allowed: ids '{paper.key}:…' and kinds "
                 f"{', '.join(KINDS)}. Change it."
+            )
+        if entry.verdict not in ("", *DECLARED) or (entry.verdict in ("corrected", "refuted") and not entry.test):
+            raise ValueError(
+                f"{where}: verdict {entry.verdict!r}, test {entry.test!r}; allowed: {', '.join(DECLARED)}, the first "
+                "two with the test that shows it. Leave it out and the status is computed."
             )
         names = [q.name for q in quantities]
         if len(set(names)) != len(names):

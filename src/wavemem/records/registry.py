@@ -1,7 +1,8 @@
 """The comparison with the papers: a measured number beside the paper's, with a status that is computed.
 
 A chapter calls :func:`report` where it has measured something that the registry lists. The call shows a small table
-and, while the book is being built, notes the numbers for the reproduction report.
+and, while the book is being built, notes the numbers for the reproduction report. What was measured is handed over as a
+configuration or a record, and whether that is the paper's size is computed from it (`wavemem.records.sizes`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from wavemem.records.entries import PROFILES, Entry, Quantity, load_registry, number
-from wavemem.records.errors import nearest
+from wavemem.records.entries import STATUSES, Entry, Quantity, load_registry, number
+from wavemem.records.sizes import EXACT, Size, size_of
 
-__all__ = ["STATUSES", "Report", "Said", "Verdict", "fingerprint", "judge", "phrase", "report", "verdicts"]
-
-STATUSES = ("reproduced", "partly", "not reproduced", "not attempted")
+__all__ = ["EXACT", "STATUSES", "Report", "Said", "Verdict", "fingerprint", "judge", "phrase", "report", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Verdict:
         entry: id of the registry's entry.
         quantity: its name.
         ours: one value per seed; NaN where it could not be determined.
-        profile: "quick" or "paper".
+        size: what it was measured on.
         status: one of :data:`STATUSES`.
         passed: how many seeds meet the criterion.
         paper: the paper's number or words.
@@ -47,7 +46,7 @@ class Verdict:
     entry: str
     quantity: str
     ours: tuple[float, ...]
-    profile: str
+    size: Size
     status: str
     passed: int
     paper: str
@@ -119,19 +118,17 @@ def summary(values: Sequence[float]) -> str:
     return f"{number(mean, 4)} ± {number(float(np.std(known, ddof=1)), 2)} (n = {n}{missing})"
 
 
-def judge(quantity: Quantity, values: Sequence[float], profile: str) -> tuple[str, int]:
+def judge(quantity: Quantity, values: Sequence[float], size: Size) -> tuple[str, int]:
     """Status of a measurement and the number of seeds that meet the criterion.
 
-    "reproduced" when the criterion holds: in the mean if it is about the mean (and every seed is determined), otherwise
-    in the required share of the seeds. "partly" when it fails but some seed meets it, or when it holds at a reduced
-    size although the criterion asks for the paper's. "not reproduced" when no seed meets it.
+    When the criterion holds (in the mean if it is about the mean and every seed is determined, otherwise in the required
+    share of the seeds), the status follows from the size: "reproduced", "at reduced size" or "on other data". "partly"
+    when it fails but some seed meets it, "not reproduced" when none does.
     """
     passed = sum(quantity.holds(value) for value in values)
     of_mean = quantity.of == "mean"
     met = quantity.holds(float(np.mean(values))) if of_mean else passed >= quantity.share * len(values) - 1e-9
-    if met and (quantity.size == "any" or profile == "paper"):
-        return "reproduced", passed
-    return ("partly" if met or passed else "not reproduced"), passed
+    return (size.status if met else "partly" if passed else "not reproduced"), passed
 
 
 def _values(ours: Any, name: str) -> tuple[float, ...]:
@@ -164,13 +161,11 @@ def verdicts(
     ours: Any = None,
     *,
     quantities: Mapping[str, Any] | None = None,
-    profile: str,
+    measured: Any,
     note: str = "",
 ) -> list[Verdict]:
     """What :func:`report` shows, as objects; same arguments and errors."""
     entry = load_registry().entry(entry_id)
-    if profile not in PROFILES:
-        raise ValueError(f"profile {profile!r}; allowed: {', '.join(PROFILES)}. {nearest(profile, PROFILES)}")
     if (quantity is None) == (quantities is None):
         raise ValueError(
             "report needs one quantity with ours=…, or quantities={name: values}; allowed: exactly one of "
@@ -178,16 +173,22 @@ def verdicts(
         )
     given: Mapping[str, Any] = quantities if quantities is not None else {str(quantity): ours}
     result = []
-    for name, measured in given.items():
+    for name, found in given.items():
         wanted = entry.quantity(name)
-        values = _values(measured, name)
-        status, passed = judge(wanted, values, profile)
+        values = _values(found, name)
+        size = size_of(measured.get(name) if isinstance(measured, Mapping) else measured, wanted.depends)
+        if size.exact != wanted.exact:
+            raise ValueError(
+                f"{entry_id}, {name!r}: measured = {size.words()}, exact = {str(wanted.exact).lower()} in the registry; allowed: "
+                "EXACT for what is marked `exact = true`, a configuration or record for all else. Change one of them."
+            )
+        status, passed = judge(wanted, values, size)
         result.append(
             Verdict(
                 entry_id,
                 name,
                 values,
-                profile,
+                size,
                 status,
                 passed,
                 wanted.paper_value(),
@@ -210,12 +211,17 @@ class Report:
             (
                 v.quantity,
                 v.paper or "no number",
-                f"{v.summary()}, {v.profile}",
+                f"{v.summary()}, {v.size.words()}",
                 v.criterion,
                 f"{v.status} ({v.passed} of {len(v.ours)})" if len(v.ours) > 1 else v.status,
             )
             for v in self.verdicts
         ]
+
+    def _notes(self) -> list[str]:
+        """How it was measured, and what is not as in the paper."""
+        sizes = [f"{v.size.words()}: {v.size.details()}" for v in self.verdicts if v.size.details()]
+        return list(dict.fromkeys([v.note for v in self.verdicts if v.note] + sizes))
 
     def __repr__(self) -> str:
         lines = [f"{self.entry.id}: {self.entry.title}"]
@@ -227,7 +233,7 @@ class Report:
                 f"    criterion  {criterion}",
                 f"    status     {status}",
             ]
-        lines += [f"  note: {note}" for note in dict.fromkeys(v.note for v in self.verdicts if v.note)]
+        lines += [f"  note: {note}" for note in self._notes()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -239,7 +245,7 @@ class Report:
         for name, *cells in self._rows():
             body += f'<tr><th scope="row"{cell}>{html.escape(name)}</th>'
             body += "".join(f"<td{cell}>{html.escape(text)}</td>" for text in cells) + "</tr>"
-        notes = "".join(f"<p>{html.escape(n)}</p>" for n in dict.fromkeys(v.note for v in self.verdicts if v.note))
+        notes = "".join(f"<p>{html.escape(n)}</p>" for n in self._notes())
         caption = f"<caption>{html.escape(self.entry.id)}: {html.escape(self.entry.title)}</caption>"
         return (
             '<div class="wavemem-report" style="overflow-x: auto"><table class="dataframe">'
@@ -264,8 +270,9 @@ def _note_down(found: Iterable[Verdict]) -> None:
     old = json.loads(path.read_text(encoding="utf-8"))["results"] if path in _started and path.is_file() else []
     _started.add(path)
     fresh = [asdict(v) for v in found]
-    replaced = {(r["entry"], r["quantity"], r["profile"]) for r in fresh}
-    kept = [r for r in old if (r["entry"], r["quantity"], r["profile"]) not in replaced]
+    # Through JSON and back: tuples become lists, as in the rows that are read.
+    fresh = json.loads(json.dumps(fresh))
+    kept = [r for r in old if not any(all(r[k] == f[k] for k in ("entry", "quantity", "size")) for f in fresh)]
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     # NaN is written as null: JSON has no NaN, and other programs read this file too.
@@ -284,7 +291,7 @@ def report(
     ours: Any = None,
     *,
     quantities: Mapping[str, Any] | None = None,
-    profile: str,
+    measured: Any,
     note: str = "",
 ) -> None:
     """Show what was measured beside what the paper says, with a status computed from the registry's criterion.
@@ -294,13 +301,15 @@ def report(
         quantity: name of one of its quantities.
         ours: the measured values, one per seed (number, sequence, array or tensor); NaN where undetermined.
         quantities: instead of ``quantity`` and ``ours``: several at once, as a mapping of names to values.
-        profile: "quick" or "paper": the sizes it was measured at.
+        measured: what the values come from: the configuration of a live run, a record, a list of these, or :data:`EXACT` for
+            what the registry marks as exact; a mapping gives each quantity its own.
         note: one sentence on how it was measured, shown below the table.
 
     Raises:
-        ValueError: unknown id, quantity or profile, or values that are not one number per seed.
+        ValueError: unknown id or quantity, values that are not one number per seed, or something measured that is no
+            configuration and no record.
     """
-    found = verdicts(entry_id, quantity, ours, quantities=quantities, profile=profile, note=note)
+    found = verdicts(entry_id, quantity, ours, quantities=quantities, measured=measured, note=note)
     _note_down(found)
     table = Report(load_registry().entry(entry_id), tuple(found))
     ipython = sys.modules.get("IPython")
@@ -322,5 +331,8 @@ def fingerprint(text: str, root: Path | str | None = None) -> str:
         root: folder of all records; None is the project's ``records/``.
     """
     named = [e for e in load_registry(root).entries if f'"{e.id}"' in text or f"'{e.id}'" in text]
-    read = [(e.id, e.title, [asdict(q) for q in e.quantities]) for e in named]
+    unread = ("why", "fixed", "trivial", "trivial_by")
+    read = [
+        (e.id, e.title, [{k: v for k, v in asdict(q).items() if k not in unread} for q in e.quantities]) for e in named
+    ]
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from wavemem.records.entries import Entry, Paper, Registry, load_registry
+from wavemem.records.entries import STATUSES, Entry, Paper, Quantity, Registry, load_registry, number
 from wavemem.records.places import project_root, records_root
-from wavemem.records.registry import STATUSES, summary
+from wavemem.records.registry import summary
+from wavemem.records.sizes import Size
 from wavemem.records.status import (
     Evidence,
-    Measurement,
+    deciding,
     entry_status,
     evidence,
+    is_mathematics,
     measurements,
     quantity_status,
 )
@@ -33,20 +37,27 @@ _INTRODUCTION = """\
 (page-reproduction)=
 # Reproduction report
 
-This page is generated at every build from the registry of everything that the three papers number (`records/registry/`),
-from what the chapters measured when they were executed, and from the committed records of larger runs. No number and no
-status on it is typed.
+This page is generated at every build from the registry of everything that the three papers number (`records/registry/`)
+and from what the chapters measured when they were executed, on live runs and on the committed records of larger ones. No
+number and no status on it is typed.
 
 How a status comes about
-: **reproduced**: an equation is derived in a chapter and checked by a test; a measured quantity meets its criterion.
-: **partly**: some seeds meet the criterion and others do not, only some of an entry's quantities have been measured, or
-  the criterion holds at a reduced size where it asks for the paper's.
-: **not reproduced**: it was measured and no seed meets the criterion.
+: **reproduced**: an equation is derived in a chapter and checked by a test; a measured quantity meets its criterion at the
+  paper's size: every setting that it depends on equals the paper's.
+: **partly**: some seeds meet the criterion and others do not, or only some of an entry's quantities came out.
+: **at reduced size**: the criterion holds, and something is smaller or shorter than in the paper; what, is said.
+: **on other data**: the criterion holds on images or strings that stand in the place of the paper's.
+: **corrected**: false as printed; the right form is derived and a test checks it, on the errata page.
+: **refuted**: a test shows that it is false.
+: **not reproduced**: it was measured and no seed meets the criterion, or the mean misses it.
 : **not attempted**: nothing in the book treats it yet.
+: **text not available**: we know its number and not what it shows.
 
-*Ours* is the mean ± standard deviation over n seeds, with the profile it was measured in: `quick` is what a laptop runs
-while the book is built, `paper` the papers' own sizes. The criterion stands beside each number, and the reason for it in
-the registry. Tests that a status relies on are run by `make test`; a book whose tests fail is not published.
+Two lines per paper: *mathematics* is what is derived, constructed or drawn, *measurements* what trained networks were
+asked. *Ours* is the mean ± standard deviation over n seeds, with the size it was measured at; of several, the one at the
+paper's size decides, and a committed record before a live run. A criterion stands beside each number, with when it was
+fixed and what the trivial predictor scores, which has to fail it; the reason for it is in the registry. Tests that a
+status relies on are run by `make test`; a book whose tests fail is not published.
 """
 
 
@@ -84,29 +95,52 @@ def _test(entry: Entry) -> str:
     return f"`{entry.test.split('::', 1)[1]}`" if "::" in entry.test else ""
 
 
-def _ours(found: Iterable[Measurement], unit: str) -> str:
-    """Every measurement of a quantity, the paper's sizes first."""
-    ordered = sorted(found, key=lambda m: m.profile != "paper")
+def _sizes(entry: Entry, found: Evidence) -> dict[Size, str]:
+    """The sizes that an entry was measured at and their names; where several are reduced, with a number each."""
+    sizes = dict.fromkeys(m.size for q in entry.quantities for m in found.measured.get(q.name, ()))
+    several = Counter(size.words() for size in sizes)
+    named: dict[Size, str] = {}
+    for size in sizes:
+        word = size.words()
+        if several[word] > 1:
+            word += f" ({1 + sum(name.startswith(word) for name in named.values())})"
+        named[size] = word
+    return named
+
+
+def _ours(name: str, unit: str, found: Evidence, sizes: Mapping[Size, str]) -> str:
+    """Every measurement of a quantity, the one that decides first."""
+    first = deciding(found, name)
     return "<br>".join(
-        f"{summary(m.ours)}{f' {unit}' if unit else ''}, `{m.profile}`"
-        + (f" ({_cell(m.source)})" if m.source.startswith("record") else "")
-        for m in ordered
+        f"{summary(m.ours)}{f' {unit}' if unit else ''}, {sizes[m.size]}"
+        for m in sorted(found.measured[name], key=lambda m: m is not first)
     )
 
 
-def _counts(registry: Registry, statuses: Mapping[str, str]) -> str:
-    rows = []
-    for paper in registry.papers:
-        of = [statuses[e.id] for e in registry.of_paper(paper.key) if not e.empty]
-        rows.append(
-            [
-                f"{paper.short} {{cite:p}}`{paper.citation}`",
-                str(len(of)),
-                *(str(of.count(s)) for s in STATUSES),
-            ]
+def _criterion(quantity: Quantity) -> str:
+    parts = [quantity.criterion()]
+    if quantity.trivial is not None:
+        parts.append(
+            f"{quantity.trivial_by}: {'undetermined' if math.isnan(quantity.trivial) else number(quantity.trivial)}"
         )
-    total = list(statuses.values())
-    rows.append(["**together**", str(len(total)), *(str(total.count(s)) for s in STATUSES)])
+    if quantity.fixed:
+        parts.append(f"fixed {quantity.fixed}")
+    return _cell("; ".join(parts))
+
+
+def _counts(registry: Registry, statuses: Mapping[str, str]) -> str:
+    def line(name: str, entries: Iterable[Entry]) -> list[str]:
+        of = [statuses[e.id] for e in entries]
+        return [name, str(len(of)), *(str(of.count(s)) for s in STATUSES)]
+
+    rows = []
+    counted = [e for e in registry.entries if not e.empty]
+    for mathematics, kind in ((True, "mathematics"), (False, "measurements")):
+        own = [e for e in counted if is_mathematics(e) is mathematics]
+        for paper in registry.papers:
+            named = f"{paper.short} {{cite:p}}`{paper.citation}`, {kind}"
+            rows.append(line(named, (e for e in own if e.paper == paper.key)))
+        rows.append(line(f"**{kind}, together**", own))
     return _table(["paper", "entries", *STATUSES], rows)
 
 
@@ -127,13 +161,14 @@ def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
     lines += ["", _cell(entry.note)] if entry.note else []
     done = [q for q in entry.quantities if found.measured.get(q.name)]
     rest = [q for q in entry.quantities if not found.measured.get(q.name)]
+    sizes = _sizes(entry, found)
     if done:
         rows = [
             [
                 _cell(q.name),
                 _cell(q.paper_value()) or "—",
-                _ours(found.measured[q.name], q.unit),
-                _cell(q.criterion()),
+                _cell(_ours(q.name, q.unit, found, sizes)),
+                _criterion(q),
                 f"**{quantity_status(entry, q.name, found)}**",
             ]
             for q in done
@@ -141,8 +176,19 @@ def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
         lines += ["", _table(["quantity", "paper", "ours", "criterion", "status"], rows)]
         notes = dict.fromkeys(m.note for q in done for m in found.measured[q.name] if m.note)
         lines += [f"- {_cell(note)}" for note in notes]
+        lines += [
+            f"- {name}"
+            + (
+                f", {'records' if len(size.records) > 1 else 'record'} {', '.join(size.records)}"
+                if size.records
+                else ""
+            )
+            + (f": {_cell(size.details())}" if size.details() else "")
+            for size, name in sizes.items()
+            if size.details() or size.records
+        ]
     if rest:
-        rows = [[_cell(q.name), _cell(q.paper_value()) or "—", _cell(q.criterion())] for q in rest]
+        rows = [[_cell(q.name), _cell(q.paper_value()) or "—", _criterion(q)] for q in rest]
         lines += [
             "",
             f":::{{dropdown}} Not attempted yet: {len(rest)} of {len(entry.quantities)}",
@@ -177,16 +223,18 @@ def _paper_section(paper: Paper, registry: Registry, found: Mapping[str, Evidenc
         f"*{paper.title}* {{cite:p}}`{paper.citation}`. {paper.note}".rstrip(),
         "",
     ]
-    proofs = [e for e in entries if e.kind in _PROOFS and statuses[e.id] != "not attempted"]
+    untreated = ("not attempted", "text not available")
+    proofs = [e for e in entries if e.kind in _PROOFS and statuses[e.id] not in untreated]
     if proofs:
         parts += [f"### {paper.short}: equations, theorems and algorithms", ""]
         parts += [*(_proof_item(e, found[e.id], statuses[e.id]) for e in proofs), ""]
-    shown = [e for e in entries if e.kind not in _PROOFS and statuses[e.id] != "not attempted"]
+    shown = [e for e in entries if e.kind not in _PROOFS and statuses[e.id] not in untreated]
     parts += [_measured_entry(e, found[e.id], statuses[e.id]) for e in shown]
-    rest = [e for e in entries if statuses[e.id] == "not attempted"]
-    if rest:
-        parts += [f"### {paper.short}: not attempted", ""]
-        parts += [*(f"- {_name(e)}: {_cell(e.title)}.{_note(e)}" for e in rest), ""]
+    for status in untreated:
+        rest = [e for e in entries if statuses[e.id] == status]
+        if rest:
+            parts += [f"### {paper.short}: {status}", ""]
+            parts += [*(f"- {_name(e)}: {_cell(e.title)}.{_note(e)}" for e in rest), ""]
     if empty:
         names = ", ".join(f"{_name(e)} ({_cell(e.note)})" for e in empty)
         parts += [f"Numbers that the paper prints without content, not counted: {names}", ""]
@@ -233,7 +281,7 @@ def write(
     if unknown:
         raise ValueError(f"chapters {', '.join(unknown)}; allowed: {', '.join(sources)}. Use the notebooks' stems.")
     registry = load_registry(records)
-    measured = measurements(Path(results_dir) if results_dir else None, records)
+    measured = measurements(Path(results_dir) if results_dir else None)
     texts = {name: sources[name].read_text(encoding="utf-8") for name in wanted}
     executed = {p.stem for p in Path(results_dir).glob("*.json")} if results_dir else set()
     found = evidence(registry, root, texts, measured, executed)

@@ -8,6 +8,7 @@ depend on who it was.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from wavemem.records.experiment import Result, get_experiment
 from wavemem.records.places import project_root
 from wavemem.records.provenance import code_version
+from wavemem.records.sizes import allows
 from wavemem.records.store import Record, find, record_key
 
 __all__ = ["recorded", "runs_root", "shared_run"]
@@ -51,12 +53,22 @@ def shared_run(name: str, config: Any, seed: int = 0, device: torch.device | str
     return experiment.run(config, seed, device, checkpoints=folder)  # type: ignore[call-arg]
 
 
-def recorded(name: str, profile: str = "paper", root: Path | str | None = None) -> list[Record]:
-    """The committed records of an experiment, oldest first; maybe none.
+def recorded(
+    name: str, profile: str = "paper", root: Path | str | None = None, *, also: Mapping[str, Any] | None = None
+) -> list[Record]:
+    """The committed records that were measured by a profile's protocol, oldest first; maybe none.
+
+    A record belongs to a protocol by its configuration, not by its name: all fields that do not choose a part of the
+    experiment (``PARTS`` of its ``Config``) equal the profile's.
 
     Args:
         name: the experiment.
         profile: "quick" or "paper".
         root: folder of all records; None is the project's ``records/``.
+        also: other values that a field may have beside the profile's, one or a list of them, e.g.
+            ``{"iterations": [20_000, 30_000]}``. `wavemem.records.registry.report` says of such records what differs.
+
+    Raises:
+        ValueError: unknown experiment, or ``also`` names no field of its configuration.
     """
-    return find(root, name, profile)
+    return [record for record in find(root, name, profile) if allows(record, profile, also or {})]

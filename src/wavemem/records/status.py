@@ -13,18 +13,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from wavemem.records import store
 from wavemem.records.entries import Entry, Registry
-from wavemem.records.experiment import experiment_names
 from wavemem.records.registry import judge
+from wavemem.records.sizes import Size
 
 __all__ = [
     "Evidence",
     "Measurement",
     "chapter_has_label",
+    "deciding",
     "entry_status",
     "evidence",
     "has_target",
+    "is_mathematics",
     "measurements",
     "quantity_status",
     "symbol_exists",
@@ -34,13 +35,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Measurement:
-    """Values for one quantity, from a chapter's execution or from a committed record.
+    """Values for one quantity, as a chapter reported them.
 
     Args:
         entry: id of the registry's entry.
         quantity: its name.
         ours: one value per seed, NaN where undetermined.
-        profile: "quick" or "paper".
+        size: what it was measured on.
         source: where it was measured, in words.
         note: what the chapter says about how it was measured.
     """
@@ -48,7 +49,7 @@ class Measurement:
     entry: str
     quantity: str
     ours: tuple[float, ...]
-    profile: str
+    size: Size
     source: str
     note: str = ""
 
@@ -121,15 +122,11 @@ def test_exists(root: Path, test: str) -> bool:
 test_exists.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it
 
 
-def measurements(results_dir: Path | None, records_dir: Path) -> list[Measurement]:
-    """Everything that was measured: by the executed chapters, and by the committed records of experiments.
-
-    An experiment's module may define ``findings(rows) -> {entry id: {quantity: values per seed}}``; then its records
-    are compared with the papers too.
+def measurements(results_dir: Path | None) -> list[Measurement]:
+    """What the executed chapters reported: of their own live runs, and of the committed records that they read.
 
     Args:
         results_dir: the folder of the chapters' JSON files; None if no chapter was executed.
-        records_dir: the folder of all records.
 
     Raises:
         ValueError: a results file is not what :func:`wavemem.records.registry.report` writes.
@@ -145,7 +142,7 @@ def measurements(results_dir: Path | None, records_dir: Path) -> list[Measuremen
                         row["entry"],
                         row["quantity"],
                         values,
-                        row["profile"],
+                        Size.from_json(row["size"]),
                         f"chapter {content['chapter']}",
                         row.get("note", ""),
                     )
@@ -155,19 +152,6 @@ def measurements(results_dir: Path | None, records_dir: Path) -> list[Measuremen
                 f"{path} is not a chapter's results ({error!r}); allowed: files written by report(). "
                 "Execute the chapter again."
             ) from None
-    names = set(experiment_names())
-    for record in store.find(records_dir, profile="paper"):
-        if record.experiment not in names:
-            continue
-        findings = getattr(import_module(f"wavemem.experiments.{record.experiment}"), "findings", None)
-        if findings is None:
-            continue
-        where = f"record {record.key}, {record.provenance.device}, {record.provenance.started[:10]}"
-        for entry, quantities in findings(record.rows).items():
-            found += [
-                Measurement(entry, name, tuple(float(v) for v in values), record.profile, where)
-                for name, values in quantities.items()
-            ]
     return found
 
 
@@ -210,24 +194,50 @@ def evidence(
     return result
 
 
+def deciding(found: Evidence, name: str) -> Measurement | None:
+    """The measurement that a quantity's status rests on: at the paper's size before reduced ones, those before other data, and
+    among equals a committed record before a live run; None if there is none."""
+    order = {"reproduced": 0, "at reduced size": 1, "on other data": 2}
+    ours = sorted(found.measured.get(name, ()), key=lambda m: (order[m.size.status], not m.size.records))
+    return ours[0] if ours else None
+
+
 def quantity_status(entry: Entry, name: str, found: Evidence) -> str:
-    """Status of one quantity: at the paper's sizes where that was measured, else at reduced sizes."""
-    ours = sorted(found.measured.get(name, ()), key=lambda m: m.profile != "paper")
-    if not ours:
-        return "not attempted"
-    return judge(entry.quantity(name), ours[0].ours, ours[0].profile)[0]
+    """Status of one quantity, from the measurement that decides."""
+    ours = deciding(found, name)
+    return "not attempted" if ours is None else judge(entry.quantity(name), ours.ours, ours.size)[0]
+
+
+def is_mathematics(entry: Entry) -> bool:
+    """Whether an entry is something derived, constructed or drawn, in contrast to something measured on trained networks."""
+    if entry.quantities:
+        return all(quantity.exact for quantity in entry.quantities)
+    return entry.kind in ("equation", "theorem", "algorithm") or entry.illustration
+
+
+def _together(statuses: set[str]) -> str:
+    """The status of several quantities."""
+    if len(statuses) == 1:
+        return next(iter(statuses))
+    if statuses <= {"reproduced", "at reduced size", "on other data"}:
+        return "on other data" if "on other data" in statuses else "at reduced size"
+    return "not reproduced" if statuses == {"not reproduced", "not attempted"} else "partly"
 
 
 def entry_status(entry: Entry, found: Evidence) -> str:
     """Status of an entry.
 
-    With quantities: that of all of them, "partly" where they differ. Without: an equation, theorem or algorithm is
-    reproduced when a chapter contains it and a test checks it, an illustration when a chapter draws it; a figure or
-    table without anything measured is at most "partly".
+    What the registry declares (`Entry.verdict`) stands if the chapter and the test that shows it exist. With quantities: that
+    of all of them; where all came out, the weakest of their sizes; "partly" where they differ otherwise. Without: an
+    equation, theorem or algorithm is reproduced when a chapter contains it and a test checks it, an illustration when a
+    chapter draws it; a figure or table without anything measured is at most "partly".
     """
+    if entry.verdict == "text not available":
+        return entry.verdict
+    if entry.verdict:
+        return entry.verdict if found.chapter and found.label and found.test else "partly"
     if entry.quantities:
-        statuses = {quantity_status(entry, q.name, found) for q in entry.quantities}
-        return statuses.pop() if len(statuses) == 1 else "partly"
+        return _together({quantity_status(entry, q.name, found) for q in entry.quantities})
     if not entry.chapter or not found.chapter:
         return "not attempted"
     if entry.kind in ("equation", "theorem", "algorithm"):

@@ -18,6 +18,7 @@ import pandas as pd
 from wavemem.checks import one_of
 from wavemem.records.entries import load_registry
 from wavemem.records.registry import judge
+from wavemem.records.sizes import Size
 
 __all__ = ["CELL", "best_of_thresholds", "paper_cells", "quantities", "table"]
 
@@ -153,7 +154,7 @@ def table(cells: pd.DataFrame, paper: bool = True) -> pd.DataFrame:
                 if name.startswith(prefix) and float(name[len(prefix) :].split(":")[0]) == decay
             }
             statuses = {
-                name.split(": ")[1]: judge(entry.quantity(name), values, "paper")[0]
+                name.split(": ")[1]: judge(entry.quantity(name), values, Size())[0]
                 for name, values in own_quantities.items()
             }
             unique = set(statuses.values())

@@ -32,10 +32,19 @@ from wavemem.checks import one_of, positive_int, require
 from wavemem.tasks.cifar import load_cifar10, load_cifar10_jpeg
 from wavemem.tasks.mnist import ImageSet, load_mnist, small_digits
 
-__all__ = ["HASHES", "KINDS", "SequentialImages", "Splits", "noise_block", "permutation", "splits"]
+__all__ = ["HASHES", "KINDS", "STAND_INS", "SequentialImages", "Splits", "noise_block", "permutation", "splits"]
 
 KINDS: Final = ("smnist", "psmnist", "nscifar10", "nscifar10-jpeg", "sdigits", "psdigits", "nsdigits")
 """The tasks, see the module's table."""
+
+_DIGITS: Final = "digits of 8 × 8 pixels in the place of MNIST"
+STAND_INS: Final = {
+    "sdigits": _DIGITS,
+    "psdigits": _DIGITS,
+    "nsdigits": "digits of 8 × 8 pixels in the place of CIFAR-10",
+    "nscifar10-jpeg": "a JPEG copy in the place of CIFAR-10",
+}
+"""Tasks on other images than the paper's → what stands in the place of what."""
 
 _SMALL_STEPS = 100
 _GRID = 1024  # noise lies on multiples of 1/1024, so that no machine's logarithm can round it to other numbers
