@@ -126,7 +126,7 @@ def start_networks(config: Config, seed: int, device: torch.device | str = "cpu"
     seeds = run_seeds(seed, config.runs) * len(config.rates)
     N, drawn = config.units, []
     for name in config.starts:
-        start = STARTS[str(name)]
+        start = STARTS[name]
         network = IdentityRNN.initialise(
             seeds, N, 2, 1, U_init=start.U, V_init=start.V, V_scale=start.scale(N), device=device
         )
