@@ -10,6 +10,7 @@ import copy
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
@@ -26,7 +27,10 @@ from wavemem.building.notebooks import executable, published
 from wavemem.building.paths import Layout, Parameters, write_atomically
 from wavemem.building.worker import serialised
 
-__all__ = ["Staged", "stage"]
+__all__ = ["SUMMARY", "Staged", "stage"]
+
+SUMMARY = r"## (?:What we now know|Summary)\s*$"
+"""The heading of a chapter's summary."""
 
 _MATHJAX = "tex-svg-full.js"
 
@@ -115,20 +119,32 @@ def _footer(chapter: Chapter, parameters: Parameters) -> str:
     )
 
 
-def _with_frame(notebook: Any, facts: str, footer: str) -> Any:
-    """A copy of a notebook with a line under its title and a box at its end."""
-    framed = copy.deepcopy(notebook)
-    for cell in framed["cells"]:
+def _insert(notebook: Any, heading: str, text: str, before: str = "") -> bool:
+    """Put text under a heading, at once or in front of the next line of its cell that matches; whether it was found."""
+    for cell in notebook["cells"]:
         if cell["cell_type"] != "markdown":
             continue
         source = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
         lines = source.split("\n")
-        title = next((index for index, line in enumerate(lines) if line.startswith("# ")), None)
+        title = next((index for index, line in enumerate(lines) if re.match(heading, line)), None)
         if title is not None:
-            lines[title + 1 : title + 1] = ["", facts, ""]
+            rest = range(title + 1, len(lines)) if before else ()
+            place = next((i for i in rest if re.match(before, lines[i])), len(lines) if before else title + 1)
+            lines[place:place] = ["", text, ""]
             cell["source"] = "\n".join(lines)
-            break
-    framed["cells"].append({"cell_type": "markdown", "id": "chapter-footer", "metadata": {}, "source": footer})
+            return True
+    return False
+
+
+def _with_frame(notebook: Any, facts: str, claims: str, footer: str) -> Any:
+    """A copy of a notebook with a line under its title, the papers' claims after its summary and a box at its end."""
+    framed = copy.deepcopy(notebook)
+    _insert(framed, "# ", facts)
+    ends = [footer]
+    if claims and not _insert(framed, SUMMARY, claims, before="## "):
+        ends.insert(0, claims)
+    for name, text in zip(("chapter-claims", "chapter-footer")[-len(ends) :], ends, strict=True):
+        framed["cells"].append({"cell_type": "markdown", "id": name, "metadata": {}, "source": text})
     return framed
 
 
@@ -171,6 +187,16 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
     tree.add("_config.yml", (layout.root / "_config.yml").read_bytes())
     tree.add_folder(layout.root / "book", "book")
     tree.add(f"static/mathjax/{_MATHJAX}", _mathjax())
+    blocks: dict[str, str] = {}
+    claims = _generated_page(
+        "wavemem.records.claims_page",
+        lambda module, path: blocks.update(module.write(path, layout.results(parameters), layout.root / "records")),
+        layout,
+        "claims.md",
+    )
+    if claims is not None:
+        tree.add("pages/claims.md", claims)
+        tree.add("pages/claims-count.txt", blocks[""])
     unexecuted = []
     entries = {}
     for chapter in chapters:
@@ -182,7 +208,8 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
         else:
             entries[chapter.name] = entry
             notebook = json.loads(entry.notebook.read_text(encoding="utf-8"))
-        framed = _with_frame(notebook, _facts(chapter, parameters, entry is not None), _footer(chapter, parameters))
+        facts, footer = _facts(chapter, parameters, entry is not None), _footer(chapter, parameters)
+        framed = _with_frame(notebook, facts, blocks.get(chapter.name, ""), footer)
         tree.add(f"chapters/{chapter.name}.ipynb", serialised(framed))
         tree.add(f"downloads/{chapter.name}.ipynb", serialised(plain))
         tree.add(f"downloads/{chapter.name}.md", chapter.text)

@@ -216,10 +216,8 @@ NARROW: dict[str, Any] = {
     "batch": [8, 16],
     "iterations": [400, 700, 1_000, 2_000],
     "questions": [50, 100],
-    "longest": 300,
-    "context": 620,
 }
-"""Other values than the "paper" profile's that chapters show, for `recorded`: width 64, and strings of up to 300 letters."""
+"""What two CPU cores can do with the "paper" profile's strings: the ``also`` of `wavemem.records.runs.recorded`."""
 
 
 def task(config: Config) -> StringTask:

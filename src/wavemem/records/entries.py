@@ -17,7 +17,19 @@ from typing import Any, TypeVar
 from wavemem.records.errors import nearest
 from wavemem.records.places import records_root
 
-__all__ = ["KINDS", "PROFILES", "STATUSES", "Entry", "Paper", "Quantity", "Registry", "load_registry", "number"]
+__all__ = [
+    "KINDS",
+    "PROFILES",
+    "SETTLED",
+    "STATUSES",
+    "Claim",
+    "Entry",
+    "Paper",
+    "Quantity",
+    "Registry",
+    "load_registry",
+    "number",
+]
 
 PROFILES = ("quick", "paper")
 """Sizes that something can be measured at: those of a laptop and those of the papers."""
@@ -39,6 +51,10 @@ DECLARED = ("corrected", "refuted", "text not available")
 """Statuses that an entry of the registry names itself: they are shown by a test, or are no statement about a result."""
 
 KINDS = ("equation", "theorem", "algorithm", "figure", "table", "claim")
+
+SETTLED = ("holds", "corrected", "refuted", "contradicted by the paper's own numbers")
+"""Verdicts on claims that need no measurement."""
+
 _T = TypeVar("_T")
 _ID = re.compile(r"[a-z]+:[a-z0-9.-]+")
 
@@ -209,11 +225,42 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Something that a paper says, in its own words, and what the book brings for or against it.
+
+    Args:
+        id: e.g. "twm:any-history".
+        words: the paper's words, "…" where some are left out.
+        place: where it says them.
+        where: the chapters that test it: "stem" or "stem#label".
+        why: one sentence of ours on what decides; it holds whatever is measured, and names no measured number.
+        evidence: what the verdict is computed from: ids of entries, or "id#quantity".
+        settled: one of :data:`SETTLED`, where a proof or the paper's own numbers decide; rests on ``test``.
+        test: "path::function" that shows it.
+    """
+
+    id: str
+    words: str
+    place: str
+    where: tuple[str, ...]
+    why: str
+    evidence: tuple[str, ...] = ()
+    settled: str = ""
+    test: str = ""
+
+    @property
+    def paper(self) -> str:
+        """Short name of the paper: the part of the id before the colon."""
+        return self.id.split(":")[0]
+
+
+@dataclass(frozen=True)
 class Registry:
-    """All entries of all papers."""
+    """All entries and claims of all papers."""
 
     papers: tuple[Paper, ...]
     entries: tuple[Entry, ...]
+    claims: tuple[Claim, ...] = ()
 
     def entry(self, entry_id: str) -> Entry:
         """The entry with that id.
@@ -233,6 +280,10 @@ class Registry:
     def of_paper(self, key: str) -> list[Entry]:
         """The entries of one paper, in the file's order."""
         return [entry for entry in self.entries if entry.paper == key]
+
+    def claims_of(self, key: str) -> list[Claim]:
+        """The claims of one paper, in the file's order."""
+        return [claim for claim in self.claims if claim.paper == key]
 
     def of_chapter(self, chapter: str) -> list[Entry]:
         """The entries that one chapter treats."""
@@ -279,11 +330,25 @@ def _quantity(table: dict[str, Any], where: str) -> Quantity:
     return quantity
 
 
-def _read(path: Path) -> tuple[Paper, list[Entry]]:
+def _claim(table: dict[str, Any], where: str) -> Claim:
+    lists: dict[str, Any] = {name: tuple(table[name]) for name in ("where", "evidence") if name in table}
+    claim = _build(Claim, {**table, **lists}, where)
+    if not _ID.fullmatch(claim.id) or claim.settled not in ("", *SETTLED) or bool(claim.settled) != bool(claim.test):
+        raise ValueError(
+            f"{where}: id {claim.id!r}, settled {claim.settled!r}, test {claim.test!r}; allowed: ids 'paper:…', settled "
+            f"{', '.join(SETTLED)}, each with the test that shows it. Leave both out and the verdict is computed."
+        )
+    return claim
+
+
+def _read(path: Path) -> tuple[list[Paper], list[Entry], list[Claim]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not TOML ({error}); allowed: see records/README.md. Correct the line.") from None
+    claims = [_claim(table, f"{path.name} {table.get('id', '(no id)')}") for table in content.get("claim", [])]
+    if set(content) == {"claim"}:
+        return [], [], claims
     paper = _build(Paper, content.get("paper", {}), f"{path.name} [paper]")
     entries = []
     for table in content.get("entry", []):
@@ -305,21 +370,24 @@ def _read(path: Path) -> tuple[Paper, list[Entry]]:
         if len(set(names)) != len(names):
             raise ValueError(f"{where}: quantities {names}; allowed: each name once. Rename one.")
         entries.append(entry)
-    return paper, entries
+    return [paper], entries, claims
 
 
 @cache
 def _load(files: tuple[Path, ...], _stamps: tuple[int, ...]) -> Registry:
-    papers, entries = [], []
+    papers: list[Paper] = []
+    entries: list[Entry] = []
+    claims: list[Claim] = []
     for path in files:
-        paper, found = _read(path)
-        papers.append(paper)
-        entries.extend(found)
-    ids = [entry.id for entry in entries]
+        paper, found, claimed = _read(path)
+        papers += paper
+        entries += found
+        claims += claimed
+    ids = [entry.id for entry in entries] + [claim.id for claim in claims]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:
         raise ValueError(f"registry ids {', '.join(twice)} occur twice; allowed: each id once. Rename one.")
-    return Registry(tuple(sorted(papers, key=lambda p: p.order)), tuple(entries))
+    return Registry(tuple(sorted(papers, key=lambda p: p.order)), tuple(entries), tuple(claims))
 
 
 def load_registry(root: Path | str | None = None) -> Registry:

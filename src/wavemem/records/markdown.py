@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["milliseconds", "number_table"]
+__all__ = ["cell", "milliseconds", "number_table", "table"]
+
+
+def cell(text: str) -> str:
+    """Return text as it may stand in a cell of a table."""
+    return text.replace("|", "\\|").replace("\n", " ").replace("$", "\\$")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table whose columns are aligned to the left."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def number_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from wavemem.records.entries import STATUSES, Entry, Paper, Quantity, Registry, load_registry, number
+from wavemem.records.markdown import cell, table
 from wavemem.records.places import project_root, records_root
 from wavemem.records.registry import summary
 from wavemem.records.sizes import Size
@@ -21,7 +23,7 @@ from wavemem.records.status import (
     quantity_status,
 )
 
-__all__ = ["render", "write"]
+__all__ = ["PROOFS", "Gathered", "gather", "name_of", "render", "report_target", "write"]
 
 _KIND_NAMES = {
     "equation": "Eq.",
@@ -31,7 +33,7 @@ _KIND_NAMES = {
     "table": "Table",
     "claim": "Claim",
 }
-_PROOFS = ("equation", "theorem", "algorithm")
+PROOFS = ("equation", "theorem", "algorithm")
 
 _INTRODUCTION = """\
 (page-reproduction)=
@@ -61,18 +63,7 @@ status relies on are run by `make test`; a book whose tests fail is not publishe
 """
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("$", "\\$")
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = list(head)
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _name(entry: Entry) -> str:
+def name_of(entry: Entry) -> str:
     """How the paper calls it: "Eq. 6", "Theorem 3.1", "Table 1"; unnumbered ones by the name in their id."""
     if entry.kind == "claim":
         return "Claim"
@@ -81,8 +72,13 @@ def _name(entry: Entry) -> str:
     return f"{_KIND_NAMES[entry.kind]} {number or tail.split('.')[-1]}"
 
 
+def report_target(entry: Entry) -> str:
+    """The reference target of a measured entry in the report."""
+    return f"report-{entry.id.replace(':', '-').replace('.', '-')}"
+
+
 def _link(entry: Entry, found: Evidence) -> str:
-    return f"{{ref}}`{_name(entry)} <{entry.label}>`" if found.linkable else _name(entry)
+    return f"{{ref}}`{name_of(entry)} <{entry.label}>`" if found.linkable else name_of(entry)
 
 
 def _code(entry: Entry) -> str:
@@ -125,7 +121,7 @@ def _criterion(quantity: Quantity) -> str:
         )
     if quantity.fixed:
         parts.append(f"fixed {quantity.fixed}")
-    return _cell("; ".join(parts))
+    return cell("; ".join(parts))
 
 
 def _counts(registry: Registry, statuses: Mapping[str, str]) -> str:
@@ -141,7 +137,7 @@ def _counts(registry: Registry, statuses: Mapping[str, str]) -> str:
             named = f"{paper.short} {{cite:p}}`{paper.citation}`, {kind}"
             rows.append(line(named, (e for e in own if e.paper == paper.key)))
         rows.append(line(f"**{kind}, together**", own))
-    return _table(["paper", "entries", *STATUSES], rows)
+    return table(["paper", "entries", *STATUSES], rows)
 
 
 def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
@@ -153,29 +149,30 @@ def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
     if entry.experiment:
         where.append(f"Experiment: `{entry.experiment}`")
     lines = [
-        f"### {_name(entry)}: {_cell(entry.title)}",
+        f"({report_target(entry)})=",
+        f"### {name_of(entry)}: {cell(entry.title)}",
         "",
         f"Status: **{status}**. In the book: {_link(entry, found)}.",
     ]
     lines += ["", " · ".join(where)] if where else []
-    lines += ["", _cell(entry.note)] if entry.note else []
+    lines += ["", cell(entry.note)] if entry.note else []
     done = [q for q in entry.quantities if found.measured.get(q.name)]
     rest = [q for q in entry.quantities if not found.measured.get(q.name)]
     sizes = _sizes(entry, found)
     if done:
         rows = [
             [
-                _cell(q.name),
-                _cell(q.paper_value()) or "—",
-                _cell(_ours(q.name, q.unit, found, sizes)),
+                cell(q.name),
+                cell(q.paper_value()) or "—",
+                cell(_ours(q.name, q.unit, found, sizes)),
                 _criterion(q),
                 f"**{quantity_status(entry, q.name, found)}**",
             ]
             for q in done
         ]
-        lines += ["", _table(["quantity", "paper", "ours", "criterion", "status"], rows)]
+        lines += ["", table(["quantity", "paper", "ours", "criterion", "status"], rows)]
         notes = dict.fromkeys(m.note for q in done for m in found.measured[q.name] if m.note)
-        lines += [f"- {_cell(note)}" for note in notes]
+        lines += [f"- {cell(note)}" for note in notes]
         lines += [
             f"- {name}"
             + (
@@ -183,29 +180,29 @@ def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
                 if size.records
                 else ""
             )
-            + (f": {_cell(size.details())}" if size.details() else "")
+            + (f": {cell(size.details())}" if size.details() else "")
             for size, name in sizes.items()
             if size.details() or size.records
         ]
     if rest:
-        rows = [[_cell(q.name), _cell(q.paper_value()) or "—", _criterion(q)] for q in rest]
+        rows = [[cell(q.name), cell(q.paper_value()) or "—", _criterion(q)] for q in rest]
         lines += [
             "",
             f":::{{dropdown}} Not attempted yet: {len(rest)} of {len(entry.quantities)}",
             "",
-            _table(["quantity", "paper", "criterion"], rows),
+            table(["quantity", "paper", "criterion"], rows),
             ":::",
         ]
     return "\n".join(lines) + "\n"
 
 
 def _note(entry: Entry) -> str:
-    return f" *{_cell(entry.note)}*" if entry.note else ""
+    return f" *{cell(entry.note)}*" if entry.note else ""
 
 
 def _proof_item(entry: Entry, found: Evidence, status: str) -> str:
     """One equation as an item of a list, which a narrow screen can wrap."""
-    parts = [f"- {_link(entry, found)}, **{status}**: {_cell(entry.title)}."]
+    parts = [f"- {_link(entry, found)}, **{status}**: {cell(entry.title)}."]
     links = [f"Code {_code(entry)}"] if found.code else []
     links += [f"checked by {_test(entry)}"] if found.test else []
     if links:
@@ -224,19 +221,19 @@ def _paper_section(paper: Paper, registry: Registry, found: Mapping[str, Evidenc
         "",
     ]
     untreated = ("not attempted", "text not available")
-    proofs = [e for e in entries if e.kind in _PROOFS and statuses[e.id] not in untreated]
+    proofs = [e for e in entries if e.kind in PROOFS and statuses[e.id] not in untreated]
     if proofs:
         parts += [f"### {paper.short}: equations, theorems and algorithms", ""]
         parts += [*(_proof_item(e, found[e.id], statuses[e.id]) for e in proofs), ""]
-    shown = [e for e in entries if e.kind not in _PROOFS and statuses[e.id] not in untreated]
+    shown = [e for e in entries if e.kind not in PROOFS and statuses[e.id] not in untreated]
     parts += [_measured_entry(e, found[e.id], statuses[e.id]) for e in shown]
     for status in untreated:
         rest = [e for e in entries if statuses[e.id] == status]
         if rest:
             parts += [f"### {paper.short}: {status}", ""]
-            parts += [*(f"- {_name(e)}: {_cell(e.title)}.{_note(e)}" for e in rest), ""]
+            parts += [*(f"- {name_of(e)}: {cell(e.title)}.{_note(e)}" for e in rest), ""]
     if empty:
-        names = ", ".join(f"{_name(e)} ({_cell(e.note)})" for e in empty)
+        names = ", ".join(f"{name_of(e)} ({cell(e.note)})" for e in empty)
         parts += [f"Numbers that the paper prints without content, not counted: {names}", ""]
     return "\n".join(parts)
 
@@ -251,6 +248,45 @@ def render(registry: Registry, found: Mapping[str, Evidence]) -> str:
     statuses = {e.id: entry_status(e, found[e.id]) for e in registry.entries if not e.empty}
     sections = [_paper_section(paper, registry, found, statuses) for paper in registry.papers]
     return "\n".join([_INTRODUCTION, "## Summary", "", _counts(registry, statuses), *sections])
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the generated pages are made from.
+
+    Args:
+        registry: all entries and claims.
+        found: what exists for each entry.
+        texts: source of each chapter of the book, by stem.
+        executed: chapters whose outputs are in the book.
+    """
+
+    registry: Registry
+    found: Mapping[str, Evidence]
+    texts: Mapping[str, str]
+    executed: Collection[str]
+
+
+def gather(
+    results_dir: Path | str | None = None,
+    records_dir: Path | str | None = None,
+    *,
+    notebooks_dir: Path | str | None = None,
+    chapters: Iterable[str] | None = None,
+) -> Gathered:
+    """Read the registry, the chapters and what they measured; arguments and errors are those of :func:`write`."""
+    records = records_root(records_dir)
+    root = project_root()
+    sources = {p.stem: p for p in sorted((Path(notebooks_dir) if notebooks_dir else root / "notebooks").glob("*.md"))}
+    wanted = list(sources) if chapters is None else list(chapters)
+    unknown = [c for c in wanted if c not in sources]
+    if unknown:
+        raise ValueError(f"chapters {', '.join(unknown)}; allowed: {', '.join(sources)}. Use the notebooks' stems.")
+    registry = load_registry(records)
+    measured = measurements(Path(results_dir) if results_dir else None)
+    texts = {name: sources[name].read_text(encoding="utf-8") for name in wanted}
+    executed = {p.stem for p in Path(results_dir).glob("*.json")} if results_dir else set()
+    return Gathered(registry, evidence(registry, root, texts, measured, executed), texts, executed)
 
 
 def write(
@@ -273,18 +309,7 @@ def write(
     Raises:
         ValueError: the registry, a record or a results file cannot be read, or a named chapter does not exist.
     """
-    records = records_root(records_dir)
-    root = project_root()
-    sources = {p.stem: p for p in sorted((Path(notebooks_dir) if notebooks_dir else root / "notebooks").glob("*.md"))}
-    wanted = list(sources) if chapters is None else list(chapters)
-    unknown = [c for c in wanted if c not in sources]
-    if unknown:
-        raise ValueError(f"chapters {', '.join(unknown)}; allowed: {', '.join(sources)}. Use the notebooks' stems.")
-    registry = load_registry(records)
-    measured = measurements(Path(results_dir) if results_dir else None)
-    texts = {name: sources[name].read_text(encoding="utf-8") for name in wanted}
-    executed = {p.stem for p in Path(results_dir).glob("*.json")} if results_dir else set()
-    found = evidence(registry, root, texts, measured, executed)
+    gathered = gather(results_dir, records_dir, notebooks_dir=notebooks_dir, chapters=chapters)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(registry, found), encoding="utf-8")
+    target.write_text(render(gathered.registry, gathered.found), encoding="utf-8")

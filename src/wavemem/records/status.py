@@ -30,6 +30,7 @@ __all__ = [
     "quantity_status",
     "symbol_exists",
     "test_exists",
+    "together",
 ]
 
 
@@ -215,7 +216,7 @@ def is_mathematics(entry: Entry) -> bool:
     return entry.kind in ("equation", "theorem", "algorithm") or entry.illustration
 
 
-def _together(statuses: set[str]) -> str:
+def together(statuses: set[str]) -> str:
     """The status of several quantities."""
     if len(statuses) == 1:
         return next(iter(statuses))
@@ -237,7 +238,7 @@ def entry_status(entry: Entry, found: Evidence) -> str:
     if entry.verdict:
         return entry.verdict if found.chapter and found.label and found.test else "partly"
     if entry.quantities:
-        return _together({quantity_status(entry, q.name, found) for q in entry.quantities})
+        return together({quantity_status(entry, q.name, found) for q in entry.quantities})
     if not entry.chapter or not found.chapter:
         return "not attempted"
     if entry.kind in ("equation", "theorem", "algorithm"):

@@ -1,0 +1,150 @@
+"""The papers' claims: where they lead, their verdicts, and the pages that show them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from wavemem.records.claims_page import NOT_EXECUTED, count, findings, verdict, write
+from wavemem.records.entries import Claim, Entry, Quantity, Registry, load_registry
+from wavemem.records.sizes import Size
+from wavemem.records.status import Evidence, Measurement, chapter_has_label, test_exists
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "notebooks").glob("*.md"))}
+CLAIMS = load_registry().claims
+REDUCED = Size(differs=("s 4 instead of 8",))
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c.id)
+def test_every_claim_leads_somewhere(claim: Claim) -> None:
+    assert claim.where, "a claim is tested in a chapter, or will be"
+    for place in claim.where:
+        stem, _, label = place.partition("#")
+        assert stem in CHAPTERS
+        assert not label or chapter_has_label(CHAPTERS[stem], label), f"{label} is not in {stem}"
+    findings(claim, load_registry(), dict.fromkeys((e.id for e in load_registry().entries), Evidence()))  # they exist
+    assert not claim.test or test_exists(ROOT, claim.test), claim.test
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c.id)
+def test_the_sentence_of_explanation_names_no_measured_number_and_no_verdict(claim: Claim) -> None:
+    assert claim.why.endswith(".")
+    assert len(re.findall(r"[.!?](?:\s|$)", claim.why)) == 1, "one sentence"
+    prose = re.sub(r"\b(?:Table|Fig\.|Eq\.|chapter) \d+|\b[A-Z]+-?\d+\b", "", claim.why)
+    assert not re.search(r"\d\.\d|\d ?%|\d{2,}", prose), prose
+    assert not re.search(r"\b(?:reproduced|refuted|confirmed|contradicted|not attempted)\b", prose), prose
+
+
+def test_every_paper_makes_claims() -> None:
+    registry = load_registry()
+    assert sum(len(registry.claims_of(paper.key)) for paper in registry.papers) == len(CLAIMS)
+    assert all(registry.claims_of(paper.key) for paper in registry.papers)
+
+
+CLAIM = '[[claim]]\nid = "x:a"\nwords = "w"\nplace = "p"\nwhere = ["01-a"]\nwhy = "y."\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CLAIM.replace("words", "quote"), "unknown field quote"),
+        (CLAIM.replace('place = "p"\n', ""), "place"),
+        (CLAIM + 'settled = "true"\ntest = "t"\n', "holds, corrected"),
+        (CLAIM + 'settled = "holds"\n', "with the test that shows it"),
+        (CLAIM + 'test = "t"\n', "Leave both out"),
+        (CLAIM * 2, "occur twice"),
+        (CLAIM.replace("x:a", "a"), "ids 'paper:"),
+    ],
+)
+def test_mistakes_in_a_file_of_claims_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / "claims-x.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_registry(tmp_path)
+
+
+FIGURE = Entry(
+    "x:fig1", "figure", "t", chapter="01-a", quantities=(Quantity("q", at_least=1), Quantity("r", unit="s", at_most=1))
+)
+
+
+def judged(claim: Claim, *measured: Measurement, executed: tuple[str, ...] = ("01-a",)) -> str:
+    registry = Registry((), (FIGURE,), (claim,))
+    found = {FIGURE.id: Evidence(measured={m.quantity: [m] for m in measured})}
+    return verdict(claim, findings(claim, registry, found), executed)
+
+
+def measured(quantity: str, *values: float, size: Size = REDUCED) -> Measurement:
+    return Measurement("x:fig1", quantity, values, size, "chapter 01-a")
+
+
+def claimed(*evidence: str, settled: str = "") -> Claim:
+    return Claim("x:a", "words", "place", ("01-a",), "why.", evidence, settled, "t" if settled else "")
+
+
+def test_verdicts_come_from_evidence() -> None:
+    assert judged(claimed("x:fig1#q"), measured("q", 2, 3)) == "at reduced size"
+    assert judged(claimed("x:fig1#q"), measured("q", 2, 3, size=Size())) == "reproduced"
+    assert judged(claimed("x:fig1#q"), measured("q", 2, 0)) == "partly"
+    assert judged(claimed("x:fig1#q"), measured("q", 0, 0)) == "not reproduced"
+    assert judged(claimed("x:fig1#q")) == "not attempted"
+    assert judged(claimed("x:fig1#q"), executed=()) == NOT_EXECUTED
+    assert judged(claimed()) == judged(claimed(), executed=()) == "not attempted"
+    assert judged(claimed("x:fig1"), measured("q", 2)) == "partly", "an entry stands for all its quantities"
+    assert judged(claimed("x:fig1"), measured("q", 2), measured("r", 0)) == "at reduced size"
+    assert judged(claimed("x:fig1#q", settled="refuted"), measured("q", 2)) == "refuted"
+
+
+@pytest.mark.parametrize("reference", ["x:fig2", "x:fig1#s"])
+def test_evidence_that_does_not_exist_is_refused(reference: str) -> None:
+    with pytest.raises(ValueError, match=r"no quantity|does not exist"):
+        judged(claimed(reference))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "records" / "registry").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "records" / "registry" / "x.toml").write_text(
+        '[paper]\nkey = "x"\ntitle = "t"\nshort = "X"\ncitation = "c"\n'
+        '[[entry]]\nid = "x:fig1"\nkind = "figure"\ntitle = "drawn"\nchapter = "01-a"\nlabel = "fig-a"\n'
+        '[[entry.quantity]]\nname = "q"\nunit = "rad"\npaper = 1.0\nwithin = 0.5\nwhy = "w"\nfixed = "before the run"\n'
+    )
+    (tmp_path / "records" / "registry" / "claims-x.toml").write_text(
+        CLAIM.replace('where = ["01-a"]', 'where = ["01-a#fig-a", "02-b"]') + 'evidence = ["x:fig1#q"]\n'
+        '[[claim]]\nid = "x:b"\nwords = "true | $5"\nplace = "p"\nwhere = ["02-b"]\nwhy = "Proved."\n'
+        'settled = "holds"\ntest = "tests/t.py::test_b"\n'
+    )
+    (tmp_path / "notebooks" / "01-a.md").write_text("(ch-a)=\n# A\n\nfigure: {name: fig-a}\n")
+    (tmp_path / "notebooks" / "02-b.md").write_text("(ch-b)=\n# B\n")
+    row = {
+        "entry": "x:fig1",
+        "quantity": "q",
+        "ours": [1.2, 1.4],
+        "size": {"exact": False, "differs": ["s 4 instead of 8"], "data": "", "records": []},
+    }
+    (tmp_path / "results" / "01-a.json").write_text(json.dumps({"chapter": "01-a", "results": [row]}))
+    monkeypatch.setenv("WAVEMEM_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_the_page_and_the_rows_say_what_was_measured(project: Path) -> None:
+    blocks = write(project / "claims.md", project / "results", project / "records")
+    text = (project / "claims.md").read_text()
+    assert text.startswith("(page-claims)=\n# ")
+    assert blocks[""] == "Of **2 claims**: 1 at reduced size, 1 holds." == count(["at reduced size", "holds"])
+    assert blocks[""] in text
+    first, second = (line for line in text.splitlines() if line.startswith("| “"))
+    assert "**at reduced size** | Ch. {ref}`1 <fig-a>`, {ref}`2 <ch-b>`; reduced, n = 2 |" in first
+    assert "y. *q*: 1.3 ± 0.14 (n = 2) rad. Report: {ref}`Fig. 1 <report-x-fig1>`." in first
+    assert "“true \\| \\$5” (p) | **holds** | Ch. {ref}`2 <ch-b>`; exact | Proved. Test: `test_b`." in second
+    assert "| X: “w” | **at reduced size** | 2 | reduced |" in blocks["01-a"]
+    assert "| X: “true \\| \\$5” | **holds** | — | exact |" in blocks["02-b"]
+    again = write(project / "claims.md", None, project / "records")
+    assert NOT_EXECUTED in again["01-a"]
+    assert "Report:" not in (project / "claims.md").read_text(), "no link to rows that the report does not have"
