@@ -102,6 +102,9 @@ def test_calibration_finds_the_unit() -> None:
     other = memories.scaled(torch.full((S * D,), 0.2, dtype=torch.float64))
     assert decoded_past(other, states, held).error > 1
     assert decoded_past(calibrated(other, states, held), states, held).error < 1e-20
+    uneven = memories.scaled(torch.linspace(0.2, 3, S * D, dtype=torch.float64))
+    assert decoded_past(calibrated(uneven, states, held), states, held).error > 0.1
+    assert decoded_past(calibrated(uneven, states, held, by_vector=True), states, held).error < 1e-20
 
 
 def test_describing_gains_are_one_for_small_and_falling_for_large_signals() -> None:

@@ -42,6 +42,7 @@ __all__ = ["ESTIMATES", "QUANTITIES", "Config", "Runs", "compare", "estimates_of
 
 ESTIMATES = {
     "algorithm 1": "Algorithm 1",
+    "algorithm 1, units": "Algorithm 1, own units",
     "algorithm 1, alpha": "Algorithm 1, α = 1",
     "corrected": "boundary taken out (A.6)",
     "powers": "right column s",
@@ -148,7 +149,9 @@ def simulate(nets: table1.Networks, histories: int, horizon: int, generator: tor
 def estimates_of(
     nets: table1.Networks, k: int, fit: Runs, keep: Tensor, ages: int = 1
 ) -> dict[str, Callable[[], VariableMemories]]:
-    """Every estimate of one network's variable memories, to be called; calibrated so that they decode ±1.
+    """Every estimate of one network's variable memories, to be called; calibrated by one number so that they decode ±1.
+
+    Algorithm 1 is there a second time with a number of its own for every vector, since it normalises every vector.
 
     Args:
         nets: trained networks.
@@ -178,6 +181,7 @@ def estimates_of(
 
     return {
         "algorithm 1": lambda: scaled(algorithm_1(W, W_r, s, keep)),
+        "algorithm 1, units": lambda: calibrated(algorithm_1(W, W_r, s, keep), free, past, by_vector=True),
         "algorithm 1, alpha": lambda: scaled(algorithm_1(W, W_r, s, keep, alpha=1.0)),
         "corrected": lambda: scaled(corrected_power_iteration(W, W_r, task.F, keep)),
         "powers": lambda: scaled(powers(W)),

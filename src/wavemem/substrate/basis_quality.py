@@ -154,17 +154,22 @@ def decoded_past(
 
 
 def calibrated(
-    memories: VariableMemories, states: Float[Tensor, "*batch N"], histories: Float[Tensor, "*batch s d"]
+    memories: VariableMemories,
+    states: Float[Tensor, "*batch N"],
+    histories: Float[Tensor, "*batch s d"],
+    *,
+    by_vector: bool = False,
 ) -> VariableMemories:
-    """The same vectors multiplied by the one number with which they decode best.
+    """The same vectors multiplied by the one number with which they decode best, or each by its own.
 
-    Algorithm 1 gives every vector length 1, an arbitrary unit. Its decoded values are compared with ±1 after this; signs,
-    operators and explained variance do not change.
+    Algorithm 1 gives every vector length 1, an arbitrary unit of each. Its decoded values are compared with ±1 after this. Signs
+    and explained variance do not change; the operator does not with one number, and does with one per vector.
 
     Args:
         memories: the waves.
         states: hidden states, not those on which the decoding is judged.
         histories: what the substrate should hold.
+        by_vector: one number per vector instead of one for all.
 
     Returns:
         Scaled variable memories.
@@ -176,7 +181,8 @@ def calibrated(
     shape_is("states", states, (*histories.shape[:-2], memories.N))
     read = memories.coordinates(states)
     true = histories.to(read.dtype).flatten(-2)[..., memories.keep]
-    factor = (read * true).sum() / read.square().sum()
+    over = tuple(range(read.ndim - 1)) if by_vector else tuple(range(read.ndim))
+    factor = (read * true).sum(over) / read.square().sum(over)
     return memories.scaled((1 / factor).expand(memories.m))
 
 
