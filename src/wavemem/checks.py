@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-__all__ = ["number_in", "one_of", "positive_int", "require", "shape_is"]
+import torch
+
+__all__ = ["finite", "number_in", "one_of", "positive_int", "require", "shape_is"]
 
 
 class HasShape(Protocol):
@@ -94,6 +96,16 @@ def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
         f"Choose one of these for {name}.",
     )
     return value
+
+
+def finite(name: str, values: Any, fix: str = "Did the training diverge?") -> None:
+    """Check that a tensor, array or sequence of numbers holds no NaN and no infinity; LAPACK crashes on them.
+
+    Raises:
+        ValueError: if it does.
+    """
+    tensor = torch.as_tensor(values)
+    require(bool(torch.isfinite(tensor).all()), f"{name} with NaN or infinite entries", "finite numbers", fix)
 
 
 def shape_is(name: str, tensor: HasShape, shape: Sequence[int | str | None]) -> None:

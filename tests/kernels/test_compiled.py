@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,77 @@ def test_without_a_compiler_the_plain_path_is_taken(fresh: Path, monkeypatch: py
     generator = torch.Generator().manual_seed(0)
     arguments = [torch.randn(shape, generator=generator) for shape in ((1, 2, 2, 3), (1, 8, 2), (1, 8), (4, 1, 3, 2))]
     assert torch.equal(wave_scan(*arguments), wave_scan_reference(*arguments))
+
+
+def _load() -> ctypes.CDLL | None:
+    compiled.load_library.cache_clear()
+    return compiled.load_library("tiny")
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", [b"", b"\x7fELF", None])
+def test_a_damaged_library_is_compiled_again(fresh: Path, damage: bytes | None) -> None:
+    assert _load() is not None
+    (path,) = (fresh / "cache").iterdir()
+    whole = path.read_bytes()
+    path.unlink()  # the one in use keeps its memory
+    path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    path.chmod(0o700)
+    library = _load()
+    assert library is not None
+    assert library.answer() == 42
+    (path,) = (fresh / "cache").iterdir()
+    assert len(path.read_bytes()) == len(whole)
+
+
+@needs_compiler
+def test_a_library_that_others_may_write_to_is_not_loaded(fresh: Path) -> None:
+    (fresh / "evil.c").write_text("int answer(void) { return 666; }\n")
+    assert _load() is not None
+    (path,) = (fresh / "cache").iterdir()
+    subprocess.run(
+        [compiled.compiler() or "cc", "-shared", "-fPIC", "-o", str(path), str(fresh / "evil.c")], check=True
+    )
+    forged = path.with_name(f"{path.stem.rsplit('-', 1)[0]}-{compiled._digest(path.read_bytes())}.so")
+    path.rename(forged)
+    forged.chmod(0o777)
+    library = _load()
+    assert library is not None
+    assert library.answer() == 42
+
+
+@needs_compiler
+def test_a_folder_that_a_group_may_write_to_is_closed(fresh: Path) -> None:
+    (fresh / "cache").mkdir()
+    (fresh / "cache").chmod(0o777)
+    assert _load() is not None
+    assert (fresh / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_compiler_that_hangs_is_given_up(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = fresh / "cc"
+    hanging.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\nsleep 600 & wait\n')
+    hanging.chmod(0o755)
+    monkeypatch.setenv("CC", str(hanging))
+    monkeypatch.setattr(compiled, "_PATIENCE", 0.2)
+    assert _load() is None
+    assert not list((fresh / "cache").iterdir())
+
+
+@pytest.mark.parametrize("content", ["#!/no/such/shell\n", ""])
+def test_a_compiler_that_cannot_be_run_gives_none(fresh: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    broken = fresh / "cc"
+    broken.write_text(content)
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    assert _load() is None
+
+
+def test_without_a_home_the_temporary_folder_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("no home")
+
+    for name in ("WAVEMEM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    assert compiled.cache_folder().name.startswith("wavemem-")

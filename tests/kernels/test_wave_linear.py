@@ -195,6 +195,7 @@ def test_biases_and_the_first_state_may_be_left_out() -> None:
 def test_bad_input_is_refused(change: dict[str, object], message: str) -> None:
     names = ("u", "V", "b", "W", "b_y", "inputs", "h0")
     arguments: dict[str, object] = dict(zip(names, problem(5, 5), strict=True))
+    change = {name: value.double() if isinstance(value, torch.Tensor) else value for name, value in change.items()}
     with pytest.raises(ValueError, match=message):
         wave_linear_outputs(**(arguments | change), every_step=True)  # type: ignore[arg-type]
 

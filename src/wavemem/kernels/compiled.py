@@ -2,7 +2,8 @@
 
 A compiler is not required. Where there is none (or it refuses the source) the callers take their PyTorch path, and
 `wavemem doctor` says so. The library is kept in a cache folder under a name that hashes the source, the options, the
-compiler and the processor, so that none of them can change without it being compiled again.
+compiler and the processor, so that none of them can change without it being compiled again, and then the library itself:
+one that was cut short or changed is never loaded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,15 +24,19 @@ __all__ = ["cache_folder", "compiler", "load_library"]
 # Contraction to fused multiply-adds is fixed by the options, so one processor always gives one result.
 _OPTIONS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _TARGETS = ("-march=native", "-mcpu=native", "")
+_PATIENCE = 120.0  # seconds for a compiler; ours take about five
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: WAVEMEM_CACHE, else `wavemem` in the user's cache folder."""
+    """Where compiled kernels are kept: WAVEMEM_CACHE, else `wavemem` in the user's cache folder, else in the temporary one."""
     named = os.environ.get("WAVEMEM_CACHE")
     if named:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wavemem"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "wavemem"
+    except RuntimeError:  # no HOME, and no such user
+        return Path(tempfile.gettempdir()) / f"wavemem-{os.getuid()}"
 
 
 def compiler() -> str | None:
@@ -53,43 +59,95 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
 
 
-def _compile(command: str, source: Path, target: Path) -> bool:
-    """Compile into `target`, which appears whole or not at all; True if it worked."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / target.name
+def _ours(path: Path) -> bool:
+    """Whether a file or folder belongs to this user or to root, and nobody else may write to it."""
+    found = path.stat()
+    return found.st_uid in (os.getuid(), 0) and not found.st_mode & 0o022
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:20]
+
+
+def _stored(folder: Path, stem: str) -> Path | None:
+    """The library of this name whose bytes are those that were compiled; what is damaged is removed."""
+    for path in sorted(folder.glob(f"{stem}-*.so")):
+        if _ours(path) and path.stem == f"{stem}-{_digest(path.read_bytes())}":
+            return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _compile(command: str, source: Path, folder: Path, stem: str) -> Path | None:
+    """Compile to `<stem>-<digest of the library>.so`, which appears whole and on disk or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        built = Path(scratch) / "built.so"
         for machine in _TARGETS:
             options = [*_OPTIONS, *([machine] if machine else [])]
-            result = subprocess.run(
-                [command, *options, "-o", str(built), str(source), "-lm"], capture_output=True, check=False
-            )
-            if result.returncode == 0:
-                os.replace(built, target)
-                return True
-    return False
+            if _run([command, *options, "-o", str(built), str(source), "-lm"]) is None:
+                continue
+            target = folder / f"{stem}-{_digest(built.read_bytes())}.so"
+            built.chmod(0o700)
+            _sync(built)
+            built.replace(target)
+            _sync(folder)
+            return target
+    return None
+
+
+def _run(arguments: list[str]) -> bytes | None:
+    """Output of a command that succeeds within `_PATIENCE` seconds, else None; it reads nothing and leaves nobody behind."""
+    with subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # a compiler's driver has children of its own
+            process.communicate()
+            return None
+    return output if process.returncode == 0 else None
 
 
 @functools.cache
 def load_library(name: str) -> ctypes.CDLL | None:
     """Compile `wavemem/kernels/<name>.c` where necessary and load it.
 
+    A stored library is loaded only if its bytes are those that were compiled and nobody else may write to it or its folder.
+
     Args:
         name: The file's name without its ending.
 
     Returns:
-        The library, or None where it cannot be had: no compiler, no folder to write to, or source refused.
+        The library, or None where it cannot be had: no compiler or one that hangs, no safe folder to write to, or source
+        refused.
     """
-    source = Path(__file__).with_name(f"{name}.c")
-    command = compiler()
-    if command is None:
-        return None
+    source, command = Path(__file__).with_name(f"{name}.c"), compiler()
     try:
-        version = subprocess.run([command, "--version"], capture_output=True, check=False).stdout
-        parts = (source.read_bytes(), " ".join((*_OPTIONS, *_TARGETS)).encode(), version, _processor().encode())
-        key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
-        target = cache_folder() / f"{name.lstrip('_')}-{key}.so"
-        if not target.exists() and not _compile(command, source, target):
+        version = None if command is None else _run([command, "--version"])
+        if command is None or version is None:
             return None
-        return ctypes.CDLL(str(target))
-    except OSError:  # no permission to write or to load
+        parts = (source.read_bytes(), " ".join((*_OPTIONS, *_TARGETS)).encode(), version, _processor().encode())
+        stem = f"{name.lstrip('_')}-{_digest(bytes(1).join(parts))}"
+        folder = cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.getuid():
+            folder.chmod(0o700)  # made under a umask that lets a group write
+        if not _ours(folder):
+            return None
+        path = _stored(folder, stem) or _compile(command, source, folder, stem)
+        return None if path is None else ctypes.CDLL(str(path))
+    except OSError:  # no permission to write or to load, or no room
         return None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wavemem.checks import require, shape_is
 from wavemem.kernels import register_cpu
+from wavemem.kernels.arguments import alike
 
 __all__ = ["causal_convolution"]
 
@@ -63,9 +64,10 @@ def causal_convolution(x: Float[Tensor, "K B L E"], kernel: Float[Tensor, "K E M
         "at least one of each",
         "Pass a sequence and a kernel that are not empty.",
     )
+    alike(x=x, kernel=kernel)
     kernel = kernel[..., : x.shape[2]]
     lags = kernel.shape[2]
     if lags <= _DIRECT_COMPILED and x.numel() and register_cpu.available(x, kernel):
-        ones = torch.ones(x.shape[0], x.shape[3])
+        ones = x.new_ones(x.shape[0], x.shape[3])
         return register_cpu.compiled_scan(x, kernel, ones, None, None, silu=False, ones=True, ends=False)[0]
     return _summed(x, kernel) if lags <= _DIRECT else _transformed(x, kernel)

@@ -17,9 +17,9 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavemem.checks import one_of, positive_int, shape_is
+from wavemem.kernels.arguments import alike, first_derivatives
 from wavemem.kernels.elman_triton import full_precision, scan_deltas, scan_states, use_triton
 from wavemem.kernels.products import DenseProduct, sum_of_outer_products, tanh_backward_, tanh_steps
 
@@ -107,7 +107,7 @@ class _ElmanScan(torch.autograd.Function):
         return sequence[:, 1:].transpose(0, 1)
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         W_hh, W_uh, inputs, sequence = ctx.saved_tensors
         S, K, B, d = inputs.shape
@@ -153,7 +153,8 @@ def elman_scan(
         h(1) … h(T), shape (T, K, B, N).
 
     Raises:
-        ValueError: If the shapes do not fit together, T < S, or the activation is unknown.
+        ValueError: If the shapes do not fit together, T < S, the activation is unknown, or the tensors differ in
+            type or device.
     """
     shape_is("W_hh", W_hh, ("K", "N", "N"))
     K, N, _ = W_hh.shape
@@ -166,5 +167,6 @@ def elman_scan(
     if h0 is None:
         h0 = W_hh.new_zeros(K, B, N)
     shape_is("h0", h0, (K, B, N))
+    alike(W_hh=W_hh, W_uh=W_uh, inputs=inputs, h0=h0)
     states: Tensor = _ElmanScan.apply(W_hh, W_uh, inputs, h0, T, activation)
     return states

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavemem.checks import require, shape_is
+from wavemem.kernels.arguments import alike, first_derivatives
 
 __all__ = ["first_order_scan"]
 
@@ -37,7 +37,7 @@ class _Scan(torch.autograd.Function):
         return h
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         a, h = ctx.saved_tensors
         later = torch.cat([a[:, :, 1:], torch.zeros_like(a[:, :, :1])], dim=2)
@@ -60,11 +60,12 @@ def first_order_scan(
         h(1) … h(L).
 
     Raises:
-        ValueError: If the shapes differ or there is no step.
+        ValueError: If the shapes, types or devices differ, or there is no step.
     """
     shape_is("u", u, ("K", "B", "L", "E"))
     shape_is("a", a, u.shape)
     require(u.shape[2] >= 1, "u has no step", "L >= 1", "Give at least one step.")
+    alike(u=u, a=a, h0=h0)
     if h0 is not None:
         shape_is("h0", h0, (u.shape[0], u.shape[1], u.shape[3]))
         u = torch.cat([(u[:, :, 0] + a[:, :, 0] * h0)[:, :, None], u[:, :, 1:]], dim=2)

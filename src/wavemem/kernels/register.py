@@ -31,6 +31,7 @@ from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels import register_cpu
+from wavemem.kernels.arguments import alike
 from wavemem.kernels.convolution import causal_convolution
 from wavemem.kernels.first_order import first_order_scan
 from wavemem.kernels.register_closed_form import binomial_shares, check_velocity, register_kernel
@@ -56,6 +57,7 @@ def _check(x: Tensor, C: Tensor, v: Tensor, bias: Tensor | None, h0: Tensor | No
     shape_is("C", C, (K, E, "n"))
     require(C.shape[2] >= 1, "C reads no neuron", "n >= 1", "Give at least one neuron.")
     shape_is("v", v, (K, E) if v.dim() == 2 else (K, B, L, E))
+    alike(x=x, C=C, v=v, bias=bias, h0=h0)
     if bias is not None:
         shape_is("bias", bias, (K, E))
     if h0 is not None:

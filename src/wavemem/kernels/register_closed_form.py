@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavemem.checks import positive_int, require, shape_is
+from wavemem.kernels.arguments import alike, first_derivatives
 
 __all__ = ["binomial_shares", "check_velocity", "register_kernel"]
 
@@ -92,7 +92,7 @@ class _Kernel(torch.autograd.Function):
         return (v.double()[..., None] * total).to(C.dtype)
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         C, v = ctx.saved_tensors
         length, n = ctx.length, C.shape[-1]
@@ -123,7 +123,7 @@ class _Shares(torch.autograd.Function):
         return shares.to(v.dtype)
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         v, shares = ctx.saved_tensors
         tau = torch.arange(1, shares.shape[-1], dtype=torch.float64, device=v.device)
@@ -172,6 +172,7 @@ def register_kernel(C: Float[Tensor, "K E n"], v: Float[Tensor, "K E"], length: 
     shape_is("C", C, ("K", "E", "n"))
     shape_is("v", v, C.shape[:2])
     require(C.shape[2] >= 1, "C reads no neuron", "n >= 1", "Give at least one neuron.")
+    alike(C=C, v=v)
     check_velocity(v)
     kernel: Tensor = _Kernel.apply(C, v, positive_int("length", length))
     return kernel

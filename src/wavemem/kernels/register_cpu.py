@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavemem.kernels import wave_cpu
+from wavemem.kernels.arguments import address, dense, first_derivatives
 from wavemem.kernels.compiled import load_library
 
 __all__ = ["available", "compiled_scan"]
@@ -34,15 +34,11 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _address(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
 def _call(name: str, sizes: tuple[int, ...], tasks: int, tensors: tuple[Tensor | None, ...]) -> None:
     """Call a function of the library for all tasks, by several threads where there is work for them."""
     function = getattr(_library(), name)
     packed = (ctypes.c_int64 * len(sizes))(*sizes)
-    addresses = [_address(tensor) for tensor in tensors]
+    addresses = [address(tensor) for tensor in tensors]
     _, L, _, n = sizes[:4]
     work = tasks * L * n * 32
 
@@ -86,13 +82,13 @@ class _Scan(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gy: Tensor | None, glast: Tensor | None) -> tuple[Tensor | None, ...]:
         x, C, v, bias, h0 = ctx.saved_tensors
         if gy is None and glast is None:
             return (None,) * 8
-        gy = torch.zeros_like(x) if gy is None else gy.contiguous()
-        glast = None if glast is None else glast.contiguous()
+        gy = torch.zeros_like(x) if gy is None else dense(gy)
+        glast = dense(glast)
         K, B, _, E = x.shape
         dx = torch.empty_like(x)
         dC, d_bias = x.new_empty(K, B, *C.shape[1:]), x.new_empty(K, B, E)
@@ -127,10 +123,7 @@ def compiled_scan(
         x, C, v = (torch.nn.functional.pad(tensor, (0, spare)) for tensor in (x, C, v))
         bias = None if bias is None else torch.nn.functional.pad(bias, (0, spare))
         h0 = None if h0 is None else torch.nn.functional.pad(h0, (0, spare))
-    x, C, v = x.contiguous(), C.contiguous(), v.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    h0 = None if h0 is None else h0.contiguous()
-    y, last = _Scan.apply(x, C, v, bias, h0, silu, ones, ends)
+    y, last = _Scan.apply(dense(x), dense(C), dense(v), dense(bias), dense(h0), silu, ones, ends)
     if spare:
         y = y[..., :E]
         last = None if last is None else last[..., :E]

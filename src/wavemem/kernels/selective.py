@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavemem.checks import one_of, require, shape_is
 from wavemem.kernels import selective_chunked, selective_cpu, selective_triton
+from wavemem.kernels.arguments import alike, first_derivatives, gradients_wanted
 
 __all__ = [
     "SelectiveMethod",
@@ -121,6 +121,7 @@ class _Scan(torch.autograd.Function):
         ctx: Any,
         backend: Any,
         softplus: bool,
+        keep: bool,
         u: Tensor,
         delta: Tensor,
         A: Tensor,
@@ -132,7 +133,6 @@ class _Scan(torch.autograd.Function):
         h0: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         given = (u, delta, A, B, C, D, z, delta_bias, h0)
-        keep = any(ctx.needs_input_grad)
         y, h, kept = backend.scan(*given, softplus=softplus, keep=keep)
         if keep:
             ctx.save_for_backward(*given, kept)
@@ -141,11 +141,11 @@ class _Scan(torch.autograd.Function):
         return y, h
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gy: Tensor | None, gh: Tensor | None) -> tuple[Tensor | None, ...]:
         *given, kept = ctx.saved_tensors
         gy = torch.zeros_like(given[0]) if gy is None else gy
-        return None, None, *ctx.backend.scan_backward(*given, kept, gy, gh, softplus=ctx.softplus)
+        return None, None, None, *ctx.backend.scan_backward(*given, kept, gy, gh, softplus=ctx.softplus)
 
 
 def _check(
@@ -179,21 +179,10 @@ def _check(
         "delta_bias": (delta_bias, (K, E)),
         "h0": (h0, (K, batch, E, N)),
     }
-    require(
-        u.is_floating_point(),
-        f"u holds {u.dtype}",
-        "a floating-point type",
-        "Convert the inputs, for example .float().",
-    )
-    for name, (tensor, shape) in {"A": (A, (K, E, N)), **wanted}.items():
+    for name, (tensor, shape) in wanted.items():
         if tensor is not None:
             shape_is(name, tensor, shape)
-            require(
-                tensor.dtype == u.dtype and tensor.device == u.device,
-                f"{name} holds {tensor.dtype} on {tensor.device}",
-                f"{u.dtype} on {u.device}, as u",
-                "Convert all arguments to one type and one device.",
-            )
+    alike(u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias, h0=h0)
 
 
 def selective_scan_with_state(
@@ -219,10 +208,11 @@ def selective_scan_with_state(
     """
     one_of("method", method, get_args(SelectiveMethod))
     _check(u, delta, A, B, C, D, z, delta_bias, h0)
+    given = (u, delta, A, B, C, D, z, delta_bias, h0)
     if method == "reference":
-        y, states = selective_scan_reference(u, delta, A, B, C, D, z, delta_bias, softplus=softplus, h0=h0)
+        y, states = selective_scan_reference(*given[:8], softplus=softplus, h0=h0)
         return y, states[-1]
-    y, h = _Scan.apply(_backend(method, u, A.shape[2]), softplus, u, delta, A, B, C, D, z, delta_bias, h0)
+    y, h = _Scan.apply(_backend(method, u, A.shape[2]), softplus, gradients_wanted(*given), *given)
     return y, h
 
 

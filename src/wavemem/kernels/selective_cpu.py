@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from wavemem.kernels.arguments import address, dense
 from wavemem.kernels.compiled import load_library
 from wavemem.kernels.wave_cpu import share
 
@@ -31,12 +32,9 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _address(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
 def _rows(tensor: Tensor) -> Tensor:
     """The tensor itself where the numbers of one step are adjacent, else a copy for which that holds."""
+    tensor = tensor.resolve_neg()
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
@@ -52,11 +50,7 @@ def _sizes(softplus: bool, A: Tensor, *sequences: Tensor | None) -> ctypes.Array
 
 def _base_two(A: Tensor) -> Tensor:
     """A in units of ln 2, channels innermost."""
-    return (A * math.log2(math.e)).mT.contiguous()
-
-
-def _optional(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
+    return dense((A * math.log2(math.e)).mT)
 
 
 def scan(
@@ -80,11 +74,11 @@ def scan(
     u, delta, B, C = _rows(u), _rows(delta), _rows(B), _rows(C)
     z = None if z is None else _rows(z)
     sizes, A = _sizes(softplus, A, u, delta, B, C, z, None), _base_two(A)
-    D, delta_bias, h0 = _optional(D), _optional(delta_bias), _optional(h0)
+    D, delta_bias, h0 = dense(D), dense(delta_bias), dense(h0)
     y, last = u.new_empty(K, batch, length, E), u.new_empty(K, batch, E, N)
     between = (length - 1) // library.selective_chunk()
     kept = u.new_empty(K * batch, between, -(-E // lanes), N, lanes) if keep else None
-    tensors = [_address(t) for t in (u, delta, A, B, C, D, z, delta_bias, h0, y, last, kept)]
+    tensors = [address(t) for t in (u, delta, A, B, C, D, z, delta_bias, h0, y, last, kept)]
     share(
         lambda low, high: library.selective_forward(sizes, ctypes.c_int64(low), ctypes.c_int64(high), *tensors),
         K * batch * -(-E // library.selective_group()),
@@ -115,7 +109,7 @@ def scan_backward(
     u, delta, B, C, gy = _rows(u), _rows(delta), _rows(B), _rows(C), _rows(gy)
     z = None if z is None else _rows(z)
     sizes, A = _sizes(softplus, A, u, delta, B, C, z, gy), _base_two(A)
-    D, delta_bias, h0, gh = _optional(D), _optional(delta_bias), _optional(h0), _optional(gh)
+    D, delta_bias, h0, gh = dense(D), dense(delta_bias), dense(h0), dense(gh)
     du, ddelta = u.new_empty(K, batch, length, E), u.new_empty(K, batch, length, E)
     dz = None if z is None else u.new_empty(K, batch, length, E)
     dB, dC = u.new_empty(groups, K, batch, length, N), u.new_empty(groups, K, batch, length, N)
@@ -123,8 +117,8 @@ def scan_backward(
     dD = None if D is None else u.new_empty(K, batch, E)
     dbias = None if delta_bias is None else u.new_empty(K, batch, E)
     dh0 = None if h0 is None else u.new_empty(K, batch, E, N)
-    before = [_address(t) for t in (u, delta, A, B, C, D, z, delta_bias, h0, kept, gy, gh)]
-    after = [_address(t) for t in (du, ddelta, dA, dB, dC, dD, dz, dbias, dh0)]
+    before = [address(t) for t in (u, delta, A, B, C, D, z, delta_bias, h0, kept, gy, gh)]
+    after = [address(t) for t in (du, ddelta, dA, dB, dC, dD, dz, dbias, dh0)]
     share(
         lambda low, high: library.selective_backward(sizes, ctypes.c_int64(low), ctypes.c_int64(high), *before, *after),
         K * batch * groups,

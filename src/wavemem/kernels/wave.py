@@ -25,10 +25,10 @@ import torch
 import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavemem.checks import one_of, require, shape_is
 from wavemem.kernels import wave_cpu
+from wavemem.kernels.arguments import alike, dense, first_derivatives, gradients_wanted
 from wavemem.kernels.elman_triton import full_precision
 from wavemem.kernels.wave_triton import kernel_gradient, scan_deltas, scan_states, use_triton
 
@@ -85,16 +85,16 @@ class _WaveKernel(torch.autograd.Function):
         h0: Tensor | None,
         activation: str,
         what: str,
+        train: bool,
     ) -> Tensor:
         T, K, B, d = inputs.shape
         c, k = u.shape[1], u.shape[3]
         n, o = V.shape[1] // c, 0 if W is None else W.shape[1]
         layout = wave_cpu.Layout(K, T, B, c, n, k, d, o, what == "every", activation)
-        u, V, b = u.contiguous(), V.contiguous(), b.contiguous()
-        W = None if W is None else W.contiguous()
-        x = wave_cpu.pack(inputs)
-        keep = what == "states" or any(ctx.needs_input_grad)
-        held, y = wave_cpu.forward(layout, u, V, b, W, None if b_y is None else b_y.contiguous(), x, h0, keep=keep)
+        u, V, b, W, b_y = dense(u), dense(V), dense(b), dense(W), dense(b_y)
+        x = dense(wave_cpu.pack(inputs))
+        keep = what == "states" or train
+        held, y = wave_cpu.forward(layout, u, V, b, W, b_y, x, h0, keep=keep)
         if y is not None:
             result = wave_cpu.unpack(y, K, B)
             result = result if what == "every" else result[0]
@@ -103,7 +103,7 @@ class _WaveKernel(torch.autograd.Function):
         else:
             at = T if keep else T % 2
             result = wave_cpu.states_of(held[:, at : at + 1], layout)[0]
-        if any(ctx.needs_input_grad):
+        if train:
             ctx.save_for_backward(u, W, x)
             ctx.held, ctx.layout, ctx.what = held, layout, what
         else:
@@ -111,7 +111,7 @@ class _WaveKernel(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, W, x = ctx.saved_tensors
         layout, what = ctx.layout, ctx.what
@@ -121,13 +121,13 @@ class _WaveKernel(torch.autograd.Function):
             gradient = gradient[None]
         if W is None:
             gradient = gradient.flatten(3)
-        packed = wave_cpu.pack(gradient)
+        packed = dense(wave_cpu.pack(gradient))
         gy, gh = (None, packed) if W is None else (packed, None)
         du, dV, db, dW = wave_cpu.backward(layout, u, W, x, ctx.held, gy, gh)
         wave_cpu.give_back(ctx.held)
         ctx.held = None
         db_y = None if W is None else gradient.sum((0, 2))
-        return du, dV, db, dW, db_y, None, None, None, None
+        return du, dV, db, dW, db_y, None, None, None, None, None
 
 
 class _TritonScan(torch.autograd.Function):
@@ -141,7 +141,7 @@ class _TritonScan(torch.autograd.Function):
         return states[:, 1:]
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, states = ctx.saved_tensors
         delta = scan_deltas(u, states, gradient, ctx.activation)
@@ -201,6 +201,7 @@ def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, a
         "Pass a sequence that is not empty.",
     )
     one_of("activation", activation, get_args(WaveActivation))
+    alike(u=u, V=V, b=b, inputs=inputs, h0=h0)
     n = V.shape[1] // c
     if h0 is not None:
         shape_is("h0", h0, (K, inputs.shape[2], c, n))
@@ -209,8 +210,7 @@ def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, a
 
 def _compiled(u: Tensor, inputs: Tensor, h0: Tensor | None) -> bool:
     """Whether the C kernel computes this call: it has no gradients for inputs and initial states."""
-    wanted = torch.is_grad_enabled() and (inputs.requires_grad or (h0 is not None and h0.requires_grad))
-    return wave_cpu.available(u) and inputs.dtype == torch.float32 and not wanted and not use_triton(u)
+    return wave_cpu.available(u) and not gradients_wanted(inputs, h0) and not use_triton(u)
 
 
 def wave_scan(
@@ -243,7 +243,7 @@ def wave_scan(
     _check(u, V, b, inputs, h0, activation)
     if not _compiled(u, inputs, h0):
         return _plain_scan(u, V, b, inputs, h0, activation)
-    states: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "states")
+    states: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "states", gradients_wanted(u, V, b))
     return states
 
 
@@ -263,7 +263,7 @@ def wave_final_state(
     _check(u, V, b, inputs, h0, activation)
     if not _compiled(u, inputs, h0):
         return _plain_scan(u, V, b, inputs, h0, activation)[-1]
-    state: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "last")
+    state: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "last", gradients_wanted(u, V, b))
     return state
 
 
@@ -296,10 +296,13 @@ def wave_outputs(
     K, c, n = _check(u, V, b, inputs, h0, activation)
     shape_is("W", W, (K, "o", c * n))
     shape_is("b_y", b_y, (K, W.shape[1]))
+    alike(u=u, W=W, b_y=b_y)
     if not _compiled(u, inputs, h0):
         states = _plain_scan(u, V, b, inputs, h0, activation)
         read = (states if every_step else states[-1:]).flatten(3) @ W.mT + b_y[:, None]
         return read if every_step else read[0]
     what = "every" if every_step else "outputs"
-    outputs: Tensor = _WaveKernel.apply(u, V, b, W, b_y, inputs, h0, activation, what)
+    outputs: Tensor = _WaveKernel.apply(
+        u, V, b, W, b_y, inputs, h0, activation, what, gradients_wanted(u, V, b, W, b_y)
+    )
     return outputs

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from wavemem.kernels.arguments import address
 from wavemem.kernels.compiled import load_library
 
 __all__ = [
@@ -105,10 +106,13 @@ def unpack(packed: Float[Tensor, "tasks T f tile"], K: int, B: int) -> Float[Ten
 
 
 def states_of(held: Float[Tensor, "tasks time c width tile"], layout: Layout) -> Float[Tensor, "time K B c n"]:
-    """States without their halo, in the library's order of axes."""
+    """States without their halo, in the library's order of axes and in memory of their own."""
     p, n = layout.k // 2, layout.n
     inside = held[:, :, :, p : p + n].view(layout.K, layout.tiles, held.shape[1], layout.c, n, TILE)
-    return inside.permute(2, 0, 1, 5, 3, 4).reshape(held.shape[1], layout.K, -1, layout.c, n)[:, :, : layout.B]
+    states = inside.permute(2, 0, 1, 5, 3, 4).reshape(held.shape[1], layout.K, -1, layout.c, n)
+    # Of one tile per run `reshape` makes a view, and what is held goes back to the pool.
+    own = states.clone() if states.untyped_storage().data_ptr() == held.untyped_storage().data_ptr() else states
+    return own[:, :, : layout.B]
 
 
 def _take(shape: tuple[int, ...]) -> Tensor:
@@ -116,13 +120,15 @@ def _take(shape: tuple[int, ...]) -> Tensor:
     size = 1
     for length in shape:
         size *= length
-    spare = _SPARE.get(size)
-    return spare.pop().view(shape) if spare else torch.empty(shape)
+    try:  # not asked first: another thread may take the last one in between
+        return _SPARE[size].pop().view(shape)
+    except (KeyError, IndexError):
+        return torch.empty(shape, dtype=torch.float32)
 
 
 def give_back(states: Tensor) -> None:
-    """Let the next call of the same size have this memory."""
-    if states.numel() <= _MOST_SPARE:
+    """Let the next call of the same size have this memory; made under `inference_mode` it could not be written to again."""
+    if states.numel() <= _MOST_SPARE and not states.is_inference():
         spare = _SPARE.setdefault(states.numel(), [])
         if len(spare) < 4:
             spare.append(states)
@@ -145,10 +151,6 @@ def own_threads() -> Iterator[None]:
     finally:
         _OWN.pop()
         torch.set_num_threads(before)
-
-
-def _address(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def share(call: Callable[[int, int], int], tasks: int) -> None:
@@ -205,9 +207,9 @@ def forward(
             held[:, 0, :, :p], held[:, 0, :, p + n :] = ring[:, :, n - p :], ring[:, :, :p]
     y = None
     if W is not None:
-        y = torch.empty(layout.tasks, layout.T if layout.every else 1, layout.o, TILE)
+        y = x.new_empty(layout.tasks, layout.T if layout.every else 1, layout.o, TILE)
     library, sizes = _library(), layout._sizes(keep)
-    tensors = [_address(t) for t in (u, V, b, W, b_y, x, held, y)]
+    tensors = [address(t) for t in (u, V, b, W, b_y, x, held, y)]
     share(
         lambda low, high: library.wave_forward(sizes, ctypes.c_int64(low), ctypes.c_int64(high), *tensors), layout.tasks
     )
@@ -237,13 +239,13 @@ def backward(
         Gradients of u, V, b, W (None without gy), summed over the batch in a fixed order.
     """
     tasks, cn = layout.tasks, layout.c * layout.n
-    du = torch.zeros(tasks, layout.c, layout.c, layout.k)
-    dV, db = torch.zeros(tasks, cn, layout.d), torch.zeros(tasks, cn)
-    dW = None if gy is None else torch.zeros(tasks, layout.o, cn)
+    du = x.new_zeros(tasks, layout.c, layout.c, layout.k)
+    dV, db = x.new_zeros(tasks, cn, layout.d), x.new_zeros(tasks, cn)
+    dW = None if gy is None else x.new_zeros(tasks, layout.o, cn)
     library, sizes = _library(), layout._sizes(True)
     every = ctypes.c_int64(0 if gh is None else int(gh.shape[1] == layout.T))
-    before = [_address(t) for t in (u, W, x, held, gy, gh)]
-    after = [_address(t) for t in (du, dV, db, dW)]
+    before = [address(t) for t in (u, W, x, held, gy, gh)]
+    after = [address(t) for t in (du, dV, db, dW)]
     share(
         lambda low, high: library.wave_backward(
             sizes, ctypes.c_int64(low), ctypes.c_int64(high), *before, every, *after

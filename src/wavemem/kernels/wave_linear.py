@@ -31,9 +31,9 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavemem.checks import one_of, positive_int, require, shape_is
+from wavemem.kernels.arguments import alike, first_derivatives
 
 __all__ = ["Method", "spectral_blocks", "wave_kernel", "wave_linear_outputs", "wave_linear_scan"]
 
@@ -135,7 +135,7 @@ class _SpectralScan(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         blocks, states, entered = ctx.saved_tensors
         N, c, L, S, B = states.shape
@@ -175,6 +175,7 @@ def _check(u: Tensor, V: Tensor, b: Tensor | None, inputs: Tensor, h0: Tensor | 
         shape_is("b", b, (K, c * n))
     if h0 is not None:
         shape_is("h0", h0, (K, inputs.shape[2], c, n))
+    alike(u=u, V=V, b=b, inputs=inputs, h0=h0)
     return n
 
 

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import number_in, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, positive_int, require, shape_is
 from wavemem.tasks.adding import AddingTask, Batch
 
 __all__ = [
@@ -139,6 +139,7 @@ def directions(gradients: Float[Tensor, "T weights"]) -> float:
         ValueError: if it is not a matrix.
     """
     shape_is("gradients", gradients, ("T", "weights"))
+    finite("gradients", gradients)
     spread = gradients.double() - gradients.double().mean(0)
     squares = torch.linalg.svdvals(spread).square()
     total = float(squares.sum())

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require, shape_is
+from wavemem.checks import finite, one_of, positive_int, require, shape_is
 from wavemem.substrate.memories import VariableMemories
 from wavemem.tasks.hds import HDS, LinearHDS
 
@@ -89,6 +89,7 @@ def explained_variance(
         ValueError: if the last axis of the states is not N, or all states are 0.
     """
     shape_is("states", states, ("...", memories.N))
+    finite("states", states)
     h = states.detach().to(memories.Psi.dtype).reshape(-1, memories.N)
     vectors = memories.Psi
     if transient and memories.transient is not None:

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import positive_int, require, shape_is
+from wavemem.checks import finite, positive_int, require, shape_is
 
 __all__ = [
     "boundary_operator",
@@ -112,6 +112,7 @@ def dual_of(Psi: Float[Tensor, "n sd"]) -> Float[Tensor, "sd n"]:
     require(
         n >= k, f"Psi of shape {(n, k)}", "at least as many rows as columns", "Basis vectors are columns; transpose?"
     )
+    finite("Psi", Psi)
     singular = torch.linalg.svdvals(Psi.to(torch.float64))
     tolerance = n * torch.finfo(Psi.dtype).eps
     require(

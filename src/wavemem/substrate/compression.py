@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wavemem.checks import number_in, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, positive_int, require, shape_is
 from wavemem.substrate.spectrum import eigenvalues
 
 __all__ = [
@@ -202,6 +202,8 @@ def linear_recall(stored: Float[Tensor, "batch n"], answers: Float[Tensor, "batc
     """
     shape_is("stored", stored, ("batch", "n"))
     shape_is("answers", answers, (stored.shape[0], stored.shape[1]))
+    finite("stored", stored)
+    finite("answers", answers)
     trials, n = (int(size) for size in stored.shape)
     require(trials > n, f"{trials} trials of {n} numbers", "more trials than numbers", "Draw more histories.")
     x, y = stored.detach().double().cpu(), answers.detach().double().cpu()

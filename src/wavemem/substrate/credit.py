@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import require
+from wavemem.checks import finite, require
 
 __all__ = ["input_jacobians", "state_jacobians", "times_told_apart"]
 
@@ -99,6 +99,7 @@ def times_told_apart(jacobians: Float[Tensor, "time N d"], tolerance: float = 1e
         "(time, N, d)",
         "Pass what input_jacobians returns.",
     )
+    finite("jacobians", jacobians)
     side_by_side = jacobians.movedim(0, 1).flatten(1)
     values = torch.linalg.svdvals(side_by_side)
     largest = float(values.max())

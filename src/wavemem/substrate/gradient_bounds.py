@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import require
+from wavemem.checks import finite, require
 from wavemem.substrate.gradients import (
     Activation,
     chain_operators,
@@ -59,7 +59,7 @@ def step_norms(W_hh: Float[Tensor, "*runs N N"], slopes: Float[Tensor, "*runs B 
     """Spectral norm of J(k) W_hh at every step; the largest over steps 2 … s + 1 is the μ of Eq. 14."""
     flat = slopes.reshape(*W_hh.shape[:-2], -1, slopes.shape[-1])
     products = flat[..., :, None] * W_hh.unsqueeze(-3)
-    return torch.linalg.matrix_norm(products, ord=2).reshape(slopes.shape[:-1])
+    return _spectral(products).reshape(slopes.shape[:-1])
 
 
 def _norm(vectors: Float[Tensor, "*any n"]) -> Float[Tensor, "*any"]:
@@ -67,6 +67,7 @@ def _norm(vectors: Float[Tensor, "*any n"]) -> Float[Tensor, "*any"]:
 
 
 def _spectral(matrices: Float[Tensor, "*any m n"]) -> Float[Tensor, "*any"]:
+    finite("matrices", matrices)
     return torch.linalg.matrix_norm(matrices, ord=2)
 
 

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import number_in, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, positive_int, require, shape_is
 
 __all__ = [
     "absolute_gain",
@@ -285,12 +285,14 @@ def memory_by_age(
     """
     shape_is("k", k, ("n", "length"))
     noise = number_in("noise", noise, 0.0, 1e6)
+    finite("k", k)
     k = k.to(torch.float64)
     length = k.shape[1]
     if autocorrelation is None:
         seen = k
     else:
         shape_is("autocorrelation", autocorrelation, (length,))
+        finite("autocorrelation", autocorrelation)
         apart = torch.arange(length)
         seen = k @ autocorrelation.to(torch.float64)[(apart[:, None] - apart).abs()]
     scale = (seen * k).sum(1).clamp_min(1e-300).sqrt()

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from wavemem.checks import number_in, positive_int, require
+from wavemem.checks import finite, number_in, positive_int, require
 
 __all__ = [
     "circulant",
@@ -168,6 +168,7 @@ def ring_eigenvalues(u: Float[Tensor, "c c f"], n: int) -> Complex[Tensor, "n c"
     Raises:
         ValueError: If the kernel has no middle or n is not positive.
     """
+    finite("u", u)
     at = symbol(u, _wave_numbers(positive_int("n", n)))
     return at[..., 0] if at.shape[-1] == 1 else torch.linalg.eigvals(at)
 

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from wavemem.checks import number_in, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, positive_int, require, shape_is
 
 __all__ = [
     "StateSpace",
@@ -64,6 +64,8 @@ class StateSpace:
         shape_is("A", self.A, (N, N))
         shape_is("B", self.B, (N,))
         shape_is("C", self.C, (N,))
+        for name, value in (("A", self.A), ("B", self.B), ("C", self.C)):
+            finite(name, value)
 
     @property
     def N(self) -> int:
@@ -319,6 +321,8 @@ def resolvent_norm(A: Tensor, z: Complex[Tensor, "*any"]) -> Float[Tensor, "*any
         ValueError: If A is not square.
     """
     shape_is("A", A, (A.shape[-1], A.shape[-1]))
+    finite("A", A)
+    finite("z", z)
     unit = torch.eye(A.shape[-1], dtype=torch.complex128)
     shifted = z.to(torch.complex128)[..., None, None] * unit - A.to(torch.complex128)
     return 1 / torch.linalg.svdvals(shifted)[..., -1]

@@ -20,7 +20,7 @@ from jaxtyping import Complex, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from wavemem.checks import number_in, one_of, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, one_of, positive_int, shape_is
 
 __all__ = [
     "ReducedBasis",
@@ -51,12 +51,7 @@ def eigenvalues(W: Float[Tensor, "*batch n n"]) -> Complex[Tensor, "*batch n"]:
     shape_is("W", matrix, ("...", "n", "n"))
     n = int(matrix.shape[-1])
     shape_is("W", matrix, ("...", n, n))
-    require(
-        bool(torch.isfinite(matrix).all()),
-        "W with NaN or infinite entries",
-        "finite numbers",
-        "Did the training diverge?",
-    )
+    finite("W", matrix)
     return torch.linalg.eigvals(matrix)
 
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import number_in, one_of, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, one_of, positive_int, shape_is
 
 __all__ = ["Projection", "invariant_subspace", "persistent_subspace", "transient_projector"]
 
@@ -53,8 +53,7 @@ def invariant_subspace(W: Float[Tensor, "N N"], chosen: Callable[[complex], bool
 def _square(W: Tensor) -> Tensor:
     shape_is("W", W, ("N", W.shape[0]))
     matrix = torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64)
-    finite = bool(torch.isfinite(matrix).all())
-    require(finite, "W with NaN or infinite entries", "finite numbers", "Did the training diverge?")
+    finite("W", matrix)
     return matrix
 
 

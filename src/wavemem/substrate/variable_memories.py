@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import number_in, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, positive_int, require, shape_is
 from wavemem.substrate.boundary import linear_boundary_operator
 from wavemem.substrate.memories import Keep, VariableMemories, kept_entries
 from wavemem.substrate.subspaces import Projection, persistent_subspace, transient_projector
@@ -52,8 +52,8 @@ def _weights(W_hh: Tensor, W_r: Tensor) -> tuple[Tensor, Tensor, int, int]:
     d, N = (int(n) for n in W_r.shape)
     shape_is("W_hh", W_hh, (N, N))
     both = [torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64) for W in (W_hh, W_r)]
-    finite = all(bool(torch.isfinite(W).all()) for W in both)
-    require(finite, "weights with NaN or infinite entries", "finite numbers", "Did the training diverge?")
+    for W in both:
+        finite("weights", W)
     return both[0], both[1], N, d
 
 

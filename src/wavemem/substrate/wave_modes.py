@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from wavemem.checks import positive_int, require, shape_is
+from wavemem.checks import finite, positive_int, require, shape_is
 from wavemem.kernels.wave_linear import spectral_blocks
 
 __all__ = ["input_memory", "memory_of_states", "modes", "propagator"]
@@ -23,6 +23,7 @@ def modes(u: Float[Tensor, "c c k"], n: int) -> Complex[Tensor, "n c"]:
         ValueError: If u is not (c, c, odd) or n is not positive.
     """
     shape_is("u", u, ("c", "c", "k"))
+    finite("u", u)
     return torch.linalg.eigvals(spectral_blocks(u[None], n, every=True)[0].detach())
 
 
@@ -54,6 +55,8 @@ def input_memory(
     c = u.shape[0]
     shape_is("V", V, ("c·n", "d"))
     n = V.shape[0] // c
+    finite("u", u)
+    finite("V", V)
     require(V.shape[0] == c * n, f"V has {V.shape[0]} rows for {c} channels", f"a multiple of {c}", "Check V.")
     blocks = spectral_blocks(u[None].detach(), n)[0]
     written = torch.fft.rfft(V.detach().double().unflatten(0, (c, n)), dim=1).transpose(0, 1)  # (f, c, d)
@@ -89,6 +92,8 @@ def memory_of_states(
     """
     shape_is("states", states, ("batch", "features"))
     shape_is("history", history, ("time", len(states)))
+    finite("states", states)
+    finite("history", history)
     require(len(states) >= 4, f"{len(states)} sequences", "four or more", "Both halves need some.")
     x, y = states.detach().double(), history.detach().double().flip(0).mT
     half = len(x) // 2
