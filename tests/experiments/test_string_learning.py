@@ -125,6 +125,14 @@ def test_records_of_one_size_are_put_together_and_searches_kept_apart() -> None:
     assert speeds.groupby("lr")["reached"].count().tolist() == [0, 3, 3]  # e-folding 1.8 times does not get to a tenth
 
 
+def test_a_record_is_completed_by_models_that_it_lacks_and_by_no_others() -> None:
+    own, others = measured({"Mamba": 0.005}), measured({"Mamba": 0.001, "RoPE": 0.002}, (7,))
+    both = readings.completed(own, others)
+    assert set(both[both["model"] == "Mamba"]["seed"]) == {0, 1, 2}
+    assert set(both[both["model"] == "RoPE"]["seed"]) == {7}
+    assert readings.completed(own, None) is own
+
+
 def test_intervals_say_how_many_seeds_they_are_of() -> None:
     shown = readings.intervals({"a": np.array([1.0, 1.0, 1.0]), "b": np.array([np.nan, 2.0]), "c": np.array([np.nan])})
     assert shown == {"a": "1 ± 0", "b": "2 (1 of 2)", "c": "never"}

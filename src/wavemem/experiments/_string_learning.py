@@ -20,6 +20,7 @@ from wavemem.training.learning_speed import at_least_times, learning_speed
 __all__ = [
     "Part",
     "claims",
+    "completed",
     "intervals",
     "learning_speeds",
     "part",
@@ -110,6 +111,13 @@ def parts(records: Sequence[Record], config: Config | None = None, seed: int | N
             new = new._replace(rows=rows, measured=(*found[key].measured, record))
         found[key] = new
     return sorted(found.values(), key=lambda p: (p.longest, p.sizes, p.iterations, p.seed))
+
+
+def completed(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows of a record, and of other rows the models that it lacks."""
+    if others is None:
+        return rows
+    return pd.concat([rows, others[~others["model"].isin(rows["model"])]], ignore_index=True)
 
 
 def search_rows(records: Sequence[Record], size: str) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
+from wavemem.figures.strings import COLOURS
+from wavemem.figures.style import ACCENT, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
 from wavemem.records.comparisons import Interval, mean_interval, word
 
 __all__ = [
@@ -149,7 +150,8 @@ def learning(rows: pd.DataFrame, panels: Mapping[str, Sequence[str]], guessing: 
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     for ax, (title, models) in zip(axes.flat, panels.items(), strict=False):
-        for colour, model in zip(CATEGORICAL, models, strict=False):
+        for model in models:
+            colour = COLOURS.get(model, INK)
             own = rows[(rows["model"] == model) & (rows["quantity"] == "loss")]
             if not len(own):
                 continue
@@ -176,8 +178,8 @@ def velocities_after(before: float, after: Mapping[str, Floats]) -> Figure:
     """
     fig, ax = plt.subplots(figsize=figure_size(0.5 + 0.22 * sum(len(v) for v in after.values())))
     place, ticks = 0.0, []
-    for colour, (model, values) in zip(CATEGORICAL, after.items(), strict=False):
-        first = place
+    for model, values in after.items():
+        colour, first = COLOURS.get(model, INK), place
         for own in values:
             low, high = np.quantile(own, [0.05, 0.95])
             ax.plot([low, high], [place, place], color=colour, lw=4, alpha=0.25, solid_capstyle="butt")

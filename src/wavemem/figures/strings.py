@@ -45,8 +45,21 @@ COLOURS: dict[str, str] = {
     "hard-ALiBi": CATEGORICAL[6],
     "Mamba": CATEGORICAL[2],
     "v-Wave": LEARNED,
+    "Mamba long": CATEGORICAL[3],
+    "v-Wave long": CATEGORICAL[4],
+    "Mamba long (same states)": CATEGORICAL[6],
+    "v-Wave frozen": CATEGORICAL[3],
+    "Mamba n + 1": CATEGORICAL[5],
+    "v = 0": CATEGORICAL[6],
+    "no register": CATEGORICAL[4],
+    "ring": CATEGORICAL[3],
+    "selective v": CATEGORICAL[4],
+    "S6 wave": CATEGORICAL[5],
+    "S6 wave (v = 0)": CATEGORICAL[6],
+    "S4D": CATEGORICAL[4],
+    "H3": CATEGORICAL[5],
 }
-"""Model → colour."""
+"""Model → colour, one for both chapters; controls that never share a panel may share one."""
 
 _STYLES = {"RoPE": (0, (4, 1.2)), "NoPE": (0, (1, 1)), "hard-ALiBi": (0, (3, 1, 1, 1))}
 
