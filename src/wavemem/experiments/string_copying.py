@@ -210,6 +210,7 @@ class Config:
 
 NARROW: dict[str, Any] = {
     "size": "narrow",
+    "context": 110,
     "width": 64,
     "layers": 2,
     "heads": 4,
