@@ -63,7 +63,7 @@ def test_the_best_validation_accuracy_wins() -> None:
 
 def test_the_experiment_is_found_by_name() -> None:
     assert get_experiment("image_search").Config.profile("paper") == Config()
-    assert [image_search._next(3.0, 1), image_search._next(1e-3, -1)] == [10.0, 3e-4]
+    assert [image_search.neighbour(3.0, 1), image_search.neighbour(1e-3, -1)] == [10.0, 3e-4]
 
 
 @pytest.mark.parametrize(

@@ -142,11 +142,11 @@ def test_further_models_stay_on_their_task() -> None:
 def test_two_starts_of_one_architecture_train_as_one_ensemble(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same numbers as each by itself; other settings do not mix."""
     scaled = Setting(6, 1, 1e-3, 1.0, 64, V_scale=1.0, biases=False)
-    monkeypatch.setitem(SETTINGS["sdigits"], "iRNN scaled", scaled)
-    config = replace(TINY, tasks=("sdigits",), models=("iRNN", "iRNN scaled"))
+    monkeypatch.setitem(SETTINGS["sdigits"], "iRNN searched", scaled)
+    config = replace(TINY, tasks=("sdigits",), models=("iRNN", "iRNN searched"))
     assert len({job.together for job in config.jobs}) == 1
     both = run(config, 0, "cpu", progress=False)
-    for model, scale in (("iRNN", None), ("iRNN scaled", 1.0)):
+    for model, scale in (("iRNN", None), ("iRNN searched", 1.0)):
         own = run(replace(config, models=(model,)), 0, "cpu", progress=False)
         rows = both.rows[both.rows["model"] == model].reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, own.rows, check_exact=False, rtol=1e-5)
@@ -183,6 +183,9 @@ def test_summaries(trained: Result) -> None:
     line = table[(table["task"] == "sdigits") & (table["model"] == "wRNN")]
     assert line["test accuracy"].item() == pytest.approx(found.mean())
     assert scores(trained.rows, "psdigits", "wRNN").empty
+    early = trained.rows[trained.rows["iteration"] <= 8]
+    assert scores(trained.rows, "sdigits", "wRNN", epochs=0.5).equals(scores(early, "sdigits", "wRNN"))  # type: ignore[arg-type]
+    assert line["state"].item() == 6 * 2
     assert updates_to(trained.rows, "sdigits", "iRNN", 0.0).tolist() == [0.0, 0.0]
     assert updates_to(trained.rows, "sdigits", "iRNN", 1.1).isna().all()
 
@@ -190,6 +193,10 @@ def test_summaries(trained: Result) -> None:
 def test_the_experiment_is_found_by_name() -> None:
     module = get_experiment("images")
     assert module.Config.profile("quick") == Config()
+    assert Config.live("paper") == Config.profile("paper")
+    live = Config.live("quick")
+    assert len(live.jobs) < len(Config().jobs)
+    assert {job.setting.epochs for job in live.jobs} == {images.EPOCHS // 2}
     assert initial(Job("sdigits", "LSTM", Setting(3)), SequentialImages("sdigits"), [0, 1]).K == 2
 
 
@@ -203,6 +210,8 @@ def test_the_experiment_is_found_by_name() -> None:
         (lambda: Config(size_task="mnist"), "size_task = 'mnist'"),
         (lambda: Config(runs=0), "runs = 0"),
         (lambda: Config(epochs=0), "epochs = 0"),
+        (lambda: Config(size_epochs=0), "size_epochs = 0"),
+        (lambda: Config.live("large"), "profile = 'large'"),
         (lambda: Config.profile("large"), "profile = 'large'"),
         (lambda: run(Config(), -1, "cpu"), "seed = -1"),
         (lambda: networks(Result(pd.DataFrame()), "sdigits", "wRNN"), "no weights of sdigits/wRNN"),

@@ -67,6 +67,10 @@ def test_waves_are_measured_through_training(result: Result) -> None:
     assert _values(rows, "wRNN shift", "response velocity", 0) == pytest.approx([1.0, 1.0], abs=0.1)
     assert np.isnan(_values(rows, "wRNN dirac", "response velocity", 0)).all()
     assert _values(rows, "wRNN shift", "coherence", 0) == pytest.approx([0.0, 0.0])
+    for model, there in (("wRNN shift", 1.0), ("wRNN dirac", 0.0), ("wRNN uniform", 0.0), ("wRNN normal", 0.0)):
+        assert _values(rows, model, "travelling", 0) == pytest.approx([there, there])
+        assert _values(rows, model, "recirculating", 0) == pytest.approx([there, there])
+    assert len(_values(rows, "iRNN identity", "travel", 0)) == 0  # units without places
 
 
 def test_networks_come_back_as_they_were(result: Result) -> None:
@@ -107,6 +111,8 @@ def test_summary_has_a_line_per_quantity(result: Result) -> None:
 def test_configurations() -> None:
     assert Config.profile("quick") == Config()
     assert Config.profile("paper").units == 100
+    assert Config.live("paper") == Config.profile("paper")
+    assert Config.live("quick") == replace(Config(), runs=2, iterations=2000, snapshots=(0, 30, 100, 400, 2000))
     with pytest.raises(ValueError, match="profile"):
         Config.profile("large")
     with pytest.raises(ValueError, match="snapshots"):

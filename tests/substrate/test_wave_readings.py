@@ -16,6 +16,7 @@ from wavemem.substrate.wave_readings import (
     different_speeds,
     direction,
     onset_order,
+    ring_pass,
     ring_velocity,
     state_response,
     varying_part,
@@ -33,6 +34,23 @@ def test_velocity_of_a_lossless_wave(velocity: int) -> None:
     found = ring_velocity(travelling(velocity))
     assert found.value == pytest.approx(velocity, abs=0.02)
     assert found.coherence > 0.9
+
+
+@pytest.mark.parametrize("velocity", [1, -1])
+def test_a_disturbance_that_goes_round_passes_and_returns(velocity: int) -> None:
+    found = ring_pass(travelling(velocity, time=72, batch=64, channels=3))
+    assert found.recirculating
+    assert found.velocity == pytest.approx(velocity, abs=0.15)
+
+
+def test_what_stands_or_fades_or_is_noise_does_not_pass() -> None:
+    still = travelling(0, time=72, batch=64)
+    fading = travelling(1, time=72, batch=64) * (0.9 ** torch.arange(72.0)).view(-1, 1, 1, 1)
+    noise = torch.randn(72, 64, 2, 24, generator=stream(0, "noise"), dtype=torch.float64)
+    assert not ring_pass(still).travelling
+    assert ring_pass(fading).travelling  # it passes
+    assert not ring_pass(fading).recirculating  # a twelfth of it returns
+    assert not ring_pass(noise).travelling
 
 
 def test_what_a_ring_does_at_once_does_not_travel() -> None:
@@ -97,6 +115,10 @@ def test_different_speeds_are_grouped() -> None:
 def test_bad_input_is_refused() -> None:
     wave = WaveRNN.initialise([0], 8, 2, inputs=3, outputs=3)
     inputs = torch.rand(6, 4, 3)
+    with pytest.raises(ValueError, match="Follow the disturbance"):
+        ring_pass(travelling(1))
+    with pytest.raises(ValueError, match="a disturbance of zero"):
+        ring_pass(torch.zeros(30, 2, 1, 24))
     with pytest.raises(ValueError, match="batch of one"):
         varying_part(torch.rand(4, 1, 2, 8))
     with pytest.raises(ValueError, match="at = 6"):

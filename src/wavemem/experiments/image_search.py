@@ -26,7 +26,7 @@ from wavemem.streams import run_seeds
 from wavemem.tasks.images import KINDS, STAND_INS
 from wavemem.training.pieces import work_through
 
-__all__ = ["GRIDS", "Config", "Grid", "at_edge", "best", "run", "summarise"]
+__all__ = ["GRIDS", "Config", "Grid", "at_edge", "best", "neighbour", "run", "summarise"]
 
 QUANTITY: Final = "best validation accuracy"
 
@@ -149,13 +149,13 @@ def at_edge(rows: pd.DataFrame, model: str) -> list[dict[str, Any]]:
             line = line[line["biases"] == winner["biases"]]
             line = line if winner[other] is None else line[line[other] == winner[other]]
             if winner[name] >= line[name].max():
-                wanted.append(winner | {name: _next(winner[name], +1)})
+                wanted.append(winner | {name: neighbour(winner[name], +1)})
             if winner[name] <= line[name].min() and not (name == "V_scale" and winner[name] <= GRIDS[model].floor):
-                wanted.append(winner | {name: _next(winner[name], -1)})
+                wanted.append(winner | {name: neighbour(winner[name], -1)})
     return [setting for i, setting in enumerate(wanted) if setting not in wanted[:i]]
 
 
-def _next(value: float, direction: int) -> float:
+def neighbour(value: float, direction: int) -> float:
     """The neighbour of a value among …, 0.1, 0.3, 1, 3, 10, …"""
     ladder = [m * 10.0**k for k in range(-8, 6) for m in (1, 3)]
     at = min(range(len(ladder)), key=lambda i: abs(ladder[i] / value - 1))

@@ -18,11 +18,13 @@ from wavemem.checks import number_in, require, shape_is
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.substrate.readings import estimate_velocity, spectrum_2d
 from wavemem.substrate.velocity import Velocity
+from wavemem.substrate.waves import Wave, find_wave
 
 __all__ = [
     "different_speeds",
     "direction",
     "onset_order",
+    "ring_pass",
     "ring_velocity",
     "state_response",
     "varying_part",
@@ -141,6 +143,46 @@ def state_response(
 
         difference = follow(before + drawn) - follow(before)
     return torch.cat([drawn.unsqueeze(0), difference]).transpose(0, 1)
+
+
+def ring_pass(response: Float[Tensor, "steps B c n"], source: int | None = None) -> Wave:
+    r"""Whether a disturbance of rings travels right round them: `find_wave` on the response of a ring to one of its units.
+
+    T[p, τ] is what is left, τ steps later and p units on, of a disturbance of one unit, for every pair of rings:
+
+    $$ T[p, \tau]_{rd} = \sum_{B, v} \varepsilon_d(v)\,\delta_r(\tau, v \mp p) \Big/ \sum_{B, v} \varepsilon_d(v)^2 . $$
+
+    Places are counted in the direction, of the two, in which more travels; a lap has as many steps as the fastest of the
+    velocities 1, 1/2, … that explains the pass needs.
+
+    Args:
+        response: The disturbance at step 0 and its consequences, one network's of `state_response`; two laps or more show
+            whether it comes back.
+        source: The only channel that was disturbed; None if all were.
+
+    Returns:
+        What was found; its velocity has the sign of the book, positive towards smaller positions.
+
+    Raises:
+        ValueError: If there was no disturbance, or fewer steps than units.
+    """
+    shape_is("response", response, ("steps", "B", "c", "n"))
+    steps, _, _, n = response.shape
+    require(steps >= n, f"{steps} steps on rings of {n}", f"at least {n}", "Follow the disturbance for a lap.")
+    first = response[0] if source is None else response[0][:, source : source + 1]
+    power = first.double().square().sum((0, 2))
+    require(bool((power > 0).all()), "a disturbance of zero", "a disturbance", "Step 0 is the disturbance itself.")
+    spectra = torch.einsum("bdm,tbrm->trdm", torch.fft.fft(first.double()), torch.fft.fft(response.double()).conj())
+    forward = (torch.fft.ifft(spectra).real / power[:, None]).permute(3, 0, 1, 2)  # (place, age, ring, source)
+    backward = torch.cat([forward[:1], forward[1:].flip(0)])
+    found = []
+    for sign, places in ((1, forward), (-1, backward)):
+        for lap in range(n, steps + 1, n):
+            wave = find_wave(places, lap)
+            found.append(wave._replace(velocity=sign * wave.velocity))
+            if wave.travelling:
+                break
+    return max(found, key=lambda wave: (wave.travelling, wave.travel))
 
 
 def different_speeds(velocities: list[Velocity], apart: float = 0.2) -> list[float]:

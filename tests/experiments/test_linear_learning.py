@@ -1,0 +1,52 @@
+"""Wave-RNNs with and without the rectifier: each with its own learning rate, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from wavemem.experiments import linear_learning
+from wavemem.experiments.linear_learning import Config, networks, run, summarise
+from wavemem.records.experiment import get_experiment
+
+TINY = Config(units=12, channels=2, runs=2, iterations=3, rates=(3e-3, 1e-2), search_runs=2, tests=64)
+
+
+def test_the_rate_is_searched_on_other_seeds_and_not_at_an_edge() -> None:
+    result = run(TINY, 1, progress=False)
+    rows = result.rows
+    assert set(rows.loc[rows["part"] == "search", "seed"]) == {2000, 2001}
+    assert set(rows.loc[rows["part"] == "test", "seed"]) == {1000, 1001}
+    for name in linear_learning.ACTIVATIONS:
+        own = rows[rows["activation"] == name]
+        losses = linear_learning._losses(own[own["part"] == "search"])
+        best = own.loc[own["part"] == "test", "lr"].unique().tolist()
+        assert best == [losses.idxmin()]
+        assert losses.index[0] < best[0] < losses.index[-1]
+        trained = networks(result, name)
+        assert trained.K == 2
+        assert trained.activation == linear_learning.ACTIVATIONS[name]
+    shift = rows[(rows["part"] == "test") & (rows["quantity"] == "travelling") & (rows["activation"] == "linear")]
+    assert shift["value"].tolist() == [1.0] * 2  # a few updates do not undo the shift
+    assert len(summarise(rows)) == rows.groupby(["activation", "part", "lr"]).ngroups
+    pd.testing.assert_frame_equal(rows, run(TINY, 1, progress=False).rows)
+
+
+def test_the_experiment_is_found_by_name() -> None:
+    assert get_experiment("linear_learning").Config.profile("paper") == Config()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Config(runs=0), "runs = 0"),
+        (lambda: Config.profile("large"), "profile = 'large'"),
+        (lambda: run(Config(), -1), "seed = -1"),
+        (lambda: networks(None, "tanh"), "name = 'tanh'"),
+    ],
+)
+def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
