@@ -77,5 +77,25 @@ def test_states_spectra_folding_and_memory() -> None:
     fig = figures.folding([8, 16], {"x": [50, 60], "y": [70, 80]}, {"all": 90, "ink": 12})
     assert fig.axes[0].get_xticks().tolist() == [8, 16]
     values = np.array([[0.2, np.nan, -3.0], [0.4, np.nan, 0.5]])
-    fig = figures.kept([2, 1, 0], {"p": {"wRNN": values, "iRNN": values}}, [1])
-    np.testing.assert_allclose(fig.axes[0].get_lines()[0].get_ydata(), [0.3, np.nan, 0.25])
+    fig = figures.kept({"p": {"wRNN": values, "iRNN": values}}, 2, 1)
+    shown = fig.axes[0].get_images()[0].get_array()
+    np.testing.assert_allclose(np.ma.filled(shown, np.nan), [[0.3, np.nan], [0.25, np.nan]])
+    assert [ax.get_ylabel() for ax in fig.axes[:2]] == ["wRNN", "iRNN"]
+
+
+def test_units_can_have_a_scale_each() -> None:
+    activity = torch.tensor([[1.0, 100.0], [2.0, 50.0]])
+    spectrum = spectrum_2d(torch.randn((8, 4, 8), generator=torch.Generator().manual_seed(0)))
+    fig = figures.states_and_spectra({"a": activity}, {"a": spectrum}, {"a": ()}, per_unit=["a"])
+    shown = np.asarray(fig.axes[0].get_images()[0].get_array())
+    assert shown.max() == 1.0
+    assert sorted(shown.ravel().tolist()) == [0.5, 0.5, 1.0, 1.0]
+
+
+def test_a_search_is_drawn_by_rate_and_biases() -> None:
+    tried = pd.DataFrame(
+        {"model": model, "lr": lr, "V_scale": scale, "biases": biases, "value": 0.5}
+        for model in ("iRNN", "wRNN") for lr in (1e-3, 1e-2) for scale in (0.1, 1.0) for biases in (True, False)
+    )  # fmt: skip
+    fig = figures.search(tried)
+    assert len([line for line in fig.axes[1].get_lines() if len(line.get_xdata()) == 2]) == 5  # four, and chance

@@ -5,7 +5,7 @@ Each function takes measured arrays or the rows of `wavemem.experiments.images` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import matplotlib.pyplot as plt
@@ -18,22 +18,32 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, MUTED, figure_size
+from wavemem.figures.style import ACCENT, CATEGORICAL, INK, MUTED, SEQUENTIAL, figure_size
 from wavemem.figures.substrate import space_time, spectrum_image
 from wavemem.substrate.readings import Spectrum2D
 
-__all__ = ["MODEL_STYLES", "folding", "kept", "learning_curves", "over_parameters", "sequences", "states_and_spectra"]
+__all__ = [
+    "MODEL_STYLES",
+    "folding",
+    "kept",
+    "learning_curves",
+    "over_parameters",
+    "search",
+    "sequences",
+    "states_and_spectra",
+]
 
 Floats = NDArray[np.floating]
 
 MODEL_STYLES: Final[dict[str, dict[str, Any]]] = {
-    "wRNN": {"color": CATEGORICAL[0], "ls": "-", "marker": "o"},
-    "iRNN": {"color": CATEGORICAL[1], "ls": "-", "marker": "s"},
-    "wRNN + MLP": {"color": CATEGORICAL[5], "ls": "--", "marker": "D"},
-    "LSTM": {"color": CATEGORICAL[2], "ls": "--", "marker": "^"},
-    "GRU": {"color": CATEGORICAL[3], "ls": ":", "marker": "v"},
+    "wRNN": {"color": CATEGORICAL[1], "ls": "-", "marker": "o"},
+    "iRNN": {"color": CATEGORICAL[0], "ls": "-", "marker": "s"},
+    "iRNN searched": {"color": CATEGORICAL[2], "ls": "-", "marker": "P"},
+    "wRNN + MLP": {"color": CATEGORICAL[4], "ls": "--", "marker": "D"},
+    "LSTM": {"color": CATEGORICAL[3], "ls": "--", "marker": "^"},
+    "GRU": {"color": CATEGORICAL[6], "ls": ":", "marker": "v"},
 }
-"""Colour, line and marker of each model, the same in all figures of the chapter."""
+"""Colour, line and marker of each model; Wave-RNN orange and iRNN blue, as in the whole part."""
 
 
 def sequences(image: ArrayLike, shown: Mapping[str, ArrayLike]) -> Figure:
@@ -134,12 +144,39 @@ def learning_curves(
     handles = {
         line.get_label(): line for ax in axes[0] for line in ax.get_lines() if not str(line.get_label()).startswith("_")
     }
-    fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5)
+    fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
+    return fig
+
+
+def search(rows: pd.DataFrame, models: Sequence[str] = ("iRNN", "wRNN")) -> Figure:
+    """What a search of starts and rates found: validation accuracy over the size of the input weights, mean of the seeds.
+
+    Args:
+        rows: from `wavemem.experiments.image_search.run`.
+        models: with a size to search, one panel each; colours are learning rates, broken lines have no biases.
+    """
+    fig, axes = plt.subplots(1, len(models), figsize=figure_size(2.8), sharey=True, squeeze=False)
+    rates = sorted(rows.loc[rows["model"].isin(models), "lr"].unique())
+    for ax, model in zip(axes[0], models, strict=True):
+        own = rows[rows["model"] == model]
+        for (lr, biases), tried in own.groupby(["lr", "biases"]):
+            mean = 100 * tried.groupby("V_scale")["value"].mean()
+            colour, line = CATEGORICAL[rates.index(lr) % len(CATEGORICAL)], "-" if biases else "--"
+            ax.plot(mean.index, mean, ls=line, marker="o" if biases else "s", ms=3.5, lw=1.2, color=colour)
+        ax.axhline(10, color=MUTED, ls=":", lw=1)
+        ax.set(title=model, xscale="log", xlabel="size of the input weights", ylim=(0, 103))
+    axes[0, 0].set_ylabel("validation accuracy (%)")
+    handles = [Line2D([], [], color=CATEGORICAL[k], label=f"rate {lr:g}") for k, lr in enumerate(rates)]
+    handles += [Line2D([], [], color=INK, ls=ls, label=label) for ls, label in (("-", "biases"), ("--", "no biases"))]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4)
     return fig
 
 
 def states_and_spectra(
-    states: Mapping[str, ArrayLike], spectra: Mapping[str, Spectrum2D], velocities: Mapping[str, Sequence[float]]
+    states: Mapping[str, ArrayLike],
+    spectra: Mapping[str, Spectrum2D],
+    velocities: Mapping[str, Sequence[float]],
+    per_unit: Collection[str] = (),
 ) -> Figure:
     """Hidden states of one image, and the two-dimensional spectra of many: one row per model (the paper's Fig. 2).
 
@@ -147,12 +184,15 @@ def states_and_spectra(
         states: title → (time, position) activity of one channel.
         spectra: the same titles → spectrum.
         velocities: the same titles → lines to draw.
+        per_unit: titles whose units are each divided by their own largest value.
     """
     fig, axes = plt.subplots(
         len(states), 2, figsize=figure_size(2.3 * len(states)), width_ratios=[1.25, 1], squeeze=False
     )
     for row, (title, values) in zip(axes, states.items(), strict=True):
         activity = np.asarray(values, dtype=np.float64)
+        if title in per_unit:
+            activity = activity / np.maximum(np.abs(activity).max(0), 1e-12)
         # The few largest values would leave the rest without colour.
         space_time(row[0], activity, signed=False, start=1, limit=float(np.quantile(activity, 0.99)))
         row[0].set(title=title, ylabel="unit")
@@ -161,7 +201,7 @@ def states_and_spectra(
     return fig
 
 
-def over_parameters(table: pd.DataFrame, models: Sequence[str] = ("wRNN", "iRNN")) -> Figure:
+def over_parameters(table: pd.DataFrame, models: Sequence[str] = ("wRNN", "iRNN", "iRNN searched")) -> Figure:
     """Accuracy over the number of parameters (the paper's Fig. 7); marker: mean over seeds, bar: their range.
 
     Args:
@@ -204,29 +244,28 @@ def over_parameters(table: pd.DataFrame, models: Sequence[str] = ("wRNN", "iRNN"
     return fig
 
 
-def kept(ages: ArrayLike, panels: Mapping[str, Mapping[str, Floats]], marks: Sequence[float] = ()) -> Figure:
-    """How much of the input of so many steps ago a linear map recovers from the last state.
+def kept(panels: Mapping[str, Mapping[str, Floats]], width: int, lap: int | None = None) -> Figure:
+    """How much of each input a linear map recovers from the last state: one small image per model and task.
 
     Args:
-        ages: steps before the last, one per input.
-        panels: title → model → (seeds, inputs) R²; nan where an input never varies.
-        marks: ages to mark, such as a round of the ring.
+        panels: title → model → (seeds, inputs) R², in the order in which the inputs were shown; nan where one never varies.
+        width: inputs per row of the small images.
+        lap: steps of a round of the ring; the input shown a round before the end is marked.
     """
-    fig, axes = plt.subplots(1, len(panels), figsize=figure_size(2.8), sharey=True, squeeze=False)
-    age = np.asarray(ages)
-    for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
-        for model, values in curves.items():
-            style, clipped = MODEL_STYLES[model], np.clip(values, 0, 1)
-            ax.plot(age, clipped.mean(0), color=style["color"], marker=style["marker"], ms=3, lw=0.8, label=model)
-            ax.fill_between(age, clipped.min(0), clipped.max(0), color=style["color"], alpha=0.18, lw=0)
-        for mark in marks:
-            ax.axvline(mark, color=INK, lw=0.8, ls=":")
-        ax.set(title=title, xlabel="age of the input (steps)", ylim=(-0.03, 1.03))
-    axes[0, 0].set_ylabel("$R^2$ of the pixel\nfrom the last state")
-    styles = {model: MODEL_STYLES[model] for model in next(iter(panels.values()))}
-    handles = [
-        Line2D([], [], color=style["color"], marker=style["marker"], ms=4, lw=0.8, label=model)
-        for model, style in styles.items()
-    ]
-    fig.legend(handles=handles, loc="outside lower center", ncols=4)
+    models = list(next(iter(panels.values())))
+    fig, axes = plt.subplots(
+        len(models), len(panels), figsize=figure_size(1.75 * len(models) + 0.2, 0.75), squeeze=False
+    )
+    for column, (title, curves) in zip(axes.T, panels.items(), strict=True):
+        column[0].set_title(title)
+        for ax, model in zip(column, models, strict=True):
+            mean = np.clip(curves[model], 0, 1).mean(0)
+            padded = np.append(mean, np.full(-len(mean) % width, np.nan)).reshape(-1, width)
+            image = ax.imshow(padded, vmin=0, vmax=1, cmap=SEQUENTIAL)
+            if lap is not None and lap < len(mean):
+                ax.axhline((len(mean) - lap) / width - 0.5, color="white", lw=1.2, ls=":")
+            ax.set(xticks=[], yticks=[])
+    for ax, model in zip(axes[:, 0], models, strict=True):
+        ax.set_ylabel(model)
+    fig.colorbar(image, ax=axes, label="$R^2$ of the pixel", fraction=0.05)
     return fig
