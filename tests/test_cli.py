@@ -15,6 +15,7 @@ from wavemem.building.doctor import Finding
 from wavemem.building.paths import Layout
 from wavemem.cli import app, main
 from wavemem.records.experiment import experiment_names
+from wavemem.records.runs import recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 runner = CliRunner()
@@ -106,6 +107,34 @@ def test_run(tiny: str, tmp_path: Path) -> None:
     assert folder.parent == tmp_path / "records" / "tiny"
     assert (folder / "record.json").is_file()
     assert runner.invoke(app, [*arguments, "--replace"]).exit_code == 0
+
+
+def test_another_protocol_is_stored_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A toy under the name "paper" stays out of records/ unless it is asked for."""
+    (tmp_path / "records" / "registry").mkdir(parents=True)
+    monkeypatch.setenv("WAVEMEM_ROOT", str(tmp_path))
+    toy = ["s", "d", "hidden_size", "batch", "iterations"]
+    command = [
+        "run",
+        "repeat_copy",
+        "--device",
+        "cpu",
+        "--profile",
+        "paper",
+        "--set",
+        "runs=1",
+        "--set",
+        "test_batches=1",
+    ]
+    command += [part for field in toy for part in ("--set", f"{field}=2")] + ["--set", "horizons=2"]
+    done = runner.invoke(app, command)
+    assert done.exit_code == 0, done.exception
+    assert "another protocol than profile paper: " + ", ".join([*toy[:3], "iterations", "batch"]) in done.stdout
+    assert len(list((tmp_path / "_build" / "records" / "repeat_copy").glob("paper-*"))) == 1
+    assert not (tmp_path / "records" / "repeat_copy").exists()
+    assert runner.invoke(app, [*command, "--keep"]).exit_code == 0
+    assert len(list((tmp_path / "records" / "repeat_copy").glob("paper-*"))) == 1
+    assert recorded("repeat_copy") == []
 
 
 def test_a_record_is_not_overwritten_by_accident(

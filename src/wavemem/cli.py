@@ -101,8 +101,17 @@ def run(
     profile: Profile = "quick",
     device: Device = "auto",
     seed: Seed = "0",
-    records: Annotated[Path | None, typer.Option(help="Folder to write the record to; records/ by default.")] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write the record to; by default records/, or _build/records/ where --set changes the protocol."
+        ),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Measure again what is stored already.")] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Store in records/ even where --set makes it another protocol than the profile's."),
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,9 +143,11 @@ def run(
         raise UsageError(f"jobs is {processes} beside a scheduler; allowed: one of them, a cluster has its own workers")
     chosen = resolve_device(device)
     from wavemem.records.errors import ExistingRecord
+    from wavemem.records.places import project_root
     from wavemem.records.running import run_experiment
     from wavemem.records.settings import parse_settings, with_settings
-    from wavemem.records.store import open_record
+    from wavemem.records.sizes import differences
+    from wavemem.records.store import config_json, open_record
     from wavemem.training.checkpoint import CheckpointError
     from wavemem.training.pieces import on_cluster, side_by_side
 
@@ -146,7 +157,9 @@ def run(
     try:
         base = get_experiment(name).Config.profile(profile)
         replaced = parse_settings(base, settings or [])
-        with_settings(base, replaced)
+        other = differences(type(base), config_json(with_settings(base, replaced)), profile)
+        if other and records is None and not keep:
+            records = project_root() / "_build" / "records"
     except ValueError as error:
         raise UsageError(str(error)) from error
     with contextlib.ExitStack() as stack:
@@ -161,6 +174,8 @@ def run(
     rows = open_record(folder).rows
     print(get_experiment(name).summarise(rows).to_string())
     print(f"\n{folder}  ({len(rows)} rows, {time.monotonic() - started:.0f} s)")
+    if other:
+        print(f"another protocol than profile {profile}: {', '.join(other)}; chapters do not take it for the profile's")
 
 
 @app.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,19 @@ def test_modules_outside_the_library_are_refused() -> None:
         provenance.source_closure("wavemem.no_such_module")
 
 
-def test_git_state_outside_a_repository(tmp_path: Path) -> None:
+def test_git_state_is_the_project_s_own_or_unknown(tmp_path: Path) -> None:
     assert provenance.git_state(tmp_path) == ("unknown", True)
+    outer, inner = tmp_path / "outer", tmp_path / "outer" / "book"
+    inner.mkdir(parents=True)
+    git = ["git", "-C", str(outer), "-c", "user.name=a", "-c", "user.email=b", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "of another project"]):
+        subprocess.run([*git, *command], check=True)
+    commit, dirty = provenance.git_state(outer)
+    assert len(commit) == 40
+    assert not dirty
+    assert provenance.git_state(inner) == ("unknown", True)  # a tree without .git inside another repository
+    (outer / "new").touch()
+    assert provenance.git_state(outer) == (commit, True)
 
 
 def test_every_experiment_has_the_three_names_and_both_profiles() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,22 @@ def test_bounds_relative_to_the_paper() -> None:
     assert not factor.holds(-1e-9)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"at_least": 0.5, "at_most": 2.0, "unit": "rad"}, "every seed: 0.5 to 2 rad"),
+        ({"at_least": 16, "at_most": 16, "share": 0.75}, "75% of seeds: 16"),
+        ({"at_least": -0.5}, "every seed: ≥ −0.5"),
+        ({"at_most": 0.001, "unit": "rad", "of": "mean"}, "mean: ≤ 0.001 rad"),
+        ({"paper": 1.0, "within": 0.05, "unit": "rad"}, "every seed: within 0.05 rad of the paper"),
+        ({"paper": 1.0, "within_factor": 10}, "every seed: within a factor 10 of the paper"),
+        ({"paper": 1.0, "within": 0, "at_least": 0.9}, "every seed: ≥ 0.9, within 0 of the paper"),
+    ],
+)
+def test_a_criterion_in_words(bounds: dict[str, Any], words: str) -> None:
+    assert Quantity("q", **bounds).criterion() == words
+
+
 def test_summary_counts_what_it_averages() -> None:
     assert summary([1.0, 2.0, 3.0]) == "2 ± 1 (n = 3)"
     assert summary([1.0, math.nan]) == "1 (n = 2, 1 undetermined)"
@@ -153,6 +170,9 @@ ENTRY = 'id = "x:eq1"\nkind = "equation"\ntitle = "t"\n'
         (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nwithin = 1\n', "not given"),
         (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nat_most = 1\nof = "all"\n', "seeds|mean"),
         (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nat_most = 1\n' * 2, "each name once"),
+        (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nat_most = 1\ntrivial = 0.5\n', "trivial predictor"),
+        (HEAD + ENTRY + 'verdict = "corrected"\n', "with the test"),
+        (HEAD + ENTRY + 'verdict = "wrong"\n', "corrected, refuted"),
     ],
 )
 def test_mistakes_in_a_registry_file_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -36,6 +36,8 @@ def test_links_of_an_entry(entry: Entry) -> None:
         assert symbol_exists(entry.code), entry.code
     if entry.test:
         assert test_exists(ROOT, entry.test), entry.test
+    if entry.shown_by:
+        assert test_exists(ROOT, entry.shown_by), entry.shown_by
     assert entry.experiment in ("", *experiment_names())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wavemem.records.entries import Entry, Quantity
+from wavemem.records.entries import Entry, Quantity, load_registry
 from wavemem.records.report_page import write
 from wavemem.records.sizes import EXACT, Size
 from wavemem.records.status import (
@@ -16,7 +16,9 @@ from wavemem.records.status import (
     Measurement,
     chapter_has_label,
     entry_status,
+    evidence,
     measurements,
+    quantity_status,
     symbol_exists,
     test_exists,
 )
@@ -87,10 +89,29 @@ def test_entry_statuses() -> None:
     assert entry_status(drawing, whole) == "reproduced"
     assert entry_status(dataclasses.replace(drawing, illustration=False), whole) == "partly"
     wrong = dataclasses.replace(equation, verdict="corrected")
-    assert entry_status(wrong, whole) == "corrected"
-    assert entry_status(wrong, dataclasses.replace(whole, test=False)) == "partly"
+    assert entry_status(wrong, dataclasses.replace(whole, shown=True)) == "corrected"
+    assert entry_status(wrong, whole) == "partly"
     assert (
         entry_status(Entry("x:fig3", "figure", "t", verdict="text not available"), Evidence()) == "text not available"
+    )
+
+
+def test_only_measurements_of_listed_quantities_count(project: Path) -> None:
+    """A results file may be older than the registry: what it measured under another name shows nowhere."""
+    registry = load_registry(project / "records")
+    found = [
+        Measurement("x:fig1", "q", (1.0,), Size(), "chapter c"),
+        Measurement("x:fig1", "renamed since", (1.0,), Size(), "chapter c"),
+        Measurement("x:table1", "q", (1.0,), Size(), "chapter c"),
+    ]
+    measured = {i: dict(e.measured) for i, e in evidence(registry, project, {}, found).items()}
+    assert measured == {"x:eq1": {}, "x:fig1": {"q": [found[0]]}, "x:table1": {}}
+    assert (
+        quantity_status(registry.entry("x:fig1"), "q", evidence(registry, project, {}, found)["x:fig1"]) == "reproduced"
+    )
+    assert (
+        quantity_status(registry.entry("x:fig1"), "r", evidence(registry, project, {}, found)["x:fig1"])
+        == "not attempted"
     )
 
 

@@ -239,6 +239,25 @@ def test_seconds_add_up_over_attempts(tmp_path: Path) -> None:
         keeper.save({"x": torch.ones(1)}, {})
     (tmp_path / "foreign.safetensors").write_bytes(b"nothing")
     assert 20.0 <= seconds_spent(tmp_path) < 21.0
+    other = Checkpoint(tmp_path / "starts", {})  # whatever a training calls its own
+    other._start -= 5.0
+    other.save({"x": torch.ones(1)}, {})
+    (tmp_path / ".draft").write_bytes(path.read_bytes())
+    assert 25.0 <= seconds_spent(tmp_path) < 26.0
+
+
+def test_a_checkpoint_is_due_when_the_last_one_is_so_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    keeper = Checkpoint(tmp_path / "c.safetensors", {}, every=30.0)
+    for seconds, due in ((0.0, False), (29.5, False), (0.5, True), (100.0, True)):
+        now[0] += seconds
+        assert keeper.due() is due
+    keeper.save({"x": torch.ones(1)}, {})
+    assert not keeper.due()
+    now[0] += 30.0
+    assert keeper.due()
+    assert Checkpoint(tmp_path / "c.safetensors", {}, every=0.0).due()
 
 
 def test_pieces_in_other_hands_are_left_for_later(tmp_path: Path) -> None:

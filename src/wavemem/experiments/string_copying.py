@@ -210,15 +210,16 @@ class Config:
 
 NARROW: dict[str, Any] = {
     "size": "narrow",
-    "context": 110,
     "width": 64,
     "layers": 2,
     "heads": 4,
     "batch": [8, 16],
     "iterations": [400, 700, 1_000, 2_000],
     "questions": [50, 100],
+    "longest": 300,
+    "context": [110, 620],
 }
-"""What two CPU cores can do with the "paper" profile's strings: the ``also`` of `wavemem.records.runs.recorded`."""
+"""Other values than the "paper" profile's that chapters show, for `recorded`: width 64, and strings of up to 300 letters."""
 
 
 def task(config: Config) -> StringTask:

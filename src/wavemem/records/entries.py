@@ -160,8 +160,9 @@ class Entry:
         experiment: name in ``wavemem.experiments``; empty if none is needed.
         note: what a reader should know about the comparison.
         illustration: a drawing without data, reproduced when it is drawn.
-        verdict: "corrected" (false as printed, derived right), "refuted" (shown to be false) or "text not available"; the first
-            two rest on ``test``. Empty: the status is computed.
+        verdict: "corrected" (false as printed, derived right), "refuted" (shown to be false) or "text not available". Empty: the
+            status is computed.
+        shown_by: "path::function" of the test that shows what is false in it, where that is not ``test``.
         fixed, trivial_by: what the quantities say that do not say it themselves.
         empty: the paper prints the number with nothing beside it, so there is nothing to reproduce.
         quantities: what is measured.
@@ -178,6 +179,7 @@ class Entry:
     note: str = ""
     illustration: bool = False
     verdict: str = ""
+    shown_by: str = ""
     fixed: str = ""
     trivial_by: str = ""
     empty: bool = False
@@ -361,7 +363,8 @@ def _read(path: Path) -> tuple[list[Paper], list[Entry], list[Claim]]:
                 f"{where}: id {entry.id!r}, kind {entry.kind!r}; allowed: ids '{paper.key}:…' and kinds "
                 f"{', '.join(KINDS)}. Change it."
             )
-        if entry.verdict not in ("", *DECLARED) or (entry.verdict in ("corrected", "refuted") and not entry.test):
+        unproved = entry.verdict in ("corrected", "refuted") and not (entry.shown_by or entry.test)
+        if entry.verdict not in ("", *DECLARED) or unproved:
             raise ValueError(
                 f"{where}: verdict {entry.verdict!r}, test {entry.test!r}; allowed: {', '.join(DECLARED)}, the first "
                 "two with the test that shows it. Leave it out and the status is computed."

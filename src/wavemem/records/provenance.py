@@ -106,14 +106,20 @@ def device_name(device: torch.device | str) -> str:
 
 
 def git_state(folder: Path | None = None) -> tuple[str, bool]:
-    """Commit and whether the tree differs from it; ("unknown", True) where git or the repository is missing."""
-    where = folder or _PACKAGE
+    """Commit and whether the tree differs from it; ("unknown", True) where git is missing or the project is no repository.
+
+    Args:
+        folder: the project's folder; None is the one that holds ``src/wavemem``. A repository around it is not its own.
+    """
+    where = (folder or _PACKAGE.parents[1]).resolve()
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(where), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != where:
+            return "unknown", True
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
         return "unknown", True

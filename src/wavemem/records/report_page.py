@@ -91,6 +91,12 @@ def _test(entry: Entry) -> str:
     return f"`{entry.test.split('::', 1)[1]}`" if "::" in entry.test else ""
 
 
+def _shown(entry: Entry, found: Evidence) -> str:
+    """Which test shows what is false in it."""
+    name = (entry.shown_by or entry.test).rpartition("::")[2]
+    return f"false as printed by `{name}`" if entry.verdict in ("corrected", "refuted") and found.shown else ""
+
+
 def _sizes(entry: Entry, found: Evidence) -> dict[Size, str]:
     """The sizes that an entry was measured at and their names; where several are reduced, with a number each."""
     sizes = dict.fromkeys(m.size for q in entry.quantities for m in found.measured.get(q.name, ()))
@@ -146,6 +152,8 @@ def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
         where.append(f"Code: {_code(entry)}")
     if found.test:
         where.append(f"Test: {_test(entry)}")
+    if _shown(entry, found):
+        where.append(_shown(entry, found).capitalize())
     if entry.experiment:
         where.append(f"Experiment: `{entry.experiment}`")
     lines = [
@@ -205,6 +213,7 @@ def _proof_item(entry: Entry, found: Evidence, status: str) -> str:
     parts = [f"- {_link(entry, found)}, **{status}**: {cell(entry.title)}."]
     links = [f"Code {_code(entry)}"] if found.code else []
     links += [f"checked by {_test(entry)}"] if found.test else []
+    links += [_shown(entry, found)] if _shown(entry, found) else []
     if links:
         sentence = ", ".join(links)
         parts.append(f"{sentence[0].upper()}{sentence[1:]}.")

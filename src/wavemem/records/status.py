@@ -65,6 +65,7 @@ class Evidence:
         linkable: pages can refer to the target: a figure's exists only once its chapter has been executed.
         code: the code symbol can be imported.
         test: the test function exists.
+        shown: the test function exists that shows what is false in it.
         measured: the measurements, by quantity.
     """
 
@@ -73,6 +74,7 @@ class Evidence:
     linkable: bool = False
     code: bool = False
     test: bool = False
+    shown: bool = False
     measured: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
 
 
@@ -190,6 +192,7 @@ def evidence(
             linkable=has_target(text, entry.label) or (label and entry.chapter in executed),
             code=symbol_exists(entry.code),
             test=test_exists(root, entry.test),
+            shown=test_exists(root, entry.shown_by or entry.test),
             measured=ours,
         )
     return result
@@ -236,7 +239,7 @@ def entry_status(entry: Entry, found: Evidence) -> str:
     if entry.verdict == "text not available":
         return entry.verdict
     if entry.verdict:
-        return entry.verdict if found.chapter and found.label and found.test else "partly"
+        return entry.verdict if found.chapter and found.label and found.shown else "partly"
     if entry.quantities:
         return together({quantity_status(entry, q.name, found) for q in entry.quantities})
     if not entry.chapter or not found.chapter:

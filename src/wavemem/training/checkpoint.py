@@ -154,7 +154,8 @@ class Checkpoint:
 def seconds_spent(folder: Path | str) -> float:
     """Seconds that went into the trainings whose checkpoints are in a folder, over all processes that worked on them."""
     total = 0.0
-    for path in sorted(Path(folder).glob("*.safetensors")):
+    # Whatever it is called: a training names its own checkpoint. Drafts and locks are hidden.
+    for path in sorted(Path(folder).glob("[!.]*")):
         with contextlib.suppress(SafetensorError, OSError), safe_open(str(path), framework="pt") as file:
             total += float((file.metadata() or {}).get("seconds", 0.0))
     return total
