@@ -141,8 +141,11 @@ def test_the_page_and_the_rows_say_what_was_measured(project: Path) -> None:
     assert blocks[""] in text
     first, second = (line for line in text.splitlines() if line.startswith("| “"))
     assert "**at reduced size** | Ch. {ref}`1 <fig-a>`, {ref}`2 <ch-b>`; reduced, n = 2 |" in first
-    assert "y. *q*: 1.3 ± 0.14 (n = 2) rad. Report: {ref}`Fig. 1 <report-x-fig1>`." in first
-    assert "“true \\| \\$5” (p) | **holds** | Ch. {ref}`2 <ch-b>`; exact | Proved. Test: `test_b`." in second
+    assert (
+        "y.<br>*q*: 1.3 ± 0.14 (n = 2) rad.<br>Criteria fixed before the run.<br>Report: {ref}`Fig. 1 <report-x-fig1>`."
+        in first
+    )
+    assert "“true \\| \\$5” (p) | **holds** | Ch. {ref}`2 <ch-b>`; exact | Proved.<br>Test: `test_b`." in second
     assert "| X: “w” | **at reduced size** | 2 | reduced |" in blocks["01-a"]
     assert "| X: “true \\| \\$5” | **holds** | — | exact |" in blocks["02-b"]
     again = write(project / "claims.md", None, project / "records")

@@ -101,7 +101,8 @@ def _size_and_n(claim: Claim, evidence: Sequence[Finding]) -> list[tuple[str, st
             seeds.setdefault(piece.measured.size.words(), set()).add(len(piece.measured.ours))
     if not seeds:
         return [("exact" if claim.settled else "not measured", "—")]
-    spans = {size: sorted(n) for size, n in seeds.items()}
+    order = ("paper's size", "reduced", "other data", "exact")
+    spans = {size: sorted(seeds[size]) for size in sorted(seeds, key=order.index)}
     return [(size, f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}") for size, n in spans.items()]
 
 
@@ -141,13 +142,17 @@ def _measured(evidence: Sequence[Finding]) -> str:
 
 def _why(claim: Claim, evidence: Sequence[Finding], shown: Collection[str]) -> str:
     """The sentence, the numbers, the test and the rows of the report that they are in."""
+    fixed = dict.fromkeys(f.entry.quantity(f.quantity).fixed for f in evidence if f.measured)
     parts = [cell(claim.why), _measured(evidence)]
+    if any(fixed):
+        parts.append(f"Criteria fixed {'; '.join(cell(when or 'at a time not noted') for when in fixed)}.")
     entries = dict.fromkeys(piece.entry for piece in evidence if piece.entry.id in shown)
     if entries:
-        parts.append("Report: " + ", ".join(f"{{ref}}`{name_of(e)} <{report_target(e)}>`" for e in entries) + ".")
+        names = [f"{{ref}}`{'this claim' if e.kind == 'claim' else name_of(e)} <{report_target(e)}>`" for e in entries]
+        parts.append(f"Report: {', '.join(names)}.")
     if claim.test:
         parts.append(f"Test: `{claim.test.split('::', 1)[1]}`.")
-    return " ".join(part for part in parts if part)
+    return "<br>".join(part for part in parts if part)
 
 
 def count(verdicts: Iterable[str]) -> str:
