@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from wavemem.experiments.copying import (
-    ABLATIONS,
     BEST,
     GRIDS,
     MODELS,
@@ -31,6 +30,7 @@ from wavemem.records.experiment import Result
 from wavemem.streams import stream
 from wavemem.tasks.copying import CopyTask, copy_scores
 
+FULL = ("wRNN", "iRNN", "iRNN large")  # models at all lengths
 TINY = replace(
     Config.profile("quick"),
     models=MODELS,
@@ -59,7 +59,7 @@ def result() -> Result:
 def test_every_model_length_and_seed_is_there_once(result: Result) -> None:
     tests = result.rows[result.rows["quantity"] == "test loss"]
     found = sorted(map(tuple, tests[["model", "T", "seed"]].to_numpy().tolist()))
-    wanted = [(m, T, s) for m in MODELS for T in ((1,) if m in ABLATIONS else (0, 2)) for s in (0, 1)]
+    wanted = [(m, T, s) for m in MODELS for T in ((0, 2) if m in FULL else (1,)) for s in (0, 1)]
     assert found == sorted(wanted)
     curve = result.rows[(result.rows["quantity"] == "train loss") & (result.rows["model"] == "iRNN +Σ")]
     assert sorted(set(curve["iteration"])) == [1, 2, 4, 6]
@@ -131,7 +131,7 @@ def test_the_network_of_lowest_validation_loss_is_tested_and_the_last_one_too() 
 
 
 def test_a_search_trains_every_point_as_if_it_were_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(TINY, models=("wRNN", "GRU"), lengths=(2,), search=True)
+    config = replace(TINY, models=("wRNN", "GRU"), lengths=(2,), ablation_lengths=(2,), search=True)
     rows = run(config, 2, "cpu", progress=False).rows
     for model in ("wRNN", "GRU"):
         points = rows.loc[

@@ -141,7 +141,7 @@ class Config:
     Attributes:
         models: among `MODELS`.
         lengths: numbers of blanks T for "wRNN", "iRNN" and "iRNN large".
-        ablation_lengths: the same for the ablations that are among the models.
+        ablation_lengths: the same for the other models.
         units, channels: n and c of the Wave-RNN.
         dense_units, large_units: N of "iRNN" (and its ablations) and of "iRNN large".
         gated_units: N of the GRU; at 57 it has as many weights as the Wave-RNN and the iRNN.
@@ -164,7 +164,7 @@ class Config:
         "validation_batch",
     )
 
-    models: tuple[str, ...] = ("wRNN", "iRNN", *ABLATIONS)
+    models: tuple[str, ...] = ("wRNN", "iRNN", "iRNN searched", *ABLATIONS)
     lengths: tuple[int, ...] = (0, 10, 30)
     ablation_lengths: tuple[int, ...] = (10,)
     units: int = 100
@@ -227,7 +227,9 @@ class Config:
     def jobs(self) -> tuple[tuple[str, int], ...]:
         """(model, T) that are trained."""
         return tuple(
-            (model, T) for model in self.models for T in (self.ablation_lengths if model in ABLATIONS else self.lengths)
+            (model, T)
+            for model in self.models
+            for T in (self.lengths if model in ("wRNN", "iRNN", "iRNN large") else self.ablation_lengths)
         )
 
     def setting(self, model: str, T: int) -> Point:

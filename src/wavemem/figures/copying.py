@@ -27,6 +27,7 @@ __all__ = [
     "loss_and_gain",
     "network_outputs",
     "rings",
+    "spikes",
     "tasks",
 ]
 
@@ -37,6 +38,9 @@ COLOURS: dict[str, str] = {
     "wRNN": LEARNED,
     "iRNN": ACCENT,
     "iRNN large": CATEGORICAL[5],
+    "wRNN searched": LEARNED,
+    "iRNN searched": CATEGORICAL[2],
+    "GRU": MUTED,
     "wRNN -V": CATEGORICAL[3],
     "wRNN -u": CATEGORICAL[2],
     "wRNN dirac": CATEGORICAL[4],
@@ -166,6 +170,26 @@ def learning_curves(
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles))
+    return fig
+
+
+def spikes(runs: Mapping[int, tuple[Ints, Floats]], last: Mapping[int, float], lost: Mapping[float, Floats]) -> Figure:
+    """Losses that jump up during training, and what a test after the last update loses by it.
+
+    Args:
+        runs: seed → updates, training loss.
+        last: seed → test loss after the last update.
+        lost: learning rate → decades between the test after the last update and at the best validation, one per network.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=figure_size(2.7), width_ratios=[2, 1])
+    for colour, (seed, (at, losses)) in zip(CATEGORICAL, runs.items(), strict=False):
+        left.plot(at, losses, color=colour, lw=0.8)
+        left.plot(at[-1], last[seed], "X", color=colour, ms=8, mec=INK, clip_on=False)
+    left.set(yscale="log", xlabel="update", ylabel="loss, in units of the test")
+    for place, values in enumerate(lost.values()):
+        right.plot(np.full(len(values), place) + np.linspace(-0.2, 0.2, len(values)), values, "o", color=LEARNED, ms=4)
+    right.set(xlabel="learning rate", ylabel="decades lost at the last update", ylim=(-0.3, None))
+    right.set_xticks(range(len(lost)), [f"{lr:g}" for lr in lost])
     return fig
 
 
