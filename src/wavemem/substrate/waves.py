@@ -80,6 +80,8 @@ def readers_of_readout(
 ) -> Float[Tensor, "places r N"]:
     """A network's own readers: place p from the entrance is read with W_r W_hh^(s-p), what the readout will say s - p steps on.
 
+    Places of a network that says its inputs in their order, as in repeat copy. What composes its output is read in a basis.
+
     Raises:
         ValueError: if the shapes do not fit or there is no place.
     """

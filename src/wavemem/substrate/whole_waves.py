@@ -1,4 +1,4 @@
-"""How many whole waves a spectrum amounts to: a reading of recurrent weights that needs no basis."""
+"""How many full sets of phases a spectrum has: a count of eigenvalues, as repeat copy has them. For waves, `substrate.waves`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ __all__ = ["complete_waves"]
 
 
 def complete_waves(W_hh: Float[Tensor, "*runs N N"], s: int, modulus: float = 0.9) -> Int[Tensor, "*runs"]:
-    """How many whole one-dimensional waves of repeat copy the eigenvalues of a network amount to.
+    """How many full sets of the s phases 2πk/s the lasting eigenvalues have: d for repeat copy of d-dimensional vectors.
 
-    A wave that goes round s columns has one eigenvalue at each of the s phases 2πk/s; d waves have d at each. The
-    number of whole waves is therefore the count at the phase that has fewest.
+    The count at the phase that has fewest. It does not say that anything travels.
 
     Args:
         W_hh: recurrent weights.
