@@ -112,7 +112,7 @@ def test_configurations() -> None:
     assert Config.profile("quick") == Config()
     assert Config.profile("paper").units == 100
     assert Config.live("paper") == Config.profile("paper")
-    assert Config.live("quick") == replace(Config(), runs=2, iterations=2000, snapshots=(0, 30, 100, 400, 2000))
+    assert Config.live("quick") == replace(Config(), runs=2, iterations=400, snapshots=(0, 30, 100, 400))
     with pytest.raises(ValueError, match="profile"):
         Config.profile("large")
     with pytest.raises(ValueError, match="snapshots"):

@@ -38,7 +38,7 @@ class Setting:
     biases: bool = True
 
 
-EPOCHS: Final = 80
+EPOCHS: Final = 60
 """Epochs in which all models are compared on the small digits."""
 
 
