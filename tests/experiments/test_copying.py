@@ -27,6 +27,7 @@ from wavemem.experiments.copying import (
 from wavemem.models.gated import GatedRNN
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import Result
+from wavemem.records.runs import recorded
 from wavemem.streams import stream
 from wavemem.tasks.copying import CopyTask, copy_scores
 
@@ -131,19 +132,19 @@ def test_the_network_of_lowest_validation_loss_is_tested_and_the_last_one_too() 
 
 
 def test_a_search_trains_every_point_as_if_it_were_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(TINY, models=("wRNN", "GRU"), lengths=(2,), ablation_lengths=(2,), search=True)
+    config = replace(TINY, models=("wRNN", "GRU"), lengths=(2,), ablation_lengths=(2,), search=1)
     rows = run(config, 2, "cpu", progress=False).rows
     for model in ("wRNN", "GRU"):
         points = rows.loc[
             (rows["model"] == model) & (rows["quantity"] == "recall"), ["V_scale", "biases", "lr", "seed"]
         ]
-        scales, biases, rates = GRIDS[model]
+        scales, biases, rates = GRIDS[model][0]
         assert len(points.drop_duplicates()) == len(points) == len(scales) * len(biases) * len(rates) * 2
     monkeypatch.setitem(SEARCHED, "wRNN", (3e-3, 0.3, False))
-    alone = run(replace(config, models=("wRNN searched",), search=False), 2, "cpu", progress=False).rows
+    alone = run(replace(config, models=("wRNN searched",), search=0), 2, "cpu", progress=False).rows
     same = rows[(rows["lr"] == 3e-3) & (rows["V_scale"] == 0.3) & ~rows["biases"] & (rows["quantity"] == "test loss")]
     assert same["value"].tolist() == alone[alone["quantity"] == "test loss"]["value"].tolist()
-    with pytest.raises(ValueError, match="search of 'iRNN large'"):
+    with pytest.raises(ValueError, match="search 1 of 'iRNN large'"):
         replace(config, models=("iRNN large",))
 
 
@@ -172,6 +173,15 @@ def test_searched_models_start_as_the_search_found() -> None:
     assert isinstance(initial(quick, "GRU", 10, [0]), GatedRNN)
     counts = [initial(quick, model, 10, [0]).parameter_count(biases=False) for model in ("wRNN", "iRNN", "GRU")]
     assert max(counts) < 1.02 * min(counts)
+
+
+def test_searched_settings_are_the_best_of_the_committed_search() -> None:
+    records = recorded("copying", "quick", also={"search": [1, 2], "batch": 32})
+    rows = pd.concat([record.rows for record in records if record.config["search"]])
+    for line in best(rows).to_dict("records"):
+        found = (line["lr"], line["V_scale"], line["biases"])
+        assert found == pytest.approx(SEARCHED[line["model"]], nan_ok=True)
+    assert not any(at_edge(rows).values())
 
 
 def test_settings_are_the_papers_table() -> None:

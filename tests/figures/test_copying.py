@@ -67,3 +67,12 @@ def test_ladder_and_gains() -> None:
     fig = figures.loss_and_gain(np.array([1.0, 2.0]), losses, 1e-8)
     drawn = [line.get_ydata()[-1] for line in fig.axes[0].get_lines()]
     assert drawn[1] == pytest.approx(1e-9)  # zero stands a decade below the step
+
+
+def test_spikes_show_every_run_and_every_learning_rate() -> None:
+    at = np.arange(5)
+    runs = {k: (at, 10.0 ** -(at + k)) for k in range(3)}
+    fig = figures.spikes(runs, dict.fromkeys(runs, 1e-3), {1e-3: np.array([0.0, 1.0]), 1e-2: np.array([2.0])})
+    left, right = fig.axes
+    assert len(left.get_lines()) == 6
+    assert [label.get_text() for label in right.get_xticklabels()] == ["0.001", "0.01"]
