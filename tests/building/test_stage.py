@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import types
 
 import pytest
 import yaml
@@ -59,6 +60,41 @@ def test_stage(book) -> None:
     assert page.startswith("(page-execution)=\n")
     assert "| [](../chapters/01-first.ipynb) | 1 min | 12 s | 2 |" in page
     assert "| [](../chapters/02-second.ipynb) | 1 min | not executed | 0 |" in page
+
+
+def test_claims_stand_after_the_summary_and_are_counted_on_the_welcome_page(
+    book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path, results, records) -> dict[str, str]:
+        path.write_text("all claims")
+        return {"": "Of 3 claims.", "01-first": "## Claims\n\nrows", "02-second": "## Claims\n\nother rows"}
+
+    page = types.SimpleNamespace(write=write)
+
+    def generated(module, write_page, layout, name):
+        if name != "claims.md":
+            return None
+        path = layout.build / name
+        write_page(page, path)
+        return path.read_bytes()
+
+    monkeypatch.setattr(stage, "_generated_page", generated)
+    layout = book.layout
+    source = layout.notebooks / "02-second.md"
+    source.write_text(source.read_text() + "\n## Summary\n\n- one\n\n## What to try\n\nA lot.\n")
+    stage.stage(layout, QUICK, discover(layout))
+    assert (layout.source / "pages/claims.md").read_text() == "all claims"
+    assert (layout.source / "pages/claims-count.txt").read_text() == "Of 3 claims."
+
+    def words(name: str) -> str:
+        cells = json.loads((layout.source / "chapters" / name).read_text())["cells"]
+        return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+    order = [words("02-second.ipynb").index(part) for part in ("- one", "other rows", "What to try", "Run it yourself")]
+    assert order == sorted(order)
+    without_summary = words("01-first.ipynb")
+    assert without_summary.index("\nrows") < without_summary.index("Run it yourself")
+    assert "other" not in without_summary
 
 
 def test_staging_again_touches_only_what_changed(book) -> None:
