@@ -53,7 +53,8 @@ class Config:
         batch: histories per run and iteration.
         horizon: vectors after the history that are predicted in training, with the true past before them.
         iterations: updates of part ``look-up``.
-        lr_sbc, lr_lbc, lr_elman, lr_layer: learning rates tried.
+        lr_sbc, lr_lbc, lr_elman: learning rates tried in part ``look-up``; the best must not be at an edge.
+        short_lr_sbc, short_lr_lbc, short_lr_elman, lr_layer: those of the two other parts.
         phase_horizon, phase_iterations: output phase and updates of part ``phases``.
         control_s, control_d, control_iterations: sizes and updates of part ``controls``.
         test_batch, test_horizon: histories per run of validation and test, and vectors after each.
@@ -70,9 +71,12 @@ class Config:
     batch: int = 64
     horizon: int = 16
     iterations: int = 1200
-    lr_sbc: tuple[float, ...] = (1e-2, 3e-2)
-    lr_lbc: tuple[float, ...] = (1e-3, 3e-3)
-    lr_elman: tuple[float, ...] = (1e-3, 3e-3)
+    lr_sbc: tuple[float, ...] = (3e-2, 1e-1, 3e-1)
+    lr_lbc: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    lr_elman: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    short_lr_sbc: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    short_lr_lbc: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    short_lr_elman: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     lr_layer: tuple[float, ...] = (3e-3, 1e-2)
     phase_horizon: int = 12
     phase_iterations: int = 800
@@ -88,8 +92,8 @@ class Config:
         """The two sizes of the book.
 
         Args:
-            name: "quick": the defaults; "paper": N = 128, five seeds, three learning rates, 20,000 iterations, the
-                number with which the paper's Table 1 was made.
+            name: "quick": the defaults; "paper": N = 128, five seeds, wider grids, 20,000 iterations, the number with
+                which the paper's Table 1 was made.
 
         Returns:
             The configuration.
@@ -104,9 +108,12 @@ class Config:
             hidden=128,
             seeds=5,
             iterations=20_000,
-            lr_sbc=(3e-3, 1e-2, 3e-2),
-            lr_lbc=(3e-4, 1e-3, 3e-3),
-            lr_elman=(3e-4, 1e-3, 3e-3),
+            lr_sbc=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+            lr_lbc=(1e-4, 3e-4, 1e-3, 3e-3),
+            lr_elman=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+            short_lr_sbc=(1e-3, 3e-3, 1e-2, 3e-2),
+            short_lr_lbc=(1e-4, 3e-4, 1e-3, 3e-3),
+            short_lr_elman=(3e-4, 1e-3, 3e-3, 1e-2),
             lr_layer=(1e-3, 3e-3, 1e-2),
             phase_iterations=20_000,
             control_iterations=5_000,
@@ -114,12 +121,17 @@ class Config:
             log_every=100,
         )
 
-    def rates(self, model: str) -> tuple[float, ...]:
-        """The learning rates tried for a model."""
+    def rates(self, model: str, part: str = "look-up") -> tuple[float, ...]:
+        """The learning rates tried for a model in a part."""
         one_of("model", model, MODELS)
-        if model.startswith("SBC"):
-            return self.lr_sbc
-        return {"LBC": self.lr_lbc, "Elman": self.lr_elman, "hidden layer": self.lr_layer}[model]
+        if model == "hidden layer":
+            return self.lr_layer
+        sbc, lbc, elman = (
+            (self.lr_sbc, self.lr_lbc, self.lr_elman)
+            if part == "look-up"
+            else (self.short_lr_sbc, self.short_lr_lbc, self.short_lr_elman)
+        )
+        return sbc if model.startswith("SBC") else lbc if model == "LBC" else elman
 
 
 def control_tasks(s: int, d: int) -> dict[str, HDS]:
@@ -166,8 +178,9 @@ def _train_and_test(
     tasks = control_tasks(config.control_s, config.control_d)
     task = tasks[task_name] if part == "controls" else LookupHDS(config.s, config.d)
     s, d = task.s, task.d
-    rates = [lr for lr in config.rates(model) for _ in seeds]
-    runs = [seed for _ in config.rates(model) for seed in seeds]
+    tried = config.rates(model, part)
+    rates = [lr for lr in tried for _ in seeds]
+    runs = [seed for _ in tried for seed in seeds]
     horizon, iterations = {
         "look-up": (config.horizon, config.iterations),
         "phases": (config.phase_horizon, config.phase_iterations),
