@@ -137,7 +137,7 @@ def test_the_page_and_the_rows_say_what_was_measured(project: Path) -> None:
     blocks = write(project / "claims.md", project / "results", project / "records")
     text = (project / "claims.md").read_text()
     assert text.startswith("(page-claims)=\n# ")
-    assert blocks[""] == "Of **2 claims**: 1 at reduced size, 1 holds." == count(["at reduced size", "holds"])
+    assert blocks[""] == "**2 claims**, by verdict: holds 1, at reduced size 1." == count(["at reduced size", "holds"])
     assert blocks[""] in text
     first, second = (line for line in text.splitlines() if line.startswith("| “"))
     assert "**at reduced size** | Ch. {ref}`1 <fig-a>`, {ref}`2 <ch-b>`; reduced, n = 2 |" in first

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wavemem.records.entries import Claim, Entry, Registry
+from wavemem.records.entries import SETTLED, STATUSES, Claim, Entry, Registry
 from wavemem.records.markdown import cell, table
 from wavemem.records.registry import summary
 from wavemem.records.report_page import PROOFS, gather, name_of, report_target
@@ -156,10 +156,11 @@ def _why(claim: Claim, evidence: Sequence[Finding], shown: Collection[str]) -> s
 
 
 def count(verdicts: Iterable[str]) -> str:
-    """A sentence that counts verdicts, the most frequent first."""
+    """A sentence that counts verdicts."""
     counted = Counter(verdicts)
-    total = sum(counted.values())
-    return f"Of **{total} claims**: {', '.join(f'{n} {word}' for word, n in counted.most_common())}."
+    order = ("holds", *STATUSES, *SETTLED, NOT_EXECUTED)
+    said = ", ".join(f"{word} {counted[word]}" for word in dict.fromkeys(order) if counted[word])
+    return f"**{sum(counted.values())} claims**, by verdict: {said}."
 
 
 def render(
