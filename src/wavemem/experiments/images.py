@@ -40,6 +40,7 @@ __all__ = [
     "EPOCHS",
     "MODELS",
     "SETTINGS",
+    "WAVES",
     "Config",
     "Job",
     "Setting",
@@ -53,8 +54,9 @@ __all__ = [
 ]
 
 Network = WaveRNN | IdentityRNN | GatedRNN
+WAVES: Final = ("wRNN", "wRNN searched")
 DENSE: Final = ("iRNN", "iRNN searched")
-"""Models without waves: one architecture, two starts."""
+"""Models with and without waves that are compared: the published start and the searched one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Config:
         models: among `MODELS`; a task trains those that `SETTINGS` has for it.
         further: models that are trained on one task only.
         further_task: which.
-        size_task: the task on which further sizes are tried (Fig. 7), or None.
+        size_task: the task, if it is trained at all, on which further sizes are tried (Fig. 7), or None.
         wave_sizes: (n, c) of these Wave-RNNs.
         dense_sizes: N of these networks without waves.
         size_epochs: epochs of the further sizes; None are the settings'.
@@ -91,7 +93,7 @@ class Config:
     OTHER_DATA: ClassVar = {"tasks": STAND_INS, "size_task": STAND_INS}
 
     tasks: tuple[str, ...] = ("psdigits", "sdigits", "nsdigits")
-    models: tuple[str, ...] = ("wRNN", "iRNN", "iRNN searched")
+    models: tuple[str, ...] = ("wRNN", "wRNN searched", "iRNN", "iRNN searched")
     further: tuple[str, ...] = ("wRNN + MLP", "LSTM", "GRU")
     further_task: str = "psdigits"
     size_task: str | None = "psdigits"
@@ -166,8 +168,9 @@ class Config:
             for model in (*self.models, *(self.further if task == self.further_task else ())):
                 if model in SETTINGS[task]:
                     found.append(Job(task, model, SETTINGS[task][model]))
-        if self.size_task is not None:
-            sizes = {"wRNN": self.wave_sizes, **{m: tuple((N, 1) for N in self.dense_sizes) for m in DENSE}}
+        if self.size_task is not None and self.size_task in self.tasks:
+            dense = tuple((N, 1) for N in self.dense_sizes)
+            sizes = dict.fromkeys(WAVES, self.wave_sizes) | dict.fromkeys(DENSE, dense)
             for model in (m for m in sizes if m in self.models):
                 base = SETTINGS[self.size_task][model]
                 base = replace(base, epochs=self.size_epochs or base.epochs)
