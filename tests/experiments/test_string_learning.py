@@ -65,7 +65,8 @@ def test_what_was_not_measured_is_not_compared() -> None:
 
 
 def test_claims_are_quantities_of_the_registry_seed_by_seed() -> None:
-    found = readings.claims(part({"ALiBi": 0.02, "RoPE": 0.009, "Mamba": 0.004, "v-Wave": 0.008}))
+    rates = {"ALiBi": 0.02, "RoPE": 0.009, "Mamba": 0.004, "v-Wave": 0.008, "Mamba long": 0.016, "v-Wave frozen": 0.008}
+    found = readings.claims(part(rates))
     registry = load_registry()
     for entry, quantities in found.items():
         known = {quantity.name for quantity in registry.entry(entry).quantities}
@@ -79,6 +80,8 @@ def test_claims_are_quantities_of_the_registry_seed_by_seed() -> None:
     )
     np.testing.assert_allclose(second["log ratio of the final losses, Mamba over v-Wave"], 0.004 * 855, rtol=0.1)
     assert (second["log ratio of the final losses, v-Wave over the worse transformer"] > 0).all()
+    np.testing.assert_allclose(second["log ratio of the mean losses, v-Wave over Mamba long"], math.log(2), atol=0.1)
+    np.testing.assert_allclose(second["log ratio of the mean losses, v-Wave over v-Wave frozen"], 0, atol=1e-12)
     behind = second["strings of the longest length said right, v-Wave minus the worse transformer"]
     np.testing.assert_allclose(behind, -0.1)
     times = found["vwave:fig1"]["log ratio of updates to a tenth of the starting loss, Mamba over v-Wave"]

@@ -148,7 +148,7 @@ def searches(records: Sequence[Record], size: str) -> pd.DataFrame:
 
 
 def learning_speeds(rows: pd.DataFrame, start: float, window: int = 5) -> pd.DataFrame:
-    """`wavemem.training.learning_speed` of every run: model, lr, seed and its readings.
+    """`wavemem.training.learning_speed` of every run: model, lr, seed, its readings, and the mean of the logged losses.
 
     Args:
         rows: rows of the experiment.
@@ -164,7 +164,8 @@ def learning_speeds(rows: pd.DataFrame, start: float, window: int = 5) -> pd.Dat
     for (model, lr, seed), run in curves.groupby(["model", "lr", "seed"], sort=False):
         run = run.sort_values("iteration")
         speed = learning_speed(run["iteration"].to_numpy(), run["value"].to_numpy(), start, window=window)
-        table.append({"model": model, "lr": lr, "seed": seed, **speed._asdict()})
+        mean = float(run["value"].mean(skipna=False))
+        table.append({"model": model, "lr": lr, "seed": seed, **speed._asdict(), "mean": mean})
     return pd.DataFrame(table)
 
 
@@ -237,6 +238,10 @@ def claims(found: Part) -> dict[str, dict[str, Floats]]:
         second["log ratio of the decay rates of the loss, v-Wave over Mamba"] = np.log(wave / mamba)
         wave, mamba = by_seed("folds", "v-Wave", "Mamba")
         second["log ratio of the final losses, Mamba over v-Wave"] = wave - mamba
+    for control in ("Mamba long", "v-Wave frozen"):
+        if {control, "v-Wave"} <= present:
+            wave, other = (np.log(v) for v in by_seed("mean", "v-Wave", control))
+            second[f"log ratio of the mean losses, v-Wave over {control}"] = wave - other
     if {"ALiBi", "RoPE", "v-Wave"} <= present:
         wave, alibi, rope = by_seed("folds", "v-Wave", "ALiBi", "RoPE")
         second["log ratio of the final losses, v-Wave over the worse transformer"] = np.minimum(alibi, rope) - wave

@@ -60,6 +60,8 @@ FOUND: dict[str, dict[str, float]] = {
         "selective v": 0.03,
         "S6 wave": 0.01,
         "S6 wave (v = 0)": 0.01,
+        "S4D": 0.03,
+        "H3": 0.01,
     },
     "narrow": {"ALiBi": 0.01, "RoPE": 0.01, "Mamba": 0.003, "v-Wave": 0.03, "Mamba long": 0.03, "S6 wave": 0.003},
     "paper": {},
