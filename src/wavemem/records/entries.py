@@ -19,7 +19,6 @@ from wavemem.records.places import records_root
 
 __all__ = [
     "KINDS",
-    "PROFILES",
     "SETTLED",
     "STATUSES",
     "Claim",
@@ -30,9 +29,6 @@ __all__ = [
     "load_registry",
     "number",
 ]
-
-PROFILES = ("quick", "paper")
-"""Sizes that something can be measured at: those of a laptop and those of the papers."""
 
 STATUSES = (
     "reproduced",
@@ -103,7 +99,6 @@ class Quantity:
     fixed: str = ""
     trivial: float | None = None
     trivial_by: str = ""
-    size: str = ""
 
     def criterion(self) -> str:
         """The criterion in words, e.g. "every seed: ≤ 0.001 rad"."""

@@ -16,10 +16,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from wavemem.records.entries import PROFILES
 from wavemem.records.errors import nearest
 
 __all__ = ["PROFILES", "Configuration", "Experiment", "Result", "experiment_names", "get_experiment"]
+
+PROFILES = ("quick", "paper")
+"""Sizes that something can be measured at: those of a laptop and those of the papers."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Result:
 
 
 class Configuration(Protocol):
-    """A frozen dataclass of plain values with named profiles."""
+    """A frozen dataclass of plain values with named profiles; what its fields mean for the size is in `wavemem.records.sizes`."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
