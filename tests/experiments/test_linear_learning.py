@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -32,6 +33,13 @@ def test_the_rate_is_searched_on_other_seeds_and_not_at_an_edge() -> None:
     assert shift["value"].tolist() == [1.0] * 2  # a few updates do not undo the shift
     assert len(summarise(rows)) == rows.groupby(["activation", "part", "lr"]).ngroups
     pd.testing.assert_frame_equal(rows, run(TINY, 1, progress=False).rows)
+
+
+def test_losses_of_nothing_and_of_infinity_are_compared() -> None:
+    rows = pd.DataFrame({"quantity": "loss", "lr": [1e-3, 1e-2, 1e-1], "value": [1e-3, 0.0, math.nan]})
+    losses = linear_learning._losses(rows)
+    assert losses.idxmin() == 1e-2
+    assert losses.tolist() == [math.log(1e-3), math.log(linear_learning.FLOOR), math.inf]
 
 
 def test_the_experiment_is_found_by_name() -> None:

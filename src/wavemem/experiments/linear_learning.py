@@ -34,6 +34,8 @@ __all__ = ["ACTIVATIONS", "Config", "networks", "run", "summarise"]
 
 ACTIVATIONS: Final[dict[str, WaveActivation]] = {"rectified": "relu", "linear": "linear"}
 """Name → σ."""
+FLOOR: Final = 1e-9
+"""Losses are told apart down to this."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,12 @@ def _train(
 
 
 def _losses(rows: pd.DataFrame) -> pd.Series:
-    """Geometric mean of the held-out losses by rate; what diverged is infinitely bad."""
+    """Logarithm of the geometric mean of the held-out losses by rate; what diverged is infinitely bad.
+
+    Losses below `FLOOR` count as that: there they measure how large the outputs are, no more what is remembered.
+    """
     own = rows[rows["quantity"] == "loss"]
-    return own["value"].fillna(math.inf).map(math.log).groupby(own["lr"]).mean().sort_index()
+    return own["value"].fillna(math.inf).clip(lower=FLOOR).map(math.log).groupby(own["lr"]).mean().sort_index()
 
 
 def run(
@@ -193,6 +198,8 @@ def networks(result: Any, name: str) -> WaveRNN:
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """Loss (geometric mean), mean share recalled and share of networks with a wave, by kind, part and rate."""
     table = rows.pivot(index=["activation", "part", "lr", "seed"], columns="quantity", values="value").reset_index()
-    grouped = table.assign(loss=table["loss"].map(math.log)).groupby(["activation", "part", "lr"], sort=False)
+    grouped = table.assign(loss=table["loss"].clip(lower=FLOOR).map(math.log)).groupby(
+        ["activation", "part", "lr"], sort=False
+    )
     found = grouped[["loss", "right", "travelling", "recirculating"]].mean()
     return found.assign(loss=found["loss"].map(math.exp), n=grouped.size()).reset_index()
