@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from wavemem.experiments._string_learning import search_rows
 from wavemem.experiments.string_copying import (
     CHANGES,
     FOUND,
@@ -107,11 +108,10 @@ def test_the_best_rate_is_that_of_the_smallest_final_loss() -> None:
 
 def test_found_rates_are_those_of_the_committed_searches() -> None:
     every = [*recorded("string_copying", "quick"), *recorded("string_copying", also=NARROW)]
-    found = [r for r in every if r.config["rates"]]
-    assert {r.config["size"] for r in found} == {size for size, rates in FOUND.items() if rates}
-    for size in {r.config["size"] for r in found}:
-        rows = pd.concat([r.rows for r in found if r.config["size"] == size], ignore_index=True)
-        assert best_rates(rows) == {model: rate for model, rate in FOUND[size].items() if model in set(rows["model"])}
+    for size, rates in FOUND.items():
+        rows = search_rows(every, size)
+        assert best_rates(rows) == {model: rate for model, rate in rates.items() if model in set(rows["model"])}
+        assert set(rates) == set(rows["model"])
 
 
 def test_a_control_that_was_not_searched_takes_the_rate_of_what_it_changes() -> None:

@@ -121,8 +121,19 @@ def completed(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def search_rows(records: Sequence[Record], size: str) -> pd.DataFrame:
-    """All rows of the committed searches for learning rates of one size; empty where there is none."""
-    rows = [r.rows for r in records if r.config.get("rates") and r.config.get("size") == size]
+    """Rows of the committed searches for learning rates of one size; empty where there is none.
+
+    Of each model those count that have the batch and context of the newest search in which it is.
+
+    Args:
+        records: oldest first.
+        size: of `wavemem.experiments.string_copying.Config`.
+    """
+    made = [r for r in records if r.config.get("rates") and r.config.get("size") == size]
+    drawn = [(r.config.get("batch"), r.config.get("context")) for r in made]
+    newest = {model: how for r, how in zip(made, drawn, strict=True) for model in r.rows["model"].unique()}
+    kept = [[model for model, of in newest.items() if of == how] for how in drawn]
+    rows = [r.rows[r.rows["model"].isin(models)] for r, models in zip(made, kept, strict=True)]
     if not rows:
         return pd.DataFrame(columns=[*_COLUMNS, "value"])
     return pd.concat(rows, ignore_index=True).drop_duplicates(list(_COLUMNS), keep="last")

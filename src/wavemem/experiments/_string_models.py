@@ -63,7 +63,15 @@ FOUND: dict[str, dict[str, float]] = {
         "S4D": 0.03,
         "H3": 0.01,
     },
-    "narrow": {"ALiBi": 0.01, "RoPE": 0.01, "Mamba": 0.003, "v-Wave": 0.03, "Mamba long": 0.03, "S6 wave": 0.003},
+    "narrow": {
+        "ALiBi": 0.01,
+        "RoPE": 0.01,
+        "Mamba": 0.003,
+        "v-Wave": 0.01,
+        "Mamba long": 0.03,
+        "v-Wave long": 0.03,
+        "S6 wave": 0.003,
+    },
     "paper": {},
 }
 """Learning rates: the best of the search per size and model, by the mean loss of its seeds."""
