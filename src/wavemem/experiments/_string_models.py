@@ -67,7 +67,7 @@ FOUND: dict[str, dict[str, float]] = {
         "ALiBi": 0.01,
         "RoPE": 0.01,
         "Mamba": 0.003,
-        "v-Wave": 0.01,
+        "v-Wave": 0.003,
         "Mamba long": 0.03,
         "v-Wave long": 0.03,
         "S6 wave": 0.003,
