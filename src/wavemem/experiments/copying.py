@@ -130,7 +130,7 @@ GRIDS: dict[str, tuple[Grid, ...]] = {
 value of the first grid stood at its edge there is a second."""
 
 SEARCHED: dict[str, tuple[float, float, bool]] = {
-    "wRNN": (3e-3, 3.0, False),
+    "wRNN": (1e-2, 3.0, False),
     "iRNN": (1e-3, 1.0, False),
     "iRNN large": (1e-3, 1.0, False),
     "GRU": (3e-2, float("nan"), True),
