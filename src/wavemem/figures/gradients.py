@@ -225,17 +225,22 @@ def decay_and_eigenvalue(
     return fig
 
 
-def decay_against_modulus(rows: pd.DataFrame, cost: str = "cycle") -> Figure:
-    """Decay rate against the largest |eigenvalue|, every snapshot of every seed, with the rate -log|λ|."""
-    chosen = rows[(rows["cost"] == cost) & (rows["input"] == 1)]
-    fig, ax = plt.subplots(figsize=figure_size(2.9, 0.66))
-    modulus = np.linspace(chosen["largest_eigenvalue"].min() * 0.98, chosen["largest_eigenvalue"].max() * 1.01, 200)
+def decay_against_modulus(rows: pd.DataFrame, passing: pd.DataFrame) -> Figure:
+    """Decay rate against the largest |eigenvalue|, every snapshot of every seed, with the rate -log|λ|.
+
+    Args:
+        rows: one line per snapshot and seed, with `decay_rate` and `largest_eigenvalue`; filled points.
+        passing: the same of networks that were trained on one cycle; open points.
+    """
+    fig, ax = plt.subplots(figsize=figure_size(3.2, 0.8))
+    moduli = pd.concat([rows, passing])["largest_eigenvalue"]
+    modulus = np.linspace(moduli.min() * 0.98, moduli.max() * 1.01, 200)
     ax.plot(modulus, -np.log(modulus), color=INK, lw=1.4, label=r"$-\log|\lambda|_{\max}$")
     ax.axhline(0.0, color=MUTED, lw=0.8, ls="--", zorder=0)
     ax.axvline(1.0, color=MUTED, lw=0.8, ls="--", zorder=0)
-    for i, (seed, run) in enumerate(_runs(chosen)):
-        ax.plot(run["largest_eigenvalue"], run["decay_rate"], "o", ms=3.5, alpha=0.75,
-                color=CATEGORICAL[i % len(CATEGORICAL)], mew=0, label=f"seed {seed}")  # fmt: skip
+    looks = ({"color": CATEGORICAL[0], "mew": 0}, {"color": CATEGORICAL[1], "mfc": "none", "mew": 0.9})
+    for chosen, look, label in zip((rows, passing), looks, ("two cycles", "one cycle"), strict=True):
+        ax.plot(chosen["largest_eigenvalue"], chosen["decay_rate"], "o", ms=3.8, alpha=0.75, label=label, **look)
     ax.set(xlabel=r"largest $|\lambda|$ of $W_{hh}$", ylabel="decay rate (nats per step)")
     ax.legend(loc="upper right")
     return fig
@@ -246,7 +251,7 @@ def directions(rows: pd.DataFrame, highlight: int, s: int) -> Figure:
 
     Args:
         rows: from the experiment.
-        s: length of the history; multiples of it are marked, because every whole wave has s eigenvalues.
+        s: length of the history; its multiples are marked.
         highlight: the seed drawn thick.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=figure_size(2.7))
@@ -262,10 +267,10 @@ def directions(rows: pd.DataFrame, highlight: int, s: int) -> Figure:
     left.axhline(1.0, color=INK, lw=0.9, ls="--")
     left.set(yscale="log", ylabel="gain, oldest input to outputs", xlabel="training iteration")
     left.legend(loc="lower right")
-    for wave in range(1, int(chosen["persistent"].max()) // s + 1):
-        right.axhline(wave * s, color=MUTED, lw=0.8, ls="--", zorder=0)
-        label = "1 wave" if wave == 1 else f"{wave} waves"
-        right.annotate(label, (0.5, wave * s), xytext=(0, 2), textcoords="offset points", color=MUTED, fontsize=8.5)
+    for n in range(1, int(chosen["persistent"].max()) // s + 1):
+        right.axhline(n * s, color=MUTED, lw=0.8, ls="--", zorder=0)
+        label = "$s$" if n == 1 else f"${n}s$"
+        right.annotate(label, (0.5, n * s), xytext=(0, 2), textcoords="offset points", color=MUTED, fontsize=8.5)
     right.set(ylabel=r"eigenvalues with $|\lambda| > 0.9$", xlabel="training iteration")
     for ax in (left, right):
         _training_axis(ax, int(chosen["iteration"].max()))
