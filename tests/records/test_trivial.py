@@ -159,7 +159,9 @@ def test_every_measured_quantity_has_a_trivial_predictor_that_fails(entry: Entry
 COMPUTED = [
     (entry, quantity)
     for entry, quantity in ALL
-    if quantity.trivial is not None and (entry.paper, quantity.trivial_by) in PREDICTORS
+    if quantity.trivial is not None
+    and (entry.paper, quantity.trivial_by) in PREDICTORS
+    and "travels" not in quantity.name  # tests/substrate/test_waves.py::test_an_untrained_network_fails_both
 ]
 
 
