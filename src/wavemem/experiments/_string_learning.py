@@ -203,12 +203,15 @@ def said_of_rates(found: Part, faster: str = "v-Wave", slower: str = "Mamba") ->
     a, b = (v[v > 0] for v in (_of(table, faster, "rate"), _of(table, slower, "rate")))
     if not len(a) or not len(b):
         return f"{faster} and {slower} have not both been measured."
-    arrived = [int(np.isfinite(_of(table, model, "reached")).sum()) for model in (faster, slower)]
+    reached = [_of(table, model, "reached") for model in (faster, slower)]
+    arrived = [f"{np.isfinite(runs).sum()} of {len(runs)}" for runs in reached]
     between, order = ratio(a, b), ranks(a, b)
     runs = (
-        f"{arrived[0]} of {len(a)} runs of {faster} and {arrived[1]} of {len(b)} of {slower} come down to a tenth of "
+        f"{arrived[0]} runs of {faster} and {arrived[1]} of {slower} come down to a tenth of "
         f"the loss of guessing within {found.iterations:,} updates."
     )
+    if len(a) < len(reached[0]) or len(b) < len(reached[1]):
+        runs += f" Rates exist where the fall begins at all: of {len(a)} and {len(b)} runs."
     shown = (
         f"The ratio of the rates is {between.mean:.2f} (95 % interval {between.low:.2f} to {between.high:.2f}; "
         f"rank test p = {order.p:.2g})"
