@@ -47,6 +47,16 @@ def test_rows_weights_and_table(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(again.rows, result.rows)
 
 
+def test_a_frozen_run_with_a_harmless_last_batch_has_diverged() -> None:
+    base = {"contestant": "iRNN searched", "T": 6, "iteration": 10}
+    rows = [
+        {**base, "seed": seed, "quantity": quantity, "value": value}
+        for seed, test in ((0, 1e27), (1, 0.17), (2, float("nan")))
+        for quantity, value in (("train MSE", 0.2), ("test MSE", test))
+    ]
+    assert experiment.by_run(pd.DataFrame(rows))["fate"].tolist() == ["diverged", "stalled", "diverged"]
+
+
 def test_contestants_see_the_same_sequences_and_the_start_is_what_differs() -> None:
     same = replace(TINY, contestants=("iRNN published", "iRNN searched"), lengths=(6,), updates=(1,))
     weights = experiment.run(same, 1, progress=False).weights

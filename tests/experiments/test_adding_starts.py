@@ -37,20 +37,17 @@ def test_both_patterns_have_the_same_size() -> None:
     assert experiment.STARTS[RING].scale(40) == 1.0
 
 
-def test_rows_weights_and_tables(tmp_path: Path) -> None:
+def test_rows_and_tables(tmp_path: Path) -> None:
     result = experiment.run(SMALL, 0, progress=False)
     assert set(result.rows["quantity"]) == {"train MSE", "test MSE"}
     assert len(experiment.by_network(result.rows)) == 64
     table = experiment.summarise(result.rows)
     assert set(table.index) == set(SMALL.starts)
     assert (table[["solved", "lost", "diverged", "stalled"]].sum(axis=1) == 2).all()
-    trained = experiment.networks(result, RING, 1e-2)
-    assert (trained.K, trained.N) == (2, 6)
     again = experiment.run(SMALL, 0, progress=False, checkpoints=tmp_path)
     resumed = experiment.run(SMALL, 0, progress=False, checkpoints=tmp_path)  # everything is there already
     for other in (again, resumed):
         pd.testing.assert_frame_equal(other.rows, result.rows)
-        assert all(torch.equal(value, result.weights[name]) for name, value in other.weights.items())
 
 
 def test_runs_do_not_depend_on_their_company() -> None:
@@ -69,5 +66,3 @@ def test_bad_configurations_are_refused() -> None:
         experiment.Config.profile("huge")
     with pytest.raises(ValueError, match="seed"):
         experiment.run(SMALL, -1, progress=False)
-    with pytest.raises(ValueError, match="start"):
-        experiment.networks(experiment.run(replace(SMALL, starts=(RING,)), 0, progress=False), "somehow", 1e-2)

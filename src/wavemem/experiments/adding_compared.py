@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require
-from wavemem.experiments._adding_training import FATES, Setting, fates, start, train
+from wavemem.experiments._adding_training import DIVERGED_MSE, FATES, Setting, fates, start, train
 from wavemem.experiments.adding import BEST
 from wavemem.experiments.copying import networks
 from wavemem.records.experiment import PROFILES, Result
@@ -170,10 +170,16 @@ def run(
 
 
 def by_run(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
-    """One line per run: contestant, T, seed, "solved at", "fate", "updates", "test MSE"."""
+    """One line per run: contestant, T, seed, "solved at", "fate", "updates", "test MSE".
+
+    A run whose gradient has overflowed is frozen, and its error on the last training batch can look harmless: one that stalled
+    with a test error above `DIVERGED_MSE` has diverged. (This was added after the first records were seen.)
+    """
     table = fates(rows, ["contestant", "T"], margin)
     tests = rows[rows["quantity"] == "test MSE"].rename(columns={"value": "test MSE"})
-    return table.merge(tests[["contestant", "T", "seed", "test MSE"]], on=["contestant", "T", "seed"])
+    table = table.merge(tests[["contestant", "T", "seed", "test MSE"]], on=["contestant", "T", "seed"])
+    overflown = (table["fate"] == "stalled") & ~(table["test MSE"] <= DIVERGED_MSE)
+    return table.assign(fate=table["fate"].mask(overflown, "diverged"))
 
 
 def summarise(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:

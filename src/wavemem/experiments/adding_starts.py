@@ -25,7 +25,7 @@ from wavemem.records.experiment import PROFILES, Result
 from wavemem.streams import run_seeds
 from wavemem.training.generic import FitConfig
 
-__all__ = ["STARTS", "Config", "Start", "by_network", "networks", "run", "start_networks", "summarise"]
+__all__ = ["STARTS", "Config", "Start", "by_network", "run", "start_networks", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Config:
     batch: int = 64
     clip: float = 1.0
     test_batch: int = 1000
-    log_every: int = 10
+    log_every: int = 20
     margin: int = 200
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ def run(
 
     Returns:
         Rows (start, lr, seed, iteration, quantity, value): "train MSE" of the batch of that update, before it, and "test MSE".
-        Weights "<start>/<lr>/<parameter>", (runs, …), after training.
+        No weights are kept.
 
     Raises:
         ValueError: if the configuration or the seed is not usable.
@@ -168,7 +168,7 @@ def run(
         Setting(STARTS[start].scale(config.units), STARTS[start].biases, lr, config.clip) for start, lr in cells
     ]
     training = FitConfig(config.iterations, log_every=config.log_every)
-    found, parameters = train(
+    found, _ = train(
         start_networks(config, seed, device),
         config.T,
         settings,
@@ -182,25 +182,7 @@ def run(
     )
     named = pd.DataFrame(cells, columns=["start", "lr"]).loc[found["setting"]].reset_index(drop=True)
     rows = pd.concat([named, found.drop(columns="setting")], axis=1)
-    weights = {
-        f"{start}/{lr:g}/{name}": value[i * config.runs : (i + 1) * config.runs].detach().cpu().clone()
-        for i, (start, lr) in enumerate(cells)
-        for name, value in parameters.items()
-    }
-    return Result(rows, weights)
-
-
-def networks(result: Result, start: str, lr: float) -> IdentityRNN:
-    """The trained networks of one start and rate.
-
-    Raises:
-        ValueError: if the result has no such start.
-    """
-    wanted = f"{start}/{lr:g}"
-    one_of("start", wanted, list(dict.fromkeys(name.rpartition("/")[0] for name in result.weights)))
-    return IdentityRNN(
-        {name.rpartition("/")[2]: value for name, value in result.weights.items() if name.rpartition("/")[0] == wanted}
-    )
+    return Result(rows)
 
 
 def by_network(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
