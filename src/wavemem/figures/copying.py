@@ -189,7 +189,7 @@ def spikes(runs: Mapping[int, tuple[Ints, Floats]], last: Mapping[int, float], l
     for place, values in enumerate(lost.values()):
         right.plot(np.full(len(values), place) + np.linspace(-0.2, 0.2, len(values)), values, "o", color=LEARNED, ms=4)
     right.set(xlabel="learning rate", ylabel="decades lost at the last update", ylim=(-0.3, None))
-    right.set_xticks(range(len(lost)), [f"{lr:g}" for lr in lost])
+    right.set_xticks(range(len(lost)), [f"{lr:g}" for lr in lost], rotation=45)
     return fig
 
 
