@@ -6,6 +6,7 @@ Each function takes measured arrays or the rows of `wavemem.experiments.gradient
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -238,7 +239,10 @@ def decay_against_modulus(rows: pd.DataFrame, passing: pd.DataFrame) -> Figure:
     ax.plot(modulus, -np.log(modulus), color=INK, lw=1.4, label=r"$-\log|\lambda|_{\max}$")
     ax.axhline(0.0, color=MUTED, lw=0.8, ls="--", zorder=0)
     ax.axvline(1.0, color=MUTED, lw=0.8, ls="--", zorder=0)
-    looks = ({"color": CATEGORICAL[0], "mew": 0}, {"color": CATEGORICAL[1], "mfc": "none", "mew": 0.9})
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": CATEGORICAL[0], "mew": 0},
+        {"color": CATEGORICAL[1], "mfc": "none", "mew": 0.9},
+    )
     for chosen, look, label in zip((rows, passing), looks, ("two cycles", "one cycle"), strict=True):
         ax.plot(chosen["largest_eigenvalue"], chosen["decay_rate"], "o", ms=3.8, alpha=0.75, label=label, **look)
     ax.set(xlabel=r"largest $|\lambda|$ of $W_{hh}$", ylabel="decay rate (nats per step)")
