@@ -1,9 +1,9 @@
 """A chapter's summary says what its results say: no number and no verdict in it is typed.
 
 Refused in a summary, outside mathematics, roles and code: decimals, percentages, powers of ten, whole numbers of two digits and
-more, shares ("seven of eight", glued or not), and the words of a verdict. Single digits, years and the numbers of equations,
-figures and the like may stand. A share or a verdict is one text that `Verdict.say` made; when the chapter has been executed it is
-compared with the chapter's results.
+more, shares ("seven of eight", glued or not), and the words of a verdict. Single digits, years, lengths of sequences (in steps,
+blanks or letters: they are chosen) and the numbers of equations, figures and the like may stand. A share or a verdict is one text
+that `Verdict.say` made; when the chapter has been executed it is compared with the chapter's results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from wavemem.records.status import Measurement, measurements
 
 CHAPTERS = {path.stem: path for path in sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.md"))}
 NUMBER = r"one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|sixteen|twenty|thirty|\d+"
-SHARE = re.compile(rf"\b(?:{NUMBER}|none|GLUED) (?:out )?of (?:the |its |these |those )?(?:{NUMBER}|GLUED)\b", re.IGNORECASE)
+SHARE = re.compile(
+    rf"\b(?:{NUMBER}|none|GLUED) (?:out )?of (?:the |its |these |those )?(?:{NUMBER}|GLUED)\b", re.IGNORECASE
+)
 WORDS = re.compile(
     r"\b(?:reproduc(?:es?|ed)|refut\w+|contradict\w*|confirm\w*|disprov\w+|not attempted|at reduced size|on other data)\b",
     re.IGNORECASE,
@@ -37,7 +39,7 @@ TYPED = re.compile(r"\d/\d|\d*\.\d+|\d+(?:,\d{3})+|\d+ ?(?:%|per cent)|\d[eE][+-
 LISTED = r"\d+[\d.]*(?:(?:, | and | to |–)\d+[\d.]*)*"
 NAMED = re.compile(
     rf"\b(?:Eqs?\.|Figs?\.|Tables?|Theorems?|Thm\.|[Ss]ections?|Parts?|App\.|Appendix|[Cc]hapters?|Exercises?) [A-Z]?\.?{LISTED}"
-    r"|\b(?:19[5-9]|20[0-2])\d\b|\b[A-Za-z]+-?\d+\b"
+    r"|\b(?:19[5-9]|20[0-2])\d\b|\b[A-Za-z]+-?\d+\b|\b\d[\d,]* (?:steps|blanks|letters)\b"
 )
 ROLE = re.compile(r"\{(?P<role>[\w:-]+)\}`(?P<body>[^`]*)`")
 MATHS = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
@@ -89,7 +91,9 @@ def misquotations(summary: str, outputs: Iterable[dict[str, Any]], results: Iter
             found.append(f"{name}: no cell glues it")
             continue
         output = glued[name]
-        text = next("".join(value) for kind, value in output["data"].items() if kind.endswith("text/plain")).strip("'\"")
+        text = next("".join(value) for kind, value in output["data"].items() if kind.endswith("text/plain")).strip(
+            "'\""
+        )
         source = output["metadata"].get("wavemem")
         if source is None:
             if SHARE.search(text) or WORDS.search(text):
@@ -97,9 +101,7 @@ def misquotations(summary: str, outputs: Iterable[dict[str, Any]], results: Iter
             continue
         quantity = load_registry().entry(source["entry"]).quantity(source["quantity"])
         ours = [m for m in results if (m.entry, m.quantity) == (source["entry"], source["quantity"])]
-        right = [
-            phrase(source["form"], *judge(quantity, m.ours, m.size), m.ours, quantity.paper_value()) for m in ours
-        ]
+        right = [phrase(source["form"], *judge(quantity, m.ours, m.size), m.ours, quantity.paper_value()) for m in ours]
         if text not in right:
             found.append(f"{name}: {text!r}, but the results say {', '.join(map(repr, right)) or 'nothing'}")
     return found
@@ -155,7 +157,7 @@ def test_what_is_typed_is_found(summary: str, fault: str) -> None:
     [
         "At velocity 1, and in T2–T4, {ref}`Eq. 38 <x>` and Eqs. 20–24 hold for Theorem 13.2 of 1992 and CIFAR-10.",
         "The bound is $1 - \\ell/s$ and the rate {glue:text}`rate:.2f`; {glue:text}`agree` networks have it, `x = 0.5`.",
-        "One of its parts is corrected, partly.",
+        "One of its parts is corrected, partly, at 400 steps and with 100,000 blanks.",
     ],
 )
 def test_theory_references_and_glued_numbers_may_stand(summary: str) -> None:
