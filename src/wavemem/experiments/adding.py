@@ -187,7 +187,11 @@ def solved_at(rows: pd.DataFrame, threshold: float = SOLVED_MSE) -> pd.DataFrame
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per model and T: parameters, test error and solving update (mean, standard deviation), how many solved, n."""
+    """One line per model and T: parameters, medians of the test error and of the update that solved it, how many did, n.
+
+    The median test error is that of all runs, the solving update that of those which solved it: no run that diverged or never
+    learned is averaged with others.
+    """
     solved = solved_at(rows)
     tested = rows[rows["quantity"] == "test MSE"]
     counted = rows[rows["quantity"] == "parameters"]
@@ -200,10 +204,8 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
                 "model": model,
                 "T": T,
                 "parameters": int(size.iloc[0]),
-                "test MSE": group["value"].mean(),
-                "test MSE sd": group["value"].std(ddof=1) if len(group) > 1 else float("nan"),
-                "solved at": own["iteration"].mean(),
-                "solved at sd": own["iteration"].std(ddof=1) if len(own) > 1 else float("nan"),
+                "median test MSE": float(group["value"].fillna(float("inf")).median()),
+                "solved at": float(own["iteration"].median()),
                 "solved": int(own["iteration"].notna().sum()),
                 "updates": int(own["updates"].max()),
                 "n": len(group),
