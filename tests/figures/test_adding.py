@@ -46,10 +46,28 @@ def test_nothing_measured_is_said() -> None:
         assert [text.get_text() for text in fig.axes[0].texts] == ["not measured yet"]
 
 
-def test_starts_name_every_start_once() -> None:
-    rows = pd.concat([curve(start, "start", seed) for start in ("a", "b") for seed in (0, 1)])
-    fig = figures.starts(rows, 1 / 6, 0.05)
-    assert sorted(text.get_text() for text in fig.legends[0].get_texts()) == ["a", "b"]
+def test_every_run_has_its_mark() -> None:
+    runs = pd.DataFrame(
+        {
+            "start": ["a", "a", "b", "b"],
+            "solved at": [100.0, 200.0, np.nan, np.nan],
+            "fate": ["solved", "lost", "diverged", "stalled"],
+            "updates": 500,
+        }
+    )
+    fig = figures.outcomes({"one": runs}, "start", ["a", "b"], {"a": "C0", "b": "C1"})
+    marks = [line for line in fig.axes[0].lines if line.get_linestyle() == "None"]
+    assert [line.get_marker() for line in marks] == ["o", "v", "x", "|"]
+    assert [line.get_xdata()[0] for line in marks] == [100, 200, 625, 625]
+    assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+def test_published_and_searched_starts_are_told_apart() -> None:
+    rows = pd.concat([curve(name, "contestant", 0) for name in ("wRNN published", "iRNN published", "iRNN searched")])
+    lines = figures.curves(rows, 1 / 6, 0.05).axes[0].lines[:3]
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "-"]
+    assert lines[1].get_color() == lines[2].get_color() != lines[0].get_color()
+    assert lines[2].get_label() == "iRNN, searched start"
 
 
 def test_the_other_figures_draw() -> None:

@@ -24,22 +24,26 @@ __all__ = [
     "MODEL_COLOURS",
     "adders",
     "curves",
+    "outcomes",
     "place_maps",
     "ring_errors",
     "sensitivities",
-    "starts",
 ]
 
 Floats = NDArray[np.floating]
 
-MODEL_COLOURS = {"wRNN": CATEGORICAL[0], "iRNN": CATEGORICAL[1]}
+MODEL_COLOURS = {"wRNN": CATEGORICAL[1], "iRNN": CATEGORICAL[0]}
 """One colour per model in every figure."""
 
 _NAMES = {"wRNN": "Wave-RNN", "iRNN": "iRNN"}
 
+_MARKS = {"solved": "o", "lost": "v", "diverged": "x", "stalled": "|"}
+
 
 def _name(model: str) -> str:
-    return _NAMES.get(model, model)
+    """For instance "iRNN searched" → "iRNN, searched start"."""
+    name, _, start = model.partition(" ")
+    return _NAMES.get(name, name) + (f", {start} start" if start else "")
 
 
 def _level(ax: Axes, value: float, text: str) -> None:
@@ -147,34 +151,54 @@ def _smooth(values: pd.Series, window: int) -> pd.Series:
     return values.rolling(window, min_periods=1, center=True).mean()
 
 
-def starts(rows: pd.DataFrame, baseline: float, threshold: float, window: int = 5) -> Figure:
-    """Training error of one dense network from several starts, one line per seed.
+def outcomes(
+    panels: Mapping[str, pd.DataFrame], by: str, order: Sequence[str], colours: Mapping[str, str], unit: str = "updates"
+) -> Figure:
+    """When each run solved the task, and what became of those that did not: one row per kind, one mark per run.
 
     Args:
-        rows: from `wavemem.experiments.adding_starts`.
-        baseline: error of the best constant.
-        threshold: error at which the task counts as solved.
-        window: rows over which a line is averaged.
+        panels: title → one line per run: `by`, "solved at", "fate", "updates" (how many there were).
+        by: column that names the kind.
+        order: kinds from the top down.
+        colours: kind → colour.
+        unit: of the horizontal axis.
     """
-    curves_ = rows[rows["quantity"] == "train MSE"]
-    fig, ax = plt.subplots(figsize=figure_size(3.1))
-    # The start that is not like the others in darkest ink would be lost among four colours: it gets the first of them.
-    names = list(dict.fromkeys(curves_["start"]))
-    for colour, name in zip(CATEGORICAL, reversed(names), strict=False):
-        for k, (_, run) in enumerate(curves_[curves_["start"] == name].groupby("seed")):
-            ax.plot(
-                run["iteration"],
-                _smooth(run["value"], window),
-                color=colour,
-                lw=1.2,
-                alpha=0.85,
-                label=name if k == 0 else None,
-            )
-    _level(ax, baseline, "always\nsaying 1")
-    _level(ax, threshold, "solved")
-    ax.set(yscale="log", xlabel="training iteration", ylabel="training error")
-    ax.set_ylim(top=4 * baseline)
-    fig.legend(loc="outside lower center", ncols=3)
+    fig, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=figure_size(0.9 + 0.22 * len(order)),
+        sharey=True,
+        squeeze=False,
+        sharex=len(panels) == 1,
+    )
+    for ax, (title, runs) in zip(axes[0], panels.items(), strict=True):
+        end = float(runs["updates"].max())
+        for row, kind in enumerate(order):
+            own = runs[runs[by] == kind]
+            spread = np.linspace(-0.25, 0.25, len(own)) if len(own) > 1 else np.zeros(len(own))
+            for offset, run in zip(spread, own.itertuples(index=False), strict=True):
+                at = dict(zip(own.columns, run, strict=True))
+                solved = at["fate"] in ("solved", "lost")
+                ax.plot(
+                    at["solved at"] if solved else 1.25 * end,
+                    row + offset,
+                    _MARKS[at["fate"]],
+                    color=colours[kind],
+                    mfc=colours[kind] if at["fate"] == "solved" else "none",
+                    ms=4.2,
+                    mew=1.0,
+                    alpha=0.9,
+                )
+        ax.axvline(1.08 * end, color=MUTED, lw=0.8, ls=":")
+        ax.set(xscale="log", xlabel=f"{unit} until solved", title=title, xlim=(None, 1.5 * end))
+        ax.grid(axis="y", color=MUTED, alpha=0.25, lw=0.6)
+    axes[0, 0].set_yticks(range(len(order)), [_name(kind) if by == "contestant" else kind for kind in order])
+    axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
+    marks = [
+        plt.Line2D([], [], ls="", marker=mark, color=INK, mfc=INK if fate == "solved" else "none", ms=4.5, label=fate)
+        for fate, mark in _MARKS.items()
+    ]
+    fig.legend(handles=marks, loc="outside lower center", ncols=4)
     return fig
 
 
@@ -182,7 +206,8 @@ def curves(rows: pd.DataFrame, baseline: float, threshold: float, window: int = 
     """Fig. 5: training error of Wave-RNN and iRNN, one panel per length, one line per seed.
 
     Args:
-        rows: from `wavemem.experiments.adding`; none at all gives a panel that says so.
+        rows: from `wavemem.experiments.adding`, or from `adding_compared` with its contestants; none at all gives a panel that
+            says so.
         baseline: error of the best constant.
         threshold: error at which the task counts as solved.
         window: logged updates over which a line is averaged.
@@ -190,18 +215,22 @@ def curves(rows: pd.DataFrame, baseline: float, threshold: float, window: int = 
     if len(rows) == 0:
         return _nothing("training iteration", "training error")
     seen = rows[rows["quantity"] == "train MSE"]
+    by = "model" if "model" in seen else "contestant"
     lengths = sorted(int(T) for T in seen["T"].unique())
     require(len(lengths) > 0, "rows without training errors", "rows of the adding experiment", "Pass its rows.")
+    # Dashed is the published start of a network that has another one beside it.
+    dashed = "iRNN published"
     fig, axes = plt.subplots(1, len(lengths), figsize=figure_size(2.9), sharey=True, squeeze=False)
     for ax, T in zip(axes[0], lengths, strict=True):
-        for model, colour in MODEL_COLOURS.items():
-            own = seen[(seen["T"] == T) & (seen["model"] == model)]
+        for model in dict.fromkeys(seen[by]):
+            own = seen[(seen["T"] == T) & (seen[by] == model)]
             for k, (_, run) in enumerate(own.groupby("seed")):
                 run = run.sort_values("iteration")
                 ax.plot(
                     run["iteration"],
                     _smooth(run["value"], window),
-                    color=colour,
+                    color=MODEL_COLOURS[model.partition(" ")[0]],
+                    ls="--" if model == dashed else "-",
                     lw=1.3,
                     alpha=0.85,
                     label=_name(model) if k == 0 else None,
