@@ -12,6 +12,7 @@ from wavemem.experiments import image_search
 from wavemem.experiments._image_settings import SETTINGS, Setting
 from wavemem.experiments.image_search import GRIDS, Config, Grid, at_edge, best, run, summarise
 from wavemem.records.experiment import get_experiment
+from wavemem.records.runs import recorded
 
 TINY = Config(models=("iRNN", "LSTM"), runs=2, epochs=1, rounds=1)
 
@@ -59,6 +60,20 @@ def test_the_best_validation_accuracy_wins() -> None:
     ]
     slow = grid | {(3e-3, 1.0, False): 0.8, (1e-3, 0.001, True): 0.2}  # the published start has a rate of its own
     assert at_edge(_rows(slow), "iRNN") == [{"lr": 3e-4, "V_scale": 0.001, "biases": True}]
+
+
+def test_the_settings_are_the_winners_of_the_committed_search() -> None:
+    rows = recorded("image_search", "quick")[-1].rows
+    for task in ("sdigits", "psdigits", "nsdigits"):
+        for model, setting in SETTINGS[task].items():
+            grid = model.removesuffix(" searched")
+            if grid not in set(rows["model"]):
+                continue
+            assert at_edge(rows, grid) == []
+            winner = best(rows, grid, published=not model.endswith("searched"))
+            assert setting.lr == winner["lr"], (task, model)
+            if model.endswith("searched"):
+                assert (setting.V_scale, setting.biases) == (winner["V_scale"], winner["biases"])
 
 
 def test_the_experiment_is_found_by_name() -> None:

@@ -200,7 +200,7 @@ def test_the_experiment_is_found_by_name() -> None:
     assert Config.live("paper") == Config.profile("paper")
     live = Config.live("quick")
     assert len(live.jobs) < len(Config().jobs)
-    assert {job.setting.epochs for job in live.jobs} == {images.EPOCHS // 2}
+    assert {job.setting.epochs for job in live.jobs} == {images.EPOCHS // 3}
     assert initial(Job("sdigits", "LSTM", Setting(3)), SequentialImages("sdigits"), [0, 1]).K == 2
 
 

@@ -37,13 +37,14 @@ Floats = NDArray[np.floating]
 
 MODEL_STYLES: Final[dict[str, dict[str, Any]]] = {
     "wRNN": {"color": CATEGORICAL[1], "ls": "-", "marker": "o"},
+    "wRNN searched": {"color": CATEGORICAL[1], "ls": "--", "marker": "P"},
     "iRNN": {"color": CATEGORICAL[0], "ls": "-", "marker": "s"},
-    "iRNN searched": {"color": CATEGORICAL[2], "ls": "-", "marker": "P"},
-    "wRNN + MLP": {"color": CATEGORICAL[4], "ls": "--", "marker": "D"},
-    "LSTM": {"color": CATEGORICAL[3], "ls": "--", "marker": "^"},
+    "iRNN searched": {"color": CATEGORICAL[0], "ls": "--", "marker": "X"},
+    "wRNN + MLP": {"color": CATEGORICAL[2], "ls": "-.", "marker": "D"},
+    "LSTM": {"color": CATEGORICAL[3], "ls": "-.", "marker": "^"},
     "GRU": {"color": CATEGORICAL[6], "ls": ":", "marker": "v"},
 }
-"""Colour, line and marker of each model; Wave-RNN orange and iRNN blue, as in the whole part."""
+"""Colour, line and marker of each model; Wave-RNN orange and iRNN blue, as in the whole part, the searched starts broken."""
 
 
 def sequences(image: ArrayLike, shown: Mapping[str, ArrayLike]) -> Figure:
@@ -144,7 +145,7 @@ def learning_curves(
     handles = {
         line.get_label(): line for ax in axes[0] for line in ax.get_lines() if not str(line.get_label()).startswith("_")
     }
-    fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
+    fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
     return fig
 
 
@@ -201,7 +202,7 @@ def states_and_spectra(
     return fig
 
 
-def over_parameters(table: pd.DataFrame, models: Sequence[str] = ("wRNN", "iRNN", "iRNN searched")) -> Figure:
+def over_parameters(table: pd.DataFrame, models: Sequence[str] = tuple(MODEL_STYLES)) -> Figure:
     """Accuracy over the number of parameters (the paper's Fig. 7); marker: mean over seeds, bar: their range.
 
     Args:
@@ -229,7 +230,7 @@ def over_parameters(table: pd.DataFrame, models: Sequence[str] = ("wRNN", "iRNN"
         best = found.assign(top=found["mean"].cummax())
         ax.step(best["parameters"], best["top"], where="post", color=style["color"], lw=1, alpha=0.6)
         for line in found.to_dict("records"):
-            name = f"{line['units']}×{line['channels']}" if model == "wRNN" else f"{line['units']}"
+            name = f"{line['units']}×{line['channels']}" if model.startswith("wRNN") else f"{line['units']}"
             ax.annotate(
                 name,
                 (line["parameters"], line["mean"]),
