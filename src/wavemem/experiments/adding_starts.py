@@ -95,7 +95,7 @@ class Config:
     batch: int = 64
     clip: float = 1.0
     test_batch: int = 1000
-    log_every: int = 20
+    log_every: int = 10
     margin: int = 200
 
     def __post_init__(self) -> None:
