@@ -46,11 +46,13 @@ def test_a_disturbance_that_goes_round_passes_and_returns(velocity: int) -> None
 def test_what_stands_or_fades_or_is_noise_does_not_pass() -> None:
     still = travelling(0, time=72, batch=64)
     fading = travelling(1, time=72, batch=64) * (0.9 ** torch.arange(72.0)).view(-1, 1, 1, 1)
+    growing = fading.flip(0).flip(-1)  # a shift that amplifies, as trained networks do
     noise = torch.randn(72, 64, 2, 24, generator=stream(0, "noise"), dtype=torch.float64)
     assert not ring_pass(still).travelling
     assert ring_pass(fading).travelling  # it passes
     assert not ring_pass(fading).recirculating  # a twelfth of it returns
     assert not ring_pass(noise).travelling
+    assert ring_pass(growing).travelling
 
 
 def test_what_a_ring_does_at_once_does_not_travel() -> None:

@@ -152,6 +152,8 @@ def ring_pass(response: Float[Tensor, "steps B c n"], source: int | None = None)
 
     $$ T[p, \tau]_{rd} = \sum_{B, v} \varepsilon_d(v)\,\delta_r(\tau, v \mp p) \Big/ \sum_{B, v} \varepsilon_d(v)^2 . $$
 
+    Whether it travels is a matter of where it is, whatever its size: T is divided by its size at each age, so that what is
+    amplified or fades on its way still travels. How much returns is a matter of size: the gain is that of T itself.
     Places are counted in the direction, of the two, in which more travels; a lap has as many steps as the fastest of the
     velocities 1, 1/2, … that explains the pass needs.
 
@@ -174,12 +176,13 @@ def ring_pass(response: Float[Tensor, "steps B c n"], source: int | None = None)
     require(bool((power > 0).all()), "a disturbance of zero", "a disturbance", "Step 0 is the disturbance itself.")
     spectra = torch.einsum("bdm,tbrm->trdm", torch.fft.fft(first.double()), torch.fft.fft(response.double()).conj())
     forward = (torch.fft.ifft(spectra).real / power[:, None]).permute(3, 0, 1, 2)  # (place, age, ring, source)
+    size = forward.square().sum((0, 2, 3)).sqrt()[None, :, None, None]
     backward = torch.cat([forward[:1], forward[1:].flip(0)])
     found = []
     for sign, places in ((1, forward), (-1, backward)):
         for lap in range(n, steps + 1, n):
-            wave = find_wave(places, lap)
-            found.append(wave._replace(velocity=sign * wave.velocity))
+            wave = find_wave(places / size.clamp_min(1e-300), lap)
+            found.append(wave._replace(velocity=sign * wave.velocity, gain=find_wave(places, lap).gain))
             if wave.travelling:
                 break
     return max(found, key=lambda wave: (wave.travelling, wave.travel))
