@@ -161,7 +161,7 @@ COMPUTED = [
     for entry, quantity in ALL
     if quantity.trivial is not None
     and (entry.paper, quantity.trivial_by) in PREDICTORS
-    and "travels" not in quantity.name  # tests/substrate/test_waves.py::test_an_untrained_network_fails_both
+    and "travel" not in quantity.name  # tests/substrate/test_waves.py::test_an_untrained_network_fails_both
 ]
 
 
