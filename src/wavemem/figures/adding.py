@@ -156,6 +156,8 @@ def outcomes(
 ) -> Figure:
     """When each run solved the task, and what became of those that did not: one row per kind, one mark per run.
 
+    Some run has to have solved it.
+
     Args:
         panels: title → one line per run: `by`, "solved at", "fate", "updates" (how many there were).
         by: column that names the kind.
@@ -164,15 +166,11 @@ def outcomes(
         unit: of the horizontal axis.
     """
     fig, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=figure_size(0.9 + 0.22 * len(order)),
-        sharey=True,
-        squeeze=False,
-        sharex=len(panels) == 1,
+        1, len(panels), figsize=figure_size(1.3 + 0.22 * len(order)), sharey=True, sharex=True, squeeze=False
     )
+    end = max(float(runs["updates"].max()) for runs in panels.values())
+    least = min(float(runs["solved at"].min()) for runs in panels.values() if runs["solved at"].notna().any())
     for ax, (title, runs) in zip(axes[0], panels.items(), strict=True):
-        end = float(runs["updates"].max())
         for row, kind in enumerate(order):
             own = runs[runs[by] == kind]
             spread = np.linspace(-0.25, 0.25, len(own)) if len(own) > 1 else np.zeros(len(own))
@@ -190,7 +188,10 @@ def outcomes(
                     alpha=0.9,
                 )
         ax.axvline(1.08 * end, color=MUTED, lw=0.8, ls=":")
-        ax.set(xscale="log", xlabel=f"{unit} until solved", title=title, xlim=(None, 1.5 * end))
+        ax.set(xscale="log", xlabel=f"{unit} until solved", title=title, xlim=(0.8 * least, 1.5 * end))
+        ticks = [tick for tick in (100, 200, 500, 1000, 2000, 5000, 10_000) if 0.8 * least < tick <= end]
+        ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        ax.set_xticks([], minor=True)
         ax.grid(axis="y", color=MUTED, alpha=0.25, lw=0.6)
     axes[0, 0].set_yticks(range(len(order)), [_name(kind) if by == "contestant" else kind for kind in order])
     axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
