@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
@@ -196,7 +197,7 @@ def outcomes(
     axes[0, 0].set_yticks(range(len(order)), [_name(kind) if by == "contestant" else kind for kind in order])
     axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
     marks = [
-        plt.Line2D([], [], ls="", marker=mark, color=INK, mfc=INK if fate == "solved" else "none", ms=4.5, label=fate)
+        Line2D([], [], ls="", marker=mark, color=INK, mfc=INK if fate == "solved" else "none", ms=4.5, label=fate)
         for fate, mark in _MARKS.items()
     ]
     fig.legend(handles=marks, loc="outside lower center", ncols=4)
