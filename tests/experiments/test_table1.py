@@ -158,7 +158,8 @@ def test_a_part_is_recorded_and_read_back(tmp_path: Path) -> None:
     settings |= {"tasks": ("T3",), "hidden_sizes": (8,), "runs": 2, "test_batches": 1}
     assert recorded("table1", "quick", tmp_path) == []
     run_experiment("table1", "quick", 2, root=tmp_path, settings=settings)
-    (record,) = recorded("table1", "quick", tmp_path)
+    assert recorded("table1", "quick", tmp_path) == []  # of another size than the profile's
+    (record,) = recorded("table1", "quick", tmp_path, also=settings)
     assert record.config["tasks"] == ["T3"]
     kept = networks(record, "T3")
     assert kept.seeds == (2000, 2001, 2000, 2001)
