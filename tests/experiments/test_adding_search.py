@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -90,6 +91,15 @@ def test_the_grid_is_complete_and_resumes(tmp_path: Path) -> None:
     for _ in range(2):
         again = experiment.run(TINY, 2, progress=False, checkpoints=tmp_path)
         pd.testing.assert_frame_equal(again.rows, result.rows)
+
+
+def test_the_waves_best_start_goes_on_to_longer_sequences() -> None:
+    config = replace(TINY, models=("wRNN",), wave_scales=(0.5, 1.0), wave_rates=(1e-3,), wave_lengths=(8,))
+    longer = experiment.run(config, 2, progress=False).rows.query("T == 8")
+    assert len(longer[longer["quantity"] == "test MSE"]) == 1  # one start, one rate, one seed
+    assert longer["iteration"].max() == 4
+    with pytest.raises(ValueError, match="wave_lengths"):
+        replace(TINY, wave_lengths=(6,))
 
 
 def test_a_start_is_its_settings() -> None:

@@ -2,8 +2,8 @@
 
 The published comparison starts the iRNN with input weights N(0, 0.001²) and the Wave-RNN with weights of 1. Here the size of
 the input weights, the presence of random biases and the learning rate are searched for both, at T = 100 over a full grid, and
-for longer sequences the rates once more for the two best starts of the iRNN. Reduced: c = 16 rings of the Wave-RNN, batches of
-32. The seeds serve for nothing else: `wavemem.experiments.adding_compared` tests what was found with others.
+for longer sequences the rates once more for the two best starts of the iRNN and the best of the Wave-RNN. Reduced: c = 16 rings
+of the Wave-RNN, batches of 32. The seeds serve for nothing else: `wavemem.experiments.adding_compared` tests what was found with others.
 """
 
 from __future__ import annotations
@@ -38,24 +38,26 @@ class Config:
     Attributes:
         models: among "wRNN" and "iRNN".
         lengths: T; the first has the full grid, the others the iRNN's `finalists` best starts of it with the `long_rates`.
+        wave_lengths: those of the others at which the Wave-RNN's best start is tried with the `long_rates`, too.
         dense_scales, wave_scales: sizes of the input weights; the published ones, 0.001 and 1, are among them.
-        rates, wave_rates, long_rates: learning rates of the iRNN and the Wave-RNN, and of the iRNN on longer sequences.
+        rates, wave_rates, long_rates: learning rates of the iRNN and the Wave-RNN, and of both on longer sequences.
         finalists: starts of the iRNN that go on to longer sequences.
         units, channels: n and c of the Wave-RNN, N of the iRNN.
         runs, wave_runs: seeds per point, of the iRNN and of the Wave-RNN (ten times as costly).
-        dense_updates: updates of the iRNN, one number per length.
-        wave_updates: updates of the Wave-RNN.
+        dense_updates: updates, one number per length.
+        wave_updates: updates of the Wave-RNN on the first length.
         batch, test_batch: sequences per run and update, and of the test.
         clip: largest gradient norm, of all points.
         log_every: updates between two rows.
         margin: for how many updates a solved task has to stay solved, see `_adding_training.fates`.
     """
 
-    PARTS: ClassVar = ("models", "runs", "wave_runs")
+    PARTS: ClassVar = ("models", "wave_lengths", "runs", "wave_runs")
     UNSTATED: ClassVar = "an experiment of ours"
 
     models: tuple[str, ...] = ("iRNN", "wRNN")
     lengths: tuple[int, ...] = (100, 200, 400)
+    wave_lengths: tuple[int, ...] = ()
     dense_scales: tuple[float, ...] = (0.001, 0.03, 0.1, 0.3, 1.0, 3.0)
     wave_scales: tuple[float, ...] = (0.3, 1.0, 3.0)
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -95,6 +97,8 @@ class Config:
             "one number of updates per length, and at least one length",
             "Give dense_updates as many entries as lengths.",
         )
+        for T in self.wave_lengths:
+            one_of("wave_lengths", T, self.lengths[1:])
 
     @classmethod
     def profile(cls, name: str) -> Config:
@@ -127,7 +131,8 @@ def _piece(
     """The points of one model, length and start as one ensemble."""
     seeds = run_seeds(seed, config.wave_runs if model == "wRNN" else config.runs)
     network = start(model, points, seeds, config.units, config.channels).to(device)
-    updates = config.wave_updates if model == "wRNN" else config.dense_updates[config.lengths.index(T)]
+    short = model == "wRNN" and T == config.lengths[0]
+    updates = config.wave_updates if short else config.dense_updates[config.lengths.index(T)]
     training = FitConfig(updates, log_every=config.log_every)
     label = f"search, {model}, T = {T}"
     rows, _ = train(
@@ -144,7 +149,7 @@ def run(
     progress: bool = True,
     checkpoints: Path | None = None,
 ) -> Result:
-    """Train every point of the grids, then the best starts of the iRNN on longer sequences.
+    """Train every point of the grids, then the best starts on longer sequences.
 
     Args:
         config: grids and sizes.
@@ -172,11 +177,13 @@ def run(
         scales, rates = grids[model]
         parts[model] = pieces(model, first, product(scales, (True, False)), rates)
     rows = [part for found in parts.values() for part in found]
-    if "iRNN" in parts:
-        ranked = summarise(pd.concat(parts["iRNN"]), config.margin).drop_duplicates(["V_scale", "biases"])
-        starts = list(ranked[["V_scale", "biases"]].head(config.finalists).itertuples(index=False, name=None))
-        for T in config.lengths[1:]:
-            rows += pieces("iRNN", T, starts, config.long_rates)
+    longer = {"iRNN": (config.finalists, config.lengths[1:]), "wRNN": (1, config.wave_lengths)}
+    for model, found in parts.items():
+        finalists, lengths = longer[model]
+        ranked = summarise(pd.concat(found), config.margin).drop_duplicates(["V_scale", "biases"])
+        starts = list(ranked[["V_scale", "biases"]].head(finalists).itertuples(index=False, name=None))
+        for T in lengths:
+            rows += pieces(model, T, starts, config.long_rates)
     return Result(pd.concat(rows, ignore_index=True)[[*CELL, "clip", "seed", "iteration", "quantity", "value"]])
 
 
