@@ -3,7 +3,8 @@
 The published comparison starts the iRNN with input weights N(0, 0.001²) and the Wave-RNN with weights of 1. Here the size of
 the input weights, the presence of random biases and the learning rate are searched for both, at T = 100 over a full grid, and
 for longer sequences the rates once more for the two best starts of the iRNN and the best of the Wave-RNN. Reduced: c = 16 rings
-of the Wave-RNN, batches of 32. The seeds serve for nothing else: `wavemem.experiments.adding_compared` tests what was found with others.
+of the Wave-RNN, batches of 32. The seeds serve for nothing else: `wavemem.experiments.adding_compared` tests what was found
+with others.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _piece(
     """The points of one model, length and start as one ensemble."""
     seeds = run_seeds(seed, config.wave_runs if model == "wRNN" else config.runs)
     network = start(model, points, seeds, config.units, config.channels).to(device)
-    short = model == "wRNN" and T == config.lengths[0]
+    short = model == "wRNN" and config.lengths[0] == T
     updates = config.wave_updates if short else config.dense_updates[config.lengths.index(T)]
     training = FitConfig(updates, log_every=config.log_every)
     label = f"search, {model}, T = {T}"
