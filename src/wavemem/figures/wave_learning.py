@@ -132,7 +132,7 @@ def waves_over_training(rows: pd.DataFrame, models: Sequence[str], threshold: fl
 def final_waves(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
     """After training: velocity of the activity and of the response to a disturbance, one marker per seed and model.
 
-    Networks without a wave stand in the strip below.
+    Networks without a velocity stand in the strip below.
 
     Args:
         rows: from the experiment.
@@ -157,7 +157,13 @@ def final_waves(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
             ax.plot(places[~there], np.full((~there).sum(), low), marker, mfc="none", mec=colour, ms=4.5)
     ax.axhspan(low - 0.2, low + 0.2, color=MUTED, alpha=0.12, lw=0)
     ax.annotate(
-        "no wave", (0.995, low), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=8.5, color=MUTED
+        "no velocity",
+        (0.995, low),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="center",
+        fontsize=8.5,
+        color=MUTED,
     )
     for value in (0.0, 1.0):
         ax.axhline(value, color=MUTED, lw=0.8, ls="--", zorder=0)
