@@ -1,0 +1,61 @@
+"""tools/compare: what counts as a different output of a chapter."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOOL = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "compare"))
+
+
+def shown(kind: str, text: str, glued: str = "") -> dict[str, Any]:
+    prefix = "application/papermill.record/" if glued else ""
+    metadata = {"scrapbook": {"name": glued}} if glued else {}
+    return {"output_type": "display_data", "data": {prefix + kind: text}, "metadata": metadata}
+
+
+def notebook(folder: Path, *found: dict[str, Any], name: str = "01-a.ipynb") -> Path:
+    folder.mkdir(exist_ok=True)
+    cells = [{"cell_type": "code", "outputs": [output]} for output in found]
+    (folder / name).write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    return folder
+
+
+TABLE = shown("text/html", "<td>loss</td><td>0.1250</td>")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tolerance", "equal"),
+    [
+        (TABLE, TABLE, 0.0, True),
+        (TABLE, shown("text/html", "<td>loss</td><td>0.1251</td>"), 0.0, False),
+        (TABLE, shown("text/html", "<td>loss</td><td>0.1251</td>"), 1e-3, True),
+        (TABLE, shown("text/html", "<td>error</td><td>0.1250</td>"), 1e-3, False),
+        (TABLE, shown("text/plain", "<td>loss</td><td>0.1250</td>"), 1e-3, False),
+        (shown("text/plain", "1,234", "n"), shown("text/plain", "1,235", "n"), 0.0, False),
+        (shown("text/plain", "3", "n"), shown("text/plain", "3", "m"), 0.0, False),
+        (shown("text/plain", "-0.5", "n"), shown("text/plain", "0.5", "n"), 0.1, False),
+        (shown("image/svg+xml", "<svg d='M 1.0'/>"), shown("image/svg+xml", "<svg d='M 1.1'/>"), 0.0, False),
+    ],
+)
+def test_outputs_are_compared(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], tolerance: float, equal: bool
+) -> None:
+    folders = notebook(tmp_path / "before", before), notebook(tmp_path / "after", after)
+    assert TOOL["compare"](*folders, tolerance) is equal
+
+
+def test_what_is_missing_is_different(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = notebook(tmp_path / "before", TABLE, TABLE), notebook(tmp_path / "after", TABLE)
+    assert not TOOL["compare"](before, after, 0.0)
+    assert "1 of 2 outputs equal" in capsys.readouterr().out
+    notebook(tmp_path / "after", TABLE, TABLE)
+    assert TOOL["compare"](before, after, 0.0)
+    notebook(tmp_path / "after", TABLE, name="02-b.ipynb")
+    assert not TOOL["compare"](before, after, 0.0)
+    (tmp_path / "empty").mkdir()
+    assert not TOOL["compare"](tmp_path / "empty", tmp_path / "empty", 0.0)
