@@ -72,6 +72,33 @@ def test_published_settings_are_the_papers() -> None:
             assert experiment.setting(f"{model} published", T) == Setting(None, True, lr, clip)
 
 
+def test_lengths_between_take_the_next_shorter_searched_and_the_next_longer_published_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {T: Setting(0.1, False, lr, 1.0) for T, lr in ((10, 1e-1), (20, 1e-2), (40, 1e-3))}
+    monkeypatch.setitem(experiment.SEARCHED, "iRNN", found)
+    monkeypatch.setitem(experiment.BEST, "iRNN", {T: (own.lr, own.clip) for T, own in found.items()})
+    for T, searched, published in ((5, 10, 10), (10, 10, 10), (15, 10, 20), (20, 20, 20), (30, 20, 40), (50, 40, 40)):
+        assert experiment.setting("iRNN searched", T) == found[searched]
+        assert experiment.setting("iRNN published", T).lr == found[published].lr
+
+
+def test_medians_are_of_those_that_solved_it_and_of_all_tests() -> None:
+    base = {"contestant": "iRNN searched", "T": 6}
+    rows = []
+    for seed, (curve, test) in enumerate((((0.01, 0.01), 0.02), ((0.2, 0.01), 0.3), ((0.2, 0.2), float("nan")))):
+        rows += [
+            {**base, "seed": seed, "iteration": 10 * (i + 1), "quantity": "train MSE", "value": value}
+            for i, value in enumerate(curve)
+        ]
+        for quantity, value in (("test MSE", test), ("parameters", 7.0), ("state", 5.0)):
+            rows.append({**base, "seed": seed, "iteration": 20, "quantity": quantity, "value": value})
+    line = experiment.summarise(pd.DataFrame(rows)).iloc[0]
+    assert (line["n"], line["solved"], line["diverged"], line["stalled"]) == (3, 2, 1, 0)
+    assert (line["median"], line["median test MSE"]) == (15, 0.3)
+    assert (line["parameters"], line["state"]) == (7, 5)
+
+
 def test_the_search_and_the_test_have_the_same_sizes() -> None:
     """Same network, batch and clip rule; other seeds are a matter of the base seed."""
     search, test = adding_search.Config(), experiment.Config()

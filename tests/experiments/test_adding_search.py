@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wavemem.experiments import adding_search as experiment
-from wavemem.experiments._adding_training import Setting, fates, start, train
+from wavemem.experiments._adding_training import DIVERGED_MSE, SOLVED_MSE, Setting, fates, start, train
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.training.generic import FitConfig
 
@@ -65,6 +68,42 @@ def test_what_happens_after_the_margin_does_not_count() -> None:
     rows = pd.DataFrame(curve([0.04] * 6 + [9.0] * 20, model="a"))
     assert fates(rows, ["model"], margin=50)["fate"].item() == "solved"
     assert fates(rows, ["model"], margin=500)["fate"].item() == "lost"
+
+
+def fate_by_hand(curve: list[float], margin: int) -> tuple[str, float]:
+    """The rule of `fates`, word by word."""
+    times = [10 * (i + 1) for i in range(len(curve))]
+    solved = [t for t, error in zip(times, curve, strict=True) if error <= SOLVED_MSE]
+    if not solved:
+        return ("stalled" if curve[-1] <= DIVERGED_MSE else "diverged"), math.nan
+    within = [e for t, e in zip(times, curve, strict=True) if solved[0] <= t <= solved[0] + margin]
+    last = [math.inf if math.isnan(e) else e for e in within[-5:]]
+    return ("solved" if statistics.median(last) <= SOLVED_MSE else "lost"), solved[0]
+
+
+ERRORS = st.sampled_from([0.01, SOLVED_MSE, 1.01 * SOLVED_MSE, DIVERGED_MSE, 1.01 * DIVERGED_MSE, math.inf, math.nan])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ERRORS, min_size=1, max_size=12), st.sampled_from([10, 50, 55, 60]), st.randoms(use_true_random=False))
+def test_fates_are_what_the_rule_says(values: list[float], margin: int, shuffled: object) -> None:
+    rows = curve(values, model="a")
+    shuffled.shuffle(rows)  # type: ignore[attr-defined]
+    line = fates(pd.DataFrame(rows), ["model"], margin).iloc[0]
+    fate, at = fate_by_hand(values, margin)
+    assert (line["fate"], line["updates"]) == (fate, 10 * len(values))
+    assert line["solved at"] == pytest.approx(at, nan_ok=True)
+
+
+def test_of_equally_many_seeds_the_sooner_is_better_and_of_those_the_smaller_rate() -> None:
+    rows = []
+    for lr, values in ((1e-2, [0.2, 0.01]), (1e-1, [0.01, 0.01]), (1e-4, [0.2, 9.0]), (1e-3, [0.2, 0.01])):
+        rows += curve(values, model="iRNN", T=6, V_scale=0.1, biases=True, lr=lr)
+    table = experiment.summarise(pd.DataFrame(rows))
+    assert table["lr"].tolist() == [1e-1, 1e-3, 1e-2, 1e-4]
+    assert table["median"].tolist()[:3] == [10, 20, 20]
+    assert table["n"].tolist() == [1] * 4
+    assert experiment.best(pd.DataFrame(rows))["lr"].tolist() == [1e-1]
 
 
 def test_better_is_more_seeds_then_sooner() -> None:
@@ -121,11 +160,24 @@ def test_training_ends_a_margin_after_the_last_run_has_solved(monkeypatch: pytes
     for _ in range(2):  # the second reads the checkpoint
         network = start("iRNN", settings, [0, 1], 5)
         rows, _ = train(
-            network, 6, settings, [0, 1], FitConfig(50, log_every=5), 4, 8, False, checkpoint=tmp_path / "c", margin=10
+            network, 6, settings, [0, 1], FitConfig(50, log_every=1), 4, 8, False, checkpoint=tmp_path / "c", margin=4
         )
         ended.append(rows)
-    assert ended[0]["iteration"].max() == 15
+    assert ended[0]["iteration"].max() == 5
     pd.testing.assert_frame_equal(*ended)
+
+
+@pytest.mark.parametrize(("threshold", "updates"), [(10.0, 4), (-1.0, 6)])
+def test_a_frozen_run_is_not_waited_for_and_one_that_has_not_solved_is(
+    monkeypatch: pytest.MonkeyPatch, threshold: float, updates: int
+) -> None:
+    monkeypatch.setattr("wavemem.experiments._adding_training.SOLVED_MSE", threshold)
+    settings = [Setting(0.1, False, 1e-3, 1.0)]
+    network = start("iRNN", settings, [0, 1], 5)
+    with torch.no_grad():
+        network.V[0] = math.nan  # the first run is frozen from the start
+    rows, _ = train(network, 6, settings, [0, 1], FitConfig(6, log_every=1), 4, 8, False, margin=3)
+    assert rows["iteration"].max() == updates
 
 
 def test_bad_configurations_are_refused() -> None:

@@ -50,6 +50,26 @@ def test_rows_and_tables(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(other.rows, result.rows)
 
 
+def test_a_start_is_shown_at_the_rate_that_solves_most_and_of_those_soonest() -> None:
+    rows = []
+    for name, lr, *curves in (
+        (PUBLISHED, 1e-3, [0.2, 0.2], [0.2, 0.01]),
+        (RING, 1e-1, [0.01, 0.01], [9.0, 9.0]),
+        (RING, 1e-3, [0.2, 0.01], [0.2, 0.01]),
+        (RING, 1e-2, [0.01, 0.01], [0.01, 0.01]),
+    ):
+        rows += [
+            {"start": name, "lr": lr, "seed": s, "iteration": 10 * (i + 1), "quantity": "train MSE", "value": value}
+            for s, curve in enumerate(curves)
+            for i, value in enumerate(curve)
+        ]
+    table = experiment.summarise(pd.DataFrame(rows))
+    assert table.index.tolist() == [RING, PUBLISHED]
+    assert table["lr"].tolist() == [1e-2, 1e-3]
+    assert table["median"].tolist() == [10, 20]
+    assert table[["solved", "stalled", "networks"]].to_numpy().tolist() == [[2, 0, 2], [1, 1, 2]]
+
+
 def test_runs_do_not_depend_on_their_company() -> None:
     alone = replace(SMALL, starts=(RING,), rates=(1e-2,), runs=1)
     one = experiment.run(alone, 0, progress=False).rows

@@ -42,6 +42,23 @@ def test_losses_of_nothing_and_of_infinity_are_compared() -> None:
     assert losses.tolist() == [math.log(1e-3), math.log(linear_learning.FLOOR), math.inf]
 
 
+def test_losses_are_averaged_as_logarithms_of_their_own_rate() -> None:
+    shares = {"right": 0.5, "travelling": 1.0, "recirculating": 0.0}
+    rows = pd.DataFrame(
+        [
+            {"activation": "linear", "part": "test", "lr": lr, "seed": seed, "quantity": name, "value": value}
+            for lr, losses in {1e-2: (1e-1, 1e-3), 1e-3: (4e-2, 1e-2)}.items()
+            for seed, loss in enumerate(losses)
+            for name, value in {"loss": loss, **shares}.items()
+        ]
+    )
+    assert linear_learning._losses(rows).to_dict() == pytest.approx({1e-3: math.log(2e-2), 1e-2: math.log(1e-2)})
+    table = summarise(rows).set_index("lr")
+    assert table["loss"].to_dict() == pytest.approx({1e-3: 2e-2, 1e-2: 1e-2})
+    assert table["n"].tolist() == [2, 2]
+    assert table["right"].tolist() == [0.5, 0.5]
+
+
 def test_the_experiment_is_found_by_name() -> None:
     assert get_experiment("linear_learning").Config.profile("paper") == Config()
 

@@ -51,6 +51,14 @@ def test_readings_are_the_rows_own_numbers() -> None:
         readings(ROWS, 11, 3.0)
 
 
+def test_the_final_loss_is_of_the_last_tenth() -> None:
+    curves = {"Mamba": [[float(i) for i in range(20)], [1.0] * 20]}
+    table = readings(rows_of(curves, {"Mamba": [1.0, 0.5]}), 10, guessing=3.0)
+    assert table["final loss"].tolist() == [18.5, 1.0]  # of the updates after 180 of 200
+    assert table["mean loss"].tolist() == [9.5, 1.0]
+    assert table["updates to half"].tolist()[1] == 10  # 1 is below the half of 3
+
+
 def test_only_what_is_there_is_compared() -> None:
     table = readings(ROWS, 10, 3.0)
     found = compare(table, "mean loss")
@@ -110,7 +118,17 @@ def test_six_seeds_decide_either_way(swap: float, added: float, word: str, sente
 def test_an_interval_without_an_order_of_ranks_is_no_difference() -> None:
     line = {"model": "a", "control": "b", "mean": 1.0, "low": 0.5, "high": 1.5, "p": 0.06}
     assert words_of(pd.DataFrame([line]), "slower", "faster") == {("a", "b"): UNDECIDED}
+    assert words_of(pd.DataFrame([{**line, "p": 0.05}]), "slower", "faster") == {("a", "b"): UNDECIDED}
     assert words_of(pd.DataFrame([{**line, "p": 0.04}]), "slower", "faster") == {("a", "b"): "slower"}
+    near = {**line, "mean": 0.0, "low": -0.05, "high": 0.05}  # alike by the interval, whatever the ranks
+    for p in (0.01, 0.9):
+        assert words_of(pd.DataFrame([{**near, "p": p}]), "slower", "faster", 0.1) == {("a", "b"): ALIKE}
+
+
+def test_the_smaller_number_of_seeds_is_told() -> None:
+    table = readings(many({"Mamba": 2.0, "v-Wave": 1.0}, 5), 10, 3.0)
+    table = table[(table["model"] != "Mamba") | (table["seed"] < 3)]
+    assert compare(table, "final loss")["n"].tolist() == [3]
 
 
 @pytest.mark.parametrize(

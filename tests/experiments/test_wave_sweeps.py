@@ -118,6 +118,19 @@ def test_the_best_setting_is_chosen_on_validation_and_by_the_mean_over_seeds() -
     assert set(scores(rows)["iteration"]) == {20, 10}  # stopped where validation is lowest; a failed run anywhere
 
 
+def test_of_equal_settings_the_first_is_chosen_and_of_equal_times_the_earlier() -> None:
+    rows = _rows({1e-4: [(1.0, 3.0), (1.0, 5.0)], 1e-3: [(1.0, 1.0), (1.0, 2.0)], 1e-2: [(0.5, 9.0), (2.0, 9.0)]})
+    rows.loc[(rows["iteration"] == 30) & (rows["quantity"] == "validation"), "value"] -= 1.0  # as low as at 20
+    assert set(scores(rows)["iteration"]) == {20}
+    table = summarise(rows)
+    assert table["rank"].tolist() == [1, 2, 3]
+    assert table["validation"].tolist() == [1.0, 1.0, 1.25]
+    assert table["lr"].tolist() == [1e-4, 1e-3, 1e-2]
+    assert table["seeds"].tolist() == [2, 2, 2]
+    assert table["test_sd"].iloc[0] == pytest.approx(2**0.5)
+    assert best(rows)["lr"].tolist() == [1e-4]
+
+
 def test_parts_of_the_grids_can_be_named_on_the_command_line() -> None:
     paper = Config.profile("paper")
     assert len(points(paper)) == 45 + 360 + 216 + 432 + 75 + 75

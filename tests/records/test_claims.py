@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wavemem.records.claims_page import NOT_EXECUTED, count, findings, verdict, write
+from wavemem.records.claims_page import NOT_EXECUTED, Finding, _measured, _size_and_n, count, findings, verdict, write
 from wavemem.records.entries import Claim, Entry, Quantity, Registry, load_registry
 from wavemem.records.sizes import Size
 from wavemem.records.status import Evidence, Measurement, chapter_has_label, test_exists
@@ -97,6 +97,26 @@ def test_verdicts_come_from_evidence() -> None:
     assert judged(claimed("x:fig1"), measured("q", 2)) == "partly", "an entry stands for all its quantities"
     assert judged(claimed("x:fig1"), measured("q", 2), measured("r", 0)) == "at reduced size"
     assert judged(claimed("x:fig1#q", settled="refuted"), measured("q", 2)) == "refuted"
+
+
+def test_sizes_seeds_and_missing_quantities_are_told() -> None:
+    def found(*measurements: Measurement, repeat: int = 1) -> list[Finding]:
+        measured = {m.quantity: [m] for m in measurements}
+        claim = claimed(*["x:fig1"] * repeat)
+        return findings(claim, Registry((), (FIGURE,), (claim,)), {FIGURE.id: Evidence(measured=measured)})
+
+    several = found(measured("q", 2, 3), measured("r", 0, 0, 0, 0))
+    assert _size_and_n(claimed("x:fig1"), several) == [("reduced", "2 to 4")]
+    mixed = found(measured("q", 2, 3), measured("r", 0, size=Size()))
+    assert _size_and_n(claimed("x:fig1"), mixed) == [("paper's size", "1"), ("reduced", "2")]
+    assert _size_and_n(claimed("x:fig1"), found()) == [("not measured", "—")]
+    assert _size_and_n(claimed("x:fig1", settled="holds"), found()) == [("exact", "—")]
+    assert _measured(found(measured("r", 0))) == "*r*: 0 (n = 1) s; not measured: *q*."
+    assert _measured(found(measured("q", 2), measured("r", 0))) == "*q*: 2 (n = 1); *r*: 0 (n = 1) s."
+    assert _measured(found()) == ""
+    many = found(measured("q", 2), repeat=2)
+    assert _measured(many) == "Of 4 quantities: 2 at reduced size, 2 not attempted."
+    assert _measured(many[:3]).startswith("*q*: 2 (n = 1); *q*")
 
 
 @pytest.mark.parametrize("reference", ["x:fig2", "x:fig1#s"])

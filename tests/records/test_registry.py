@@ -77,6 +77,8 @@ def test_status_follows_from_how_many_seeds_pass(values: list[float], bound: flo
 def test_share_mean_and_undetermined_seeds() -> None:
     values = [0.0, 0.0, 0.0, 1.0]
     assert judge(Quantity("q", at_most=0.5, share=0.75), values, Size())[0] == "reproduced"
+    assert judge(Quantity("q", at_most=0.5, share=0.76), values, Size())[0] == "partly"
+    assert judge(Quantity("q", at_most=0.5, share=0.7), [0.0] * 7 + [1.0] * 3, Size()) == ("reproduced", 7)
     assert judge(Quantity("q", at_most=0.5), values, SMALL)[0] == "partly"
     assert judge(Quantity("q", at_most=0.5, of="mean"), values, Size())[0] == "reproduced"
     assert judge(Quantity("q", at_most=0.5, of="mean"), [*values, math.nan], SMALL)[0] == "partly"
@@ -133,6 +135,9 @@ def test_report_shows_a_table_and_notes_it_down(
     assert len(rows) == 1
     assert rows[0]["ours"] == [0.05, None]
     assert rows[0]["status"] == "partly"
+    report("twm:fig5", DECAY, 0.05, measured=Size(differs=("s 2 instead of 8",)))  # another size replaces nothing
+    assert "of 1)" not in capsys.readouterr().out
+    assert [len(row["ours"]) for row in json.loads(path.read_text())["results"]] == [2, 1]
     monkeypatch.delenv("WAVEMEM_CHAPTER")
     with pytest.raises(ValueError, match="WAVEMEM_CHAPTER"):
         report("twm:fig5", DECAY, 0.0, measured=QUICK)
@@ -195,6 +200,10 @@ def test_fingerprint_follows_criteria_of_named_entries_not_links(tmp_path: Path)
 
     assert mark() == mark('label = "a label"\n') == mark(other=20)
     assert mark() != mark(bound=20)
+    named, quoted, silent = (
+        registry.fingerprint(text, tmp_path) for text in ('"x:eq1"', "report('x:eq1', 'q', 1)", "x:eq1")
+    )
+    assert named == quoted != silent == registry.fingerprint("", tmp_path)
 
 
 def test_a_verdict_is_said_in_a_sentence_and_takes_its_source_along() -> None:

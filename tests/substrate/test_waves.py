@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,15 @@ from wavemem.substrate.basis import random_basis
 from wavemem.substrate.boundary import phi_in_basis, repeat_copy_phi
 from wavemem.substrate.ring import ring_matrix
 from wavemem.substrate.shift_register import upwind_register
-from wavemem.substrate.waves import Wave, find_wave, fitted_response, impulse_response, readers_of_readout
+from wavemem.substrate.waves import (
+    LEAST_GAIN,
+    LEAST_TRAVEL,
+    Wave,
+    find_wave,
+    fitted_response,
+    impulse_response,
+    readers_of_readout,
+)
 from wavemem.tasks.episodes import random_histories
 
 S, D, N = 6, 2, 40
@@ -181,6 +191,66 @@ def test_a_whole_episode_can_be_read() -> None:
     # Not exact: 64 histories, and the input of two laps ago stands at the entrance as well.
     assert found.travel == pytest.approx(1, abs=1e-3)
     assert found.gain == pytest.approx(1, abs=1e-2)
+
+
+def test_the_criteria_include_their_bounds_and_need_more_than_the_null() -> None:
+    just = Wave(LEAST_TRAVEL, LEAST_TRAVEL - 0.01, math.nan, LEAST_GAIN)
+    assert just.travelling
+    assert just.recirculating
+    for short in (just._replace(travel=0.499), just._replace(null=LEAST_TRAVEL), just._replace(travel=math.nan)):
+        assert not short.travelling
+        assert not short.recirculating
+    for gain in (0.499, math.nan):
+        assert just._replace(gain=gain).travelling
+        assert not just._replace(gain=gain).recirculating
+
+
+def by_the_definition(power: np.ndarray, lap: int, order: list[int]) -> tuple[float, float]:
+    """Travel and velocity of places in an order: moments of the joint distribution q_p(τ) / s, summed one by one."""
+    s = len(order)
+    cells = [
+        (place, age, power[row, age] / power[row, :lap].sum() / s)
+        for place, row in enumerate(order)
+        for age in range(lap)
+    ]
+
+    def mean(f: object) -> float:
+        return sum(f(p, a) * q for p, a, q in cells)  # type: ignore[operator]
+
+    p, a = mean(lambda p, a: p), mean(lambda p, a: a)
+    cov = mean(lambda x, y: (x - p) * (y - a))
+    var_p, var_a = mean(lambda x, y: (x - p) ** 2), mean(lambda x, y: (y - a) ** 2)
+    r = cov / math.sqrt(var_p * var_a)
+    return r * abs(r), var_p / cov
+
+
+@pytest.mark.parametrize(("s", "lap", "ages"), [(4, 4, 8), (5, 3, 7), (6, 8, 11)])
+def test_a_wave_is_measured_as_it_is_defined(s: int, lap: int, ages: int) -> None:
+    response = torch.randn(s, ages, 2, 3, generator=stream(s, "response"), dtype=torch.float64)
+    for p in range(s):
+        response[p, min(p, lap - 1)] += 6.0
+    power = response.square().sum((2, 3)).numpy()
+    found = find_wave(response, lap)
+    travel, velocity = by_the_definition(power, lap, list(range(s)))
+    assert found.travelling
+    assert found.travel == pytest.approx(travel)
+    assert found.velocity == pytest.approx(velocity)
+    orders = [by_the_definition(power, lap, list(order))[0] for order in itertools.permutations(range(s))]
+    assert found.null == pytest.approx(np.quantile(orders, 0.95))
+    wanted = math.sqrt(power[0, lap : 2 * lap].sum() / power[0, :lap].sum()) if ages >= 2 * lap else math.nan
+    assert found.gain == pytest.approx(wanted, nan_ok=True)
+
+
+def test_places_that_hold_nothing_tell_no_age() -> None:
+    unit = torch.eye(6, dtype=torch.float64)
+    response = impulse_response(torch.diag(torch.ones(5, dtype=torch.float64), -1), unit[:, :1], unit[:, None], 12)
+    silent = response.clone()
+    silent[2] = 0
+    spread = response.clone()
+    spread[2, :6] = 1  # any age is as likely as any other
+    assert find_wave(silent) == pytest.approx(find_wave(spread), nan_ok=True)
+    silent[0] = 0
+    assert find_wave(silent).gain == 0
 
 
 def test_noise_is_no_wave() -> None:

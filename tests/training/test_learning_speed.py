@@ -48,6 +48,22 @@ def test_a_curve_that_does_not_arrive_has_the_rate_of_the_fall_so_far() -> None:
     assert all(math.isnan(value) for value in failed)
 
 
+def test_the_stretch_of_the_fit_is_the_one_that_is_described() -> None:
+    """From the last value before the first below 0.9 to the first below 0.1; a value on a threshold is not below it."""
+    t = [10.0, 20.0, 30.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 100.0]
+    curve = [1.0, 0.9, 0.8, 0.5, 0.3, 0.1, 0.08, 0.02, 0.4, 0.04]
+    found = learning_speed(t, 4 * np.array(curve), 4.0, window=1)
+    assert (found.began, found.reached) == (30, 80)
+    inside = slice(1, 7)
+    slope, _ = np.polyfit(t[inside], np.log(curve[inside]), 1)
+    assert found.rate == pytest.approx(-slope)
+    assert found.straight == pytest.approx(np.corrcoef(t[inside], np.log(curve[inside]))[0, 1] ** 2)
+    assert found.folds == pytest.approx(-math.log((0.4 + 0.04) / 2))  # of the updates after 90
+    late = learning_speed(t[:4], np.array([1.0, 1.0, 1.0, 0.5]), 1.0, window=1)
+    assert (late.began, late.rate) == (50, pytest.approx(math.log(2) / 20))
+    assert math.isnan(late.reached)
+
+
 def test_a_curve_that_begins_below_the_threshold_is_there_at_once() -> None:
     found = learning_speed([1, 2], [0.1, 0.1], 2.7)
     assert found.reached == 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,9 @@ def test_ladder_steps_up_above_the_threshold_and_never_down() -> None:
         state.update(np.full(2, value), [])
         seen.append(state.horizons.tolist())
     assert seen == [[20, 10], [40, 20], [40, 20], [40, 20], [40, 40], [40, 40]]
+    state = LadderCurriculum((10, 20), threshold=0.9).start(1)
+    state.update(np.array([0.9]), [])  # not above the threshold
+    assert state.horizons.tolist() == [10]
 
 
 def test_multiplicative_curriculum_follows_the_early_loss() -> None:
@@ -39,6 +43,16 @@ def test_multiplicative_curriculum_follows_the_early_loss() -> None:
     assert state.horizons.tolist() == [100, 10]
     state.update(np.ones(2), [bad, np.full(10, np.nan)])
     assert state.horizons.tolist() == [83, 10]
+    at = MultiplicativeCurriculum(10, 100, factor=2.0, threshold=0.5, memory=0.75).start(1)
+    horizons = []
+    for loss in (0.25, 0.5, 5.0, 0.0, 0.5):  # rolling means 0.25, 0.3125, 1.48, 1.11, 0.96
+        at.update(np.ones(1), [np.full(10, loss)])
+        horizons.append(int(at.horizons[0]))
+    assert horizons == [20, 40, 20, 10, 10]
+    level = MultiplicativeCurriculum(10, 100, factor=2.0, threshold=0.5, memory=0.0).start(1)
+    level.update(np.ones(1), [np.full(10, 0.25)])
+    level.update(np.ones(1), [np.full(10, 0.5)])  # not below the threshold
+    assert level.horizons.tolist() == [10]
 
 
 def test_curricula_refuse_what_they_cannot_do() -> None:
@@ -182,9 +196,9 @@ def test_fit_divides_the_rate_after_every_so_many_updates() -> None:
 def test_fit_warms_up_and_goes_down_linearly() -> None:
     config = FitConfig(10, lr=0.1, clip=None, schedule="linear", warmup=4)
     rates = [config.rate(i) for i in range(1, 11)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert all(earlier > later for earlier, later in itertools.pairwise(rates[3:]))
-    assert rates[-1] == pytest.approx(1 / 7)
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7])
+    assert [FitConfig(4, schedule="linear").rate(i) for i in range(1, 5)] == [1.0, 0.75, 0.5, 0.25]
+    assert [FitConfig(4, warmup=2).rate(i) for i in range(1, 5)] == [0.5, 1.0, 1.0, 1.0]
     # Under a constant gradient every step of Adam is as long as the rate.
     result = fit({"p": torch.zeros(1, 1, dtype=torch.float64)}, lambda q, i: q["p"][:, 0], config, progress=False)
     assert float(result.parameters["p"]) == pytest.approx(-0.1 * sum(rates), rel=1e-6)
@@ -201,6 +215,33 @@ def test_fit_exempts_named_parameters_from_decay() -> None:
     kept = fit(start, lambda q, i: 0 * (q["a.theta"].sum(1) + q["a.weight"].sum(1)), config, progress=False).parameters
     assert kept["a.theta"].tolist() == [[1.0, 1.0]]
     torch.testing.assert_close(kept["a.weight"], torch.full((1, 2), 0.95**3))
+
+
+def test_fit_keeps_each_run_where_its_value_was_lowest_for_the_first_time() -> None:
+    values = torch.tensor([[3.0, 1.0, 1.0, 2.0], [4.0, 3.0, 2.0, float("nan")]])
+
+    def loss(parameters: dict[str, torch.Tensor], done: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return parameters["x"], {"value": values[:, done]}  # a constant gradient: Adam moves by the rate
+
+    config = FitConfig(4, lr=0.5, clip=None, keep="value")
+    best = fit({"x": torch.zeros(2, dtype=torch.float64)}, loss, config, progress=False).best
+    assert best is not None
+    assert best.value.tolist() == [1.0, 2.0]
+    assert best.updates.tolist() == [1, 2]
+    assert best.parameters["x"].tolist() == pytest.approx([-0.5, -1.0], rel=1e-6)
+
+
+def test_fit_ends_where_enough_is_said_and_looks_at_logged_updates_only() -> None:
+    looked = []
+
+    def enough(rows: Sequence[Mapping[str, Any]]) -> bool:
+        looked.append(rows[-1]["iteration"])
+        return bool(rows[-1]["iteration"] >= 6)
+
+    config = FitConfig(20, log_every=3)
+    result = fit({"x": torch.zeros(1)}, lambda p, done: p["x"], config, progress=False, enough=enough)
+    assert looked == [1, 3, 6]
+    assert result.log["iteration"].tolist() == [1, 3, 6]
 
 
 def test_fit_freezes_a_model_that_fails() -> None:
