@@ -56,7 +56,7 @@ def _digits(more: int) -> dict[str, Setting]:
         "iRNN searched": dense(lr=3e-3, V_scale=3.0),
         "wRNN + MLP": small(32, 8, lr=3e-3),
         "LSTM": small(32, lr=1e-2),
-        "GRU": small(32, lr=1e-2),
+        "GRU": small(32, lr=3e-2),
     }
 
 
