@@ -15,7 +15,7 @@ from wavemem.building.paths import Layout
 REAL = Path(__file__).resolve().parents[2]
 
 _HEAD = """---
-jupytext: {text_representation: {extension: .md, format_name: myst}}
+jupytext: {notebook_metadata_filter: wavemem, text_representation: {extension: .md, format_name: myst}}
 kernelspec: {display_name: Python 3, language: python, name: python3}
 wavemem: {%s}
 ---

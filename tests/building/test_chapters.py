@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wavemem.building.chapters import code_cells, discover, front_matter, select
+from wavemem.building.chapters import code_cells, discover, front_matter, parse, select
 from wavemem.building.errors import BuildError, UsageError
 from wavemem.building.paths import Parameters, find_root
 
@@ -28,6 +28,8 @@ def test_discovered_in_the_order_of_their_numbers(toy) -> None:
         ("01-x", "---\nwavemem: 3\n---\n", "'wavemem' in the front matter is 3; allowed: a mapping"),
         ("01-x", "---\n- a\n---\n", "the front matter is a list, not a mapping"),
         ("01-x", "---\na: [\n---\n", "not valid YAML"),
+        ("01-x", "---\njupytext: {}\n---\n", "has no 'wavemem'.*keep 'notebook_metadata_filter: wavemem'"),
+        ("01-x", "# Title\n", "has no 'wavemem'"),
         ("1b-x", "", "begins with its number"),
     ],
 )
@@ -39,7 +41,7 @@ def test_bad_front_matter(toy, name: str, text: str, message: str) -> None:
 
 def test_two_chapters_of_one_number(toy) -> None:
     toy.chapter("01-a", "x = 1")
-    (toy.layout.notebooks / "1-b.md").write_text("")
+    (toy.layout.notebooks / "1-b.md").write_text("---\nwavemem:\n---\n")
     with pytest.raises(BuildError, match="01-a and 1-b share a number"):
         discover(toy.layout)
 
@@ -90,9 +92,79 @@ def test_code_cells_without_their_options() -> None:
     text = (
         "```{code-cell} ipython3\n:tags: [a]\n:name: b\n\nx = 1\n```\n\n"
         "```python\nnot = 'a cell'\n```\n\n"
-        ":::{code-cell}\n---\ntags: [hide-input]\n---\ny = '''\n```\n'''\n:::\n"
+        "~~~{code-cell}\n---\ntags: [hide-input]\n---\ny = '''\n```\n'''\n~~~\n\n"
+        "Words\n````{code-cell} ipython3\nz = 1\n`````\n"
     )
-    assert code_cells(text) == ["\nx = 1\n", "y = '''\n```\n'''\n"]
+    assert code_cells(text) == ["x = 1", "y = '''\n```\n'''", "z = 1"]
+
+
+_CELL = "```{code-cell} ipython3\nimport os\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_CELL.replace("```", ":::"), "line 1: ':::{code-cell} ipython3' is never executed"),
+        ("\n" + _CELL.replace("``` ", "```").replace("```{", "``` {"), "line 2: .* is never executed"),
+        (_CELL.replace("{code", "{Code"), "never executed"),
+        ("- item\n\n  " + _CELL.replace("\n", "\n  "), "line 3: .* at the left margin"),
+        ("> " + _CELL.replace("\n", "\n> "), "line 1: '> .* is never executed"),
+        ("    " + _CELL.replace("\n", "\n    "), "never executed"),
+        ("````{note}\n" + _CELL + "````\n", "line 2: .* inside nothing else"),
+        ("<!--\n" + _CELL + "-->\n", "line 2: "),
+        (_CELL.removesuffix("```\n") + "\nWords\n\n" + _CELL, "is not closed: 'import os"),
+        (_CELL.replace("import", ":tags: [a\nimport"), "cannot be read"),
+        (_CELL.replace("import", "---\ntags: [a]\nimport"), "cannot be read"),
+    ],
+)
+def test_a_cell_that_would_not_be_executed_is_refused_by_name(text: str, message: str) -> None:
+    assert code_cells(_CELL) == ["import os"]
+    with pytest.raises(BuildError, match=f"^01-x.*{message}"):
+        code_cells(text, "01-x")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_and_byte_order_marks_change_nothing(toy, end: str, mark: str) -> None:
+    plain = toy.chapter("01-x", "x = 1", settings="title: Ü, records: [a]")
+    plain.source.write_bytes((mark + plain.text.replace("\n", end)).encode())
+    assert discover(toy.layout) == [plain]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_refused_by_name(toy, encoding: str) -> None:
+    plain = toy.chapter("01-x", "x = 1", settings="title: Ü")
+    plain.source.write_bytes(plain.text.encode(encoding))
+    with pytest.raises(BuildError, match=r"01-x\.md: not UTF-8 \(byte \d+\); save it as UTF-8"):
+        discover(toy.layout)
+
+
+def test_jupytext_writes_a_chapter_back_without_loss(real, toy) -> None:
+    import jupytext
+    import nbformat
+
+    for chapter in discover(real):
+        notebook = parse(chapter.text, chapter.name)
+        # What JupyterLab adds before it saves.
+        notebook.metadata["language_info"] = {"name": "python", "file_extension": ".py"}
+        for cell in notebook.cells:
+            cell.metadata["trusted"] = True
+            if cell.cell_type == "code":
+                cell.update(execution_count=3, outputs=[nbformat.v4.new_output("stream", text="said")])
+        as_json = nbformat.reads(nbformat.writes(notebook), as_version=4)
+        (toy.layout.notebooks / f"{chapter.name}.md").write_text(jupytext.writes(as_json, fmt="md:myst"))
+    for before, after in zip(discover(real), discover(toy.layout), strict=True):
+        for name in ("name", "title", "minutes", "records", "timeout"):
+            assert getattr(after, name) == getattr(before, name), before.name
+        headers = [front_matter(chapter.text, chapter.name) for chapter in (before, after)]
+        for header in headers:
+            header["jupytext"]["text_representation"] = ...  # the writer adds its version
+        assert headers[0] == headers[1]
+        cells = [
+            [(cell.cell_type, cell.source, cell.metadata) for cell in parse(chapter.text, chapter.name).cells]
+            for chapter in (before, after)
+        ]
+        assert cells[0] == cells[1], before.name
 
 
 def test_parameters() -> None:

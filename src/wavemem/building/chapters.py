@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,11 @@ import yaml
 from wavemem.building.errors import BuildError, UsageError
 from wavemem.building.paths import Layout
 
-__all__ = ["Chapter", "code_cells", "discover", "front_matter", "select"]
+__all__ = ["Chapter", "code_cells", "discover", "front_matter", "parse", "select"]
 
-_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---[ \t]*\n", re.DOTALL)
-_CODE_CELL = re.compile(
-    r"^(?P<fence>`{3,}|:{3,})\{code-cell\}[^\n]*\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.DOTALL | re.MULTILINE
-)
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*\n", re.DOTALL)
+_OPENED_CELL = re.compile(r"^[\s>]*(`{3,}|~{3,}|:{3,})\s*\{code-cell\}.*", re.IGNORECASE | re.MULTILINE)
+"""What a writer means as a code cell, whether or not jupytext takes it for one."""
 
 
 @dataclass(frozen=True)
@@ -64,27 +65,67 @@ def front_matter(text: str, where: str) -> dict[str, Any]:
     return content
 
 
-def code_cells(text: str) -> list[str]:
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    from jupytext import reads
+    from jupytext.myst import MystMetadataParsingError
+
+    try:
+        notebook = reads(text, fmt="md:myst")
+    except (MystMetadataParsingError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot be read as a MyST text notebook: {error}") from error
+    for cell in notebook.cells:
+        stray = _OPENED_CELL.search(cell.source)
+        if stray is None:
+            continue
+        words = stray.group().strip()
+        if cell.cell_type == "code":
+            raise ValueError(f"the code cell before {words!r} is not closed: {cell.source[:60]!r}")
+        line = text[: text.index(words)].count("\n") + 1
+        raise ValueError(
+            f"line {line}: {words!r} is never executed; a code cell begins at the left margin, with ```{{code-cell}}, "
+            "inside nothing else"
+        )
+    return notebook
+
+
+def _named(text: str, where: str) -> Any:
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        raise BuildError(f"{where}: {error}") from error
+
+
+def parse(text: str, where: str) -> Any:
+    """The cells of a MyST text notebook, as jupytext reads them; a copy of the caller's own.
+
+    Raises:
+        BuildError: If it cannot be read, or holds a code cell that would not be executed.
+    """
+    return copy.deepcopy(_named(text, where))
+
+
+def code_cells(text: str, where: str = "the chapter") -> list[str]:
     """Source of each code cell of a MyST text notebook, without its option lines."""
-    cells = []
-    for match in _CODE_CELL.finditer(text):
-        body = match.group("body")
-        if body.startswith("---\n"):
-            body = body.split("\n---\n", 1)[-1] if "\n---\n" in body else ""
-        lines = body.split("\n")
-        while lines and re.match(r"^:[\w-]+:", lines[0]):
-            lines.pop(0)
-        cells.append("\n".join(lines))
-    return cells
+    return [cell.source for cell in _named(text, where).cells if cell.cell_type == "code"]
 
 
 def _read(path: Path) -> Chapter:
-    """One chapter from its text file."""
-    text = path.read_text(encoding="utf-8")
-    settings = front_matter(text, path.name).get("wavemem") or {}
+    """One chapter from its text file, whatever its line ends and with or without a byte order mark."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BuildError(f"{path.name}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     number = path.stem.split("-", 1)[0]
     if not number.isdecimal():
         raise BuildError(f"{path.name}: a chapter's name begins with its number and a hyphen, e.g. 04-name.md")
+    header = front_matter(text, path.name)
+    if "wavemem" not in header:
+        raise BuildError(
+            f"{path.name}: the front matter has no 'wavemem' (title, minutes, records). If an editor dropped it: restore "
+            "it, and keep 'notebook_metadata_filter: wavemem' under 'jupytext', as the other chapters do"
+        )
+    settings = header["wavemem"] or {}
     if not isinstance(settings, dict):
         raise BuildError(f"{path.name}: 'wavemem' in the front matter is {settings!r}; allowed: a mapping")
     for name, kind in (("minutes", int), ("timeout", int), ("records", list)):

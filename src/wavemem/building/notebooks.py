@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from wavemem.building.chapters import parse
 from wavemem.building.errors import BuildError
 
 __all__ = ["PARAMETER_NAMES", "executable", "parameter_cell", "published"]
@@ -38,9 +39,7 @@ def parameter_cell(notebook: Any, name: str) -> Any:
 
 def executable(text: str, name: str) -> Any:
     """Parse a MyST text notebook and give its cells ids that depend on their position alone."""
-    import jupytext
-
-    notebook = jupytext.reads(text, fmt="md:myst")
+    notebook = parse(text, name)
     parameter_cell(notebook, name)
     _number_cells(notebook)
     return notebook
