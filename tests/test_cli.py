@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from wavemem.building import build, doctor
 from wavemem.building.chapters import discover
 from wavemem.building.doctor import Finding
 from wavemem.building.paths import Layout
+from wavemem.building.site import Site
 from wavemem.cli import app, main
 from wavemem.records.experiment import experiment_names
 from wavemem.records.runs import recorded
@@ -223,15 +225,15 @@ def test_bench_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         calls.append(arguments)
         return {"machine": {"processor": "abacus", "cores": 2, "torch": "2"}}
 
-    monkeypatch.setattr(benchmarks, "run", measured)
-    monkeypatch.setattr(benchmarks, "run_wave", measured)
-    monkeypatch.setattr(benchmarks, "run_linear", measured)
+    # Whatever a new kind of benchmark is called, the real one does not run here.
+    for name in benchmarks.__all__:
+        if name.startswith("run"):
+            monkeypatch.setattr(benchmarks, name, measured)
     done = runner.invoke(app, ["bench", "--rounds", "3", "--no-scaling", "--out", str(tmp_path / "bench")])
     assert done.exit_code == 0, done.exception
-    assert calls == [(3, 3, False, 10.0), ((1000,),), (3, 3, False, 10.0, "cpu")]
-    assert (tmp_path / "bench" / "elman.json").is_file()
-    assert (tmp_path / "bench" / "wave.json").is_file()
-    assert (tmp_path / "bench" / "wave-linear.json").is_file()
+    assert calls == [(3, 3, False, 10.0), ((1000,),), (3, 3, False, 10.0, "cpu"), (3, 3, False, 10.0, "cpu")]
+    written = sorted(path.name for path in (tmp_path / "bench").iterdir())
+    assert written == ["elman.json", "strings.json", "wave-linear.json", "wave.json"]
     assert runner.invoke(app, ["bench", "--model", "wave", "--out", str(tmp_path / "one")]).exit_code == 0
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["wave.json"]
     monkeypatch.chdir(tmp_path)
@@ -266,6 +268,21 @@ def test_the_order_reaches_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     assert orders[1] == build.Order(device="cpu", jobs=2)
     assert done.exit_code == 1
     assert "1 failed; 1 finished and kept; no pages built" in done.stderr
+
+
+def test_the_printed_server_serves_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "two words; $(touch here)"
+    (root / "notebooks").mkdir(parents=True)
+    (root / "_toc.yml").touch()
+    built = build.Built(build.Outcome({}, [], []), Site(root / "_build" / "html", True, [], []), [])
+    monkeypatch.setattr(build, "build_book", lambda *_: built)
+    monkeypatch.chdir(root)
+    done = runner.invoke(app, ["book", "build"])
+    assert done.exit_code == 0, done.exception
+    line = next(line for line in done.stdout.splitlines() if line.startswith("serve: "))
+    words = shlex.split(line.removeprefix("serve: ").split("   then ")[0])
+    assert words[words.index("--bind") + 1] == "127.0.0.1"
+    assert words[words.index("--directory") + 1] == str(root / "_build" / "html")
 
 
 def test_help_lists_every_command() -> None:

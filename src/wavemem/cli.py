@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -271,7 +272,8 @@ def book_build(
     for name in built.site.unexecuted:
         print(f"shown without outputs, not executed: {name}")
     print(f"\nsite:  {layout.site / 'index.html'}  ({'built' if built.site.rebuilt else 'up to date'})")
-    print(f"serve: python -m http.server --directory {layout.site} 8000   then open http://localhost:8000")
+    site = shlex.quote(str(layout.site))
+    print(f"serve: python3 -m http.server --bind 127.0.0.1 --directory {site} 8000   then open http://localhost:8000")
     print(f"took {time.monotonic() - started:.0f} s")
 
 
