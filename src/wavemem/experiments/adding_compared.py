@@ -31,7 +31,11 @@ __all__ = ["CONTESTANTS", "SEARCHED", "Config", "by_run", "networks", "run", "se
 CONTESTANTS: Final = ("wRNN published", "wRNN searched", "iRNN published", "iRNN searched")
 
 SEARCHED: Final[dict[str, dict[int, Setting]]] = {
-    "wRNN": {100: Setting(1.0, True, 3e-3, 1.0)},
+    "wRNN": {
+        100: Setting(1.0, True, 3e-3, 1.0),
+        200: Setting(1.0, True, 1e-3, 1.0),
+        400: Setting(1.0, True, 1e-3, 1.0),
+    },
     "iRNN": {
         100: Setting(0.1, False, 1e-3, 1.0),
         200: Setting(0.1, False, 1e-3, 1.0),
