@@ -11,9 +11,10 @@ import pytest
 
 from wavemem.building import key as key_module
 from wavemem.building.chapters import code_cells, discover
-from wavemem.building.key import chapter_key
+from wavemem.building.key import Key, chapter_key, read_files
 from wavemem.building.paths import Layout, Parameters
 from wavemem.imports import closure, imported_names
+from wavemem.kernels import compiled
 
 QUICK = Parameters("quick", "cpu", 0)
 
@@ -132,7 +133,8 @@ def test_everything_else_in_the_key(toy, monkeypatch: pytest.MonkeyPatch) -> Non
         (Parameters("quick", "cuda", 0), "parameter device"),
         (Parameters("quick", "cpu", 1), "parameter seed"),
     ]:
-        assert chapter_key(chapter, toy.layout, parameters).changes(first.ingredients) == [name]
+        changes = chapter_key(chapter, toy.layout, parameters).changes(first.ingredients)
+        assert [change for change in changes if change != "GPU"] == [name]
     assert chapter_key(chapter, toy.layout, QUICK, threads=2).changes(first.ingredients) == ["threads"]
 
     (records / "yours" / "quick-1" / "rows.csv").write_text("2\n")
@@ -152,6 +154,98 @@ def test_everything_else_in_the_key(toy, monkeypatch: pytest.MonkeyPatch) -> Non
     edited = toy.chapter("01-first", "x = 2", settings="records: [mine]")
     monkeypatch.undo()
     assert chapter_key(edited, toy.layout, QUICK).changes(third.ingredients) == ["chapter text"]
+
+
+@pytest.mark.parametrize("place", ["notebooks/helpers.py", "notebooks/data/rows.csv", "helpers.py"])
+def test_what_lies_beside_the_notebooks_is_in_the_key(toy, place: str) -> None:
+    chapter = toy.chapter("01-first", "x = 1")
+    toy.module("wavemem.low", "")
+    first = chapter_key(chapter, toy.layout, QUICK)
+    file = toy.layout.root / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("import wavemem.low\n")
+    added = chapter_key(chapter, toy.layout, QUICK)
+    assert f"data {place}" in added.changes(first.ingredients)
+    assert ("module wavemem.low" in added.ingredients) == (file.suffix == ".py")
+    file.write_text("x = 2\n")
+    assert f"data {place}" in chapter_key(chapter, toy.layout, QUICK).changes(added.ingredients)
+
+
+def test_another_chapter_and_an_editor_s_files_are_not_in_the_key(toy) -> None:
+    chapter = toy.chapter("01-first", "x = 1")
+    first = chapter_key(chapter, toy.layout, QUICK)
+    toy.chapter("02-second", "x = 2")
+    for name in (
+        "01-first.ipynb",
+        "02-second.py",
+        ".01-first.md.swp",
+        ".ipynb_checkpoints/01-first.md",
+        "__pycache__/h.pyc",
+    ):
+        file = toy.layout.notebooks / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("x")
+    assert chapter_key(chapter, toy.layout, QUICK).value == first.value
+
+
+def test_files_that_a_kernel_was_seen_to_read(toy) -> None:
+    root = toy.layout.root
+    chapter = toy.chapter("01-first", "import wavemem.plain")
+    notes = root / "notes.txt"
+    read = [
+        "src/wavemem/plain.py",
+        "src/wavemem/dynamic.py",
+        "src/wavemem/__pycache__/lazy.cpython-311.pyc",
+        "numbers.csv",
+    ]
+    read += [
+        "_build/x",
+        ".git/config",
+        "src/wavemem.egg-info/PKG-INFO",
+        "records/registry/a.toml",
+        "own.csv",
+        "was/here.csv",
+    ]
+    lines = [f"r {root / name}" for name in read] + [f"w {root / 'own.csv'}"]
+    notes.write_text("\n".join(lines))
+    key = chapter_key(chapter, toy.layout, QUICK, read=["was/here.csv", "not/any/more.csv"])
+    assert {"read was/here.csv", "read not/any/more.csv"} <= key.ingredients.keys()
+    expected = ["numbers.csv", "src/wavemem/dynamic.py", "src/wavemem/lazy.py", "was/here.csv"]
+    assert read_files(toy.layout, notes, key) == expected
+    assert read_files(toy.layout, root / "absent", key) == []
+
+
+def test_what_computes_is_in_the_key(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.module("wavemem.kernels.compiled", "")
+    kernels = toy.chapter("01-first", "import wavemem.kernels.compiled")
+    plain = toy.chapter("02-second", "import wavemem.plain")
+
+    def changed(before: list[Key]) -> list[list[str]]:
+        keys = [chapter_key(chapter, toy.layout, QUICK) for chapter in (kernels, plain)]
+        return [new.changes(old.ingredients) for new, old in zip(keys, before, strict=True)]
+
+    monkeypatch.setattr(compiled, "in_use", lambda: ("wave-1",))
+    before = [chapter_key(chapter, toy.layout, QUICK) for chapter in (kernels, plain)]
+    assert changed(before) == [[], []]
+    monkeypatch.setattr(compiled, "in_use", lambda: ())
+    assert changed(before) == [["compiled kernels"], []]
+    monkeypatch.setattr(compiled, "processor", lambda: "another")
+    assert changed(before) == [["compiled kernels", "processor"], ["processor"]]
+    monkeypatch.setenv("WAVEMEM_WAVE_KERNEL", "torch")
+    assert changed(before)[1] == ["WAVEMEM_WAVE_KERNEL", "processor"]
+
+
+def test_a_change_that_was_taken_back_shows(toy) -> None:
+    chapter = toy.chapter("01-first", "import wavemem.plain")
+    first = chapter_key(chapter, toy.layout, QUICK)
+    assert chapter_key(chapter, toy.layout, QUICK).touched(first) == []
+    file = toy.layout.package / "wavemem" / "plain.py"
+    file.write_text("X = 1\n")  # the same bytes
+    again = chapter_key(chapter, toy.layout, QUICK)
+    assert again.value == first.value
+    assert again.touched(first) == [file.as_posix()]
+    file.unlink()
+    assert file.as_posix() in chapter_key(chapter, toy.layout, QUICK).touched(again)
 
 
 OBVIOUS = {

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
-import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
 from nbformat import v4
 
-from wavemem.building import build, cache, site, stage
+from wavemem.building import build, cache, generated, site, stage
 from wavemem.building.build import Order, build_book, serve, timings
 from wavemem.building.chapters import discover
 from wavemem.building.errors import BuildError, UsageError
+from wavemem.building.generated import BLOCKS
 from wavemem.building.key import chapter_key
 from wavemem.building.notebooks import executable, published
 from wavemem.building.paths import Parameters
 from wavemem.building.schedule import Outcome
 from wavemem.building.worker import serialised
+from wavemem.processes import claim
 
 QUICK = Parameters("quick", "cpu", 0)
 
@@ -27,7 +31,7 @@ QUICK = Parameters("quick", "cpu", 0)
 def book(toy, monkeypatch: pytest.MonkeyPatch):
     """Two chapters, the first of them executed; the pages that other parts write are left out."""
     monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
-    monkeypatch.setattr(stage, "_generated_page", lambda module, write, layout, name: None)
+    monkeypatch.setattr(stage, "generate", lambda layout, parameters: {})
     chapter = toy.chapter("01-first", "import wavemem.plain")
     toy.chapter("02-second", "x = 2")
     notebook = published(executable(chapter.text, chapter.name))
@@ -65,25 +69,15 @@ def test_stage(book) -> None:
 def test_claims_stand_after_the_summary_and_are_counted_on_the_welcome_page(
     book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(path, results, records) -> dict[str, str]:
-        path.write_text("all claims")
-        return {"": "Of 3 claims.", "01-first": "## Claims\n\nrows", "02-second": "## Claims\n\nother rows"}
-
-    page = types.SimpleNamespace(write=write)
-
-    def generated(module, write_page, layout, name):
-        if name != "claims.md":
-            return None
-        path = layout.build / name
-        write_page(page, path)
-        return path.read_bytes()
-
-    monkeypatch.setattr(stage, "_generated_page", generated)
+    blocks = {"": "Of 3 claims.", "01-first": "## Claims\n\nrows", "02-second": "## Claims\n\nother rows"}
+    pages = {"claims.md": b"all claims", BLOCKS: json.dumps(blocks).encode(), "welcome.svg": b"<svg>"}
+    monkeypatch.setattr(stage, "generate", lambda layout, parameters: dict(pages))
     layout = book.layout
     source = layout.notebooks / "02-second.md"
     source.write_text(source.read_text() + "\n## Summary\n\n- one\n\n## What to try\n\nA lot.\n")
     stage.stage(layout, QUICK, discover(layout))
     assert (layout.source / "pages/claims.md").read_text() == "all claims"
+    assert (layout.source / "book/welcome.svg").read_text() == "<svg>"
     assert (layout.source / "pages/claims-count.txt").read_text() == "Of 3 claims."
 
     def words(name: str) -> str:
@@ -114,30 +108,46 @@ def test_staging_again_touches_only_what_changed(book) -> None:
 
 def test_a_hidden_folder_above_the_book_hides_nothing(tmp_path, new_toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
-    monkeypatch.setattr(stage, "_generated_page", lambda module, write, layout, name: None)
+    monkeypatch.setattr(stage, "generate", lambda layout, parameters: {})
     toy = new_toy(tmp_path / ".hidden" / "toy")
     (toy.layout.root / "book" / ".draft.md").write_text("no")
     stage.stage(toy.layout, QUICK, [])
     assert [path.name for path in (toy.layout.source / "book").iterdir()] == ["intro.md"]
 
 
-def test_generated_pages(toy) -> None:
-    written = stage._generated_page(
-        "wavemem.building.errors", lambda module, path: path.write_text(module.__name__), toy.layout, "x.md"
-    )
-    assert written == b"wavemem.building.errors"
-    assert stage._generated_page("wavemem.absent", lambda module, path: None, toy.layout, "x.md") is None
+def test_pages_of_measurements_know_nothing_of_whoever_builds(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "no such thing")
+    monkeypatch.setenv("PYTHONSTARTUP", "/nowhere")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    (toy.layout.build / "pages").mkdir(parents=True)
+    (toy.layout.build / "pages" / "left-over.md").touch()
+    asked = []
+
+    def run(command, **options):
+        asked.append(options["env"])
+        (options["cwd"] / "claims.md").write_text("x")
+        return subprocess.CompletedProcess(command, int(len(asked) > 1), b"", b"why")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert generated.generate(toy.layout, QUICK) == {"claims.md": b"x"}
+    assert asked[0]["MPLBACKEND"] == "agg"
+    assert "/nowhere" not in asked[0].values()
+    with pytest.raises(BuildError, match="could not be written:\nwhy"):
+        generated.generate(toy.layout, QUICK)
 
 
 @pytest.fixture
 def sphinx(book, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Each run of Sphinx, with its strictness; it leaves a page."""
+    """Each run of Sphinx, with its strictness; it leaves two pages."""
     runs: list[bool] = []
 
-    def run(layout, strict: bool) -> None:
+    def run(layout, strict: bool, held: tuple[int, ...]):
         runs.append(strict)
-        layout.site.mkdir(parents=True, exist_ok=True)
-        (layout.site / "index.html").write_text("<html>")
+        pages = layout.build / "site-new" / "html"
+        (pages / "chapters").mkdir(parents=True, exist_ok=True)
+        (pages / "index.html").write_text("<html>")
+        (pages / "chapters" / "01-first.html").write_text("<html>")
+        return pages
 
     monkeypatch.setattr(site, "_run_sphinx", run)
     return runs
@@ -155,11 +165,81 @@ def test_pages_are_built_only_when_something_changed(book, sphinx: list[bool]) -
     assert rebuilt()
     book.module("wavemem.plain", "X = 3\n")  # documented in the reference pages
     assert rebuilt()
-    (layout.site / "index.html").unlink()
-    assert rebuilt()
-    (layout.build / "site.json").write_text("{")
-    assert rebuilt()
-    assert sphinx == [False] * 5
+    damages = [
+        lambda page: page.unlink(),
+        lambda page: page.write_text(""),
+        lambda page: page.write_text("<body>"),
+        lambda page: page.with_name("other.html").write_text("<html>"),
+        lambda page: shutil.rmtree(layout.site),
+        lambda page: (layout.build / "site.json").write_text("{"),
+        lambda page: (layout.build / "site.json").write_text("[]"),
+    ]
+    for damage in damages:
+        damage(layout.site / "chapters" / "01-first.html")
+        assert rebuilt()
+        assert sorted(path.name for path in layout.site.rglob("*.html")) == ["01-first.html", "index.html"]
+        assert (layout.site / "chapters" / "01-first.html").read_text() == "<html>"
+        assert not rebuilt()
+    assert sphinx == [False] * (3 + len(damages))
+
+
+@pytest.mark.parametrize("revert", [False, True])
+def test_pages_of_sources_that_changed_meanwhile_are_not_kept(
+    book, sphinx: list[bool], monkeypatch: pytest.MonkeyPatch, revert: bool
+) -> None:
+    layout = book.layout
+    site.build_site(layout, QUICK, discover(layout), strict=False)
+    before = (layout.site / "index.html").stat().st_ino
+    quiet = site._run_sphinx
+
+    def run(layout, strict, held):
+        file = book.module("wavemem.plain", "X = 4\n")
+        if revert:
+            file.write_text("X = 3\n")
+        return quiet(layout, strict, held)
+
+    book.module("wavemem.plain", "X = 3\n")
+    monkeypatch.setattr(site, "_run_sphinx", run)
+    with pytest.raises(
+        BuildError, match=r"changed while the pages were built: .*plain\.py; run the same command again"
+    ):
+        site.build_site(layout, QUICK, discover(layout), strict=False)
+    assert (layout.site / "index.html").stat().st_ino == before
+    monkeypatch.setattr(site, "_run_sphinx", quiet)
+    assert site.build_site(layout, QUICK, discover(layout), strict=False).rebuilt
+
+
+def test_two_builds_make_the_pages_one_after_the_other(book, sphinx: list[bool], capsys) -> None:
+    layout = book.layout
+    claimed, _ = claim(layout.build / "site.lock")
+    assert claimed is not None
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(site.build_site, layout, QUICK, discover(layout), False)
+        with pytest.raises(TimeoutError):
+            other.result(1.0)
+        assert sphinx == []
+        claimed.close()
+        assert other.result(60.0).rebuilt
+    assert f"another build makes the pages (process {os.getpid()})" in capsys.readouterr().err
+
+
+def test_a_chapter_that_the_contents_do_not_name_is_said_before_any_work(book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "execute", None)
+    with pytest.raises(
+        UsageError, match=r"_toc.yml does not name 02-second; [\s\S]*\n      - file: chapters/02-second"
+    ):
+        build_book(book.layout, Order(device="cpu"))
+    for text in ("- a\n", "parts: [{chapters: [x]}]\n", "a: [\n"):
+        (book.layout.root / "_toc.yml").write_text(text)
+        with pytest.raises(BuildError, match="no table of contents"):
+            build_book(book.layout, Order(device="cpu"))
+
+
+def test_what_the_file_system_refuses_is_one_line(book, sphinx: list[bool]) -> None:
+    shutil.rmtree(book.layout.build)
+    book.layout.build.write_text("a file")
+    with pytest.raises(BuildError, match=r"_build.*: Not a directory; everything is written below _build/"):
+        build_book(book.layout, Order(device="cpu", chapters="1"), lenient=True)
 
 
 def test_a_whole_book_lacks_nothing(book, sphinx: list[bool]) -> None:
@@ -184,7 +264,7 @@ def test_a_second_build_executes_nothing_and_builds_nothing(
 def test_a_failure_builds_no_pages(book, sphinx: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     failure = build.Failure("02-second", "error", "E: e")
     monkeypatch.setattr(build, "execute_chapters", lambda *arguments: Outcome({}, [], [failure]))
-    built = build_book(book.layout, Order(device="cpu"))
+    built = build_book(book.layout, Order(device="cpu"), lenient=True)
     assert (built.site, built.failures, sphinx) == (None, [failure], [])
 
 
@@ -193,7 +273,7 @@ def test_sphinx_s_complaints_are_passed_on(book, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(site, "_jupyter_book", lambda *arguments: done)
     book.layout.site.mkdir(parents=True)
     with pytest.raises(BuildError, match=r"1 warnings or errors .*\n  a.md:3: WARNING: no such reference$"):
-        site._run_sphinx(book.layout, strict=True)
+        site._run_sphinx(book.layout, True)
     assert book.layout.site.is_dir()
     assert (book.layout.build / "site.log").read_text().startswith("a.md:3")
 
@@ -208,7 +288,7 @@ def test_broken_links(book, monkeypatch: pytest.MonkeyPatch) -> None:
         for status in ("working", "broken", "redirected", "timeout")
     ]
 
-    def run(layout, output, options):
+    def run(layout, output, options, held):
         assert options == ["--builder", "linkcheck"]
         report = output / "_build" / "linkcheck" / "output.json"
         report.parent.mkdir(parents=True)

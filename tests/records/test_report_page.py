@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from wavemem.records.entries import Entry, Quantity, load_registry
+from wavemem.records.markdown import plain
 from wavemem.records.report_page import write
 from wavemem.records.sizes import EXACT, Size
 from wavemem.records.status import (
@@ -180,3 +183,12 @@ def test_bad_inputs_are_named(project: Path) -> None:
     (project / "results" / "01-a.json").write_text('{"results": [{}]}')
     with pytest.raises(ValueError, match=r"01-a\.json"):
         measurements(project / "results")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a|b", "<script>alert(1)</script>", "*x* _y_ `z`", "[a](b)", "{cite}`x`", "$x$ \\", "a\n\n# b", "![](x)", "&amp;"],
+)
+def test_what_a_run_says_is_shown_as_it_is(text: str) -> None:
+    page = MarkdownIt("commonmark").enable("table").render(f"- {plain(text)}\n")
+    assert page == f"<ul>\n<li>{' '.join(html.escape(text).split())}</li>\n</ul>\n"

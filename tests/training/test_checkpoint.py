@@ -17,6 +17,7 @@ import torch
 
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.tasks.selection import paper_task
+from wavemem.training import checkpoint, pieces
 from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import TrainingConfig, TrainingResult, train
@@ -222,6 +223,22 @@ def test_other_seeds_initial_weights_and_tasks_are_refused(tmp_path: Path) -> No
     ):
         with pytest.raises(CheckpointError, match=said):
             go(*arguments)  # type: ignore[arg-type]
+
+
+def test_other_kernels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "in_use", lambda: ("wave-1",))
+    Checkpoint(tmp_path / "x", {}).save({}, {"iteration": 1})
+    monkeypatch.setattr(checkpoint, "in_use", lambda: ())
+    with pytest.raises(CheckpointError, match="compiled kernels = True there, False here"):
+        Checkpoint(tmp_path / "x", {}).load()
+
+
+def test_a_process_that_the_caller_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: list[object] = []
+    monkeypatch.setattr(pieces, "_follow", lambda *how: followed.append(how))
+    for caller in (os.getpid(), os.getppid()):
+        assert pieces._unless_claimed(lambda path: path, tmp_path / "x", caller) == (tmp_path / "x",)
+    assert followed == [(os.getppid(), signal.SIGKILL)]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from wavemem.building.chapters import discover, select
 from wavemem.building.device import resolve_device
-from wavemem.building.errors import BuildError, UsageError
+from wavemem.building.errors import BuildError, UsageError, refusals_said
 from wavemem.building.failures import Failure
 from wavemem.building.paths import Layout, Parameters
 from wavemem.building.schedule import Outcome, execute_chapters
 from wavemem.building.site import Site, build_site
+from wavemem.building.stage import unlisted
 
 __all__ = ["Built", "Order", "build_book", "execute", "serve", "timings"]
 
@@ -59,6 +60,7 @@ class Built:
     failures: list[Failure]
 
 
+@refusals_said()
 def execute(layout: Layout, order: Order) -> tuple[Outcome, Parameters]:
     """Execute the chapters of an order that are out of date."""
     chapters = discover(layout)
@@ -70,6 +72,7 @@ def execute(layout: Layout, order: Order) -> tuple[Outcome, Parameters]:
     return outcome, parameters
 
 
+@refusals_said()
 def build_book(layout: Layout, order: Order, lenient: bool = False) -> Built:
     """Execute and build.
 
@@ -85,6 +88,12 @@ def build_book(layout: Layout, order: Order, lenient: bool = False) -> Built:
         BuildError: If the pages cannot be built.
         UsageError: If the order names something that does not exist.
     """
+    absent = [] if lenient else unlisted(layout, select(discover(layout), order.chapters))
+    if absent:
+        lines = "".join(f"\n      - file: chapters/{name}" for name in absent)
+        raise UsageError(
+            f"_toc.yml does not name {', '.join(absent)}; give each chapter a line in one of its parts:{lines}"
+        )
     outcome, parameters = execute(layout, order)
     if outcome.failures:
         return Built(outcome, None, outcome.failures)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wavemem.building.key import Key
+from wavemem.building.key import READ, Key
 from wavemem.building.paths import Layout, Parameters, write_atomically, write_json
 
-__all__ = ["Entry", "is_current", "look_up", "publish", "why"]
+__all__ = ["Entry", "is_current", "look_up", "publish", "read_by", "why"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ def look_up(layout: Layout, parameters: Parameters, chapter: str) -> Entry | Non
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return entry if whole else None
+
+
+def read_by(entry: Entry | None) -> tuple[str, ...]:
+    """Files that a chapter was seen to read when it was executed, see :func:`wavemem.building.key.read_files`."""
+    names = entry.ingredients if entry is not None else {}
+    return tuple(name.removeprefix(READ) for name in names if name.startswith(READ))
 
 
 def is_current(entry: Entry | None, key: Key) -> bool:

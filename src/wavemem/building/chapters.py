@@ -14,7 +14,10 @@ import yaml
 from wavemem.building.errors import BuildError, UsageError
 from wavemem.building.paths import Layout
 
-__all__ = ["Chapter", "code_cells", "discover", "front_matter", "parse", "select"]
+__all__ = ["CHAPTER_FILES", "Chapter", "code_cells", "discover", "front_matter", "parse", "select"]
+
+CHAPTER_FILES = "[0-9]*-*.md"
+"""The chapters among the files of their folder."""
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*\n", re.DOTALL)
 _OPENED_CELL = re.compile(r"^[\s>]*(`{3,}|~{3,}|:{3,})\s*\{code-cell\}.*", re.IGNORECASE | re.MULTILINE)
@@ -150,7 +153,7 @@ def discover(layout: Layout) -> list[Chapter]:
         BuildError: If a front matter cannot be read or two chapters share a number.
     """
     found: dict[int, Chapter] = {}
-    for path in sorted(layout.notebooks.glob("[0-9]*-*.md")):
+    for path in sorted(layout.notebooks.glob(CHAPTER_FILES)):
         chapter = _read(path)
         if chapter.number in found:
             raise BuildError(f"chapters {found[chapter.number].name} and {chapter.name} share a number")

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wavemem.building import cache
 from wavemem.building.chapters import Chapter
+from wavemem.building.environment import clean
 from wavemem.building.errors import BuildError, UsageError
 from wavemem.building.failures import Failure, read_partial, running_cell
-from wavemem.building.key import Key, chapter_key
+from wavemem.building.key import Key, chapter_key, read_files
 from wavemem.building.paths import Layout, Parameters, write_json
 from wavemem.building.progress import Display, last_status, status_text
+from wavemem.processes import claim, following
 
 __all__ = ["Outcome", "execute_chapters", "kernel_environment"]
 
@@ -50,65 +50,40 @@ class _Job:
     key: Key
     work: Path
     process: subprocess.Popen[bytes]
-    lock: contextlib.ExitStack
+    lock: ExitStack
     started: float
 
 
 def kernel_environment(layout: Layout, work: Path, chapter: str, threads: int) -> dict[str, str]:
-    """Environment of a chapter's process and kernel: fixed threads, no personal settings, where to report to.
-
-    The number of threads does not depend on how many chapters run at a time, since it can change the last digits of
-    what they compute.
-    """
-    environment = dict(os.environ)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        environment[name] = str(threads)
-    # Threads that spin while they wait make a shared core many times slower.
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    environment.update(
-        WAVEMEM_CHAPTER=chapter,
-        WAVEMEM_ROOT=str(layout.root),
-        WAVEMEM_RUNS=str(layout.build / "runs"),
-        WAVEMEM_RESULTS_DIR=str(work / "results"),
-        WAVEMEM_PROGRESS_FILE=str(work / "progress.jsonl"),
-        # The kernel of this environment, not one of the same name in the user's folder, and default settings.
-        JUPYTER_PREFER_ENV_PATH="1",
-        JUPYTER_CONFIG_DIR=str(work / "jupyter"),
-        IPYTHONDIR=str(work / "ipython"),
-        MPLCONFIGDIR=str(layout.build / "matplotlib"),
-        PYTHONHASHSEED="0",
-        PYTHONWARNINGS="default",
-        PYDEVD_DISABLE_FILE_VALIDATION="1",
-        CUBLAS_WORKSPACE_CONFIG=":4096:8",
-    )
-    environment.pop("MPLBACKEND", None)
-    return environment
+    """Environment of a chapter's process and kernel: a clean one, and where to read, to write and to report to."""
+    return clean(threads) | {
+        "WAVEMEM_CHAPTER": chapter,
+        "WAVEMEM_ROOT": str(layout.root),
+        "WAVEMEM_RUNS": str(layout.build / "runs"),
+        "WAVEMEM_RESULTS_DIR": str(work / "results"),
+        "WAVEMEM_FILES_FILE": str(work / "files.txt"),
+        "WAVEMEM_PROGRESS_FILE": str(work / "progress.jsonl"),
+        "JUPYTER_CONFIG_DIR": str(work / "jupyter"),
+        "JUPYTER_DATA_DIR": str(work / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": str(work / "jupyter"),
+        "IPYTHONDIR": str(work / "ipython"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MPLCONFIGDIR": str(layout.build / "matplotlib"),
+        "PYTHONWARNINGS": "default",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    }
 
 
-@contextlib.contextmanager
-def _locked(path: Path, chapter: str) -> Iterator[int]:
-    """Hold a chapter's lock and give its file descriptor; the operating system releases it with its last holder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            message = f"chapter {chapter} is being executed by another build (process {holder}); wait for it to end"
-            raise UsageError(message) from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield handle.fileno()
+def _lock_file(layout: Layout, parameters: Parameters, chapter: Chapter) -> Path:
+    return layout.work(parameters, chapter.name).with_name(f"{chapter.name}.lock")
 
 
 def _start(
-    chapter: Chapter, key: Key, layout: Layout, parameters: Parameters, threads: int, timeout: int | None
-) -> _Job:
+    chapter: Chapter, layout: Layout, parameters: Parameters, threads: int, timeout: int | None, claimed: int
+) -> subprocess.Popen[bytes]:
+    """Start the process that executes a chapter; it holds the claim, a file descriptor, as long as it lives."""
     work = layout.work(parameters, chapter.name)
-    lock = contextlib.ExitStack()
-    held = lock.enter_context(_locked(work.with_name(f"{chapter.name}.lock"), chapter.name))
     shutil.rmtree(work, ignore_errors=True)
     (work / "results").mkdir(parents=True)
     # The kernel executes the text that the key was computed from, even if the file changes meanwhile.
@@ -119,28 +94,27 @@ def _start(
         "chapter": chapter.name,
         "source": str(source),
         "work": str(work),
-        "root": str(layout.root),
         "package": str(layout.package),
         "parameters": parameters.as_dict(),
         "timeout": limit,
     }
     write_json(work / "request.json", request)
     with (work / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "wavemem.building.worker", str(work / "request.json")],
-            cwd=layout.root,
+        return subprocess.Popen(
+            following("wavemem.building.worker:main", str(work / "request.json")),
+            # No file of the book's folder is taken for a setting.
+            cwd=work,
             env=kernel_environment(layout, work, chapter.name, threads),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             # Whoever finds this build killed waits until its chapter has ended too.
-            pass_fds=(held,),
+            pass_fds=(claimed,),
         )
-    return _Job(chapter, key, work, process, lock, time.monotonic())
 
 
-def _collect(job: _Job, layout: Layout, parameters: Parameters) -> Failure | float:
+def _collect(job: _Job, layout: Layout, parameters: Parameters, threads: int) -> Failure | float:
     """Publish what a finished process left; the failure, or the seconds that it took."""
     name = job.chapter.name
     partial = job.work / f"{name}.ipynb"
@@ -155,10 +129,14 @@ def _collect(job: _Job, layout: Layout, parameters: Parameters) -> Failure | flo
         return Failure(name, "dead process", reason, cell, first_line, log, str(partial) if partial.is_file() else "")
     if "failure" in outcome:
         return Failure(**outcome["failure"])
+    touched = chapter_key(job.chapter, layout, parameters, threads, job.key.read).touched(job.key)
+    if touched:
+        return Failure(name, "changed while it ran", f"{', '.join(touched)}; not published: run the same command again")
     results_file = job.work / "results" / f"{name}.json"
     results = results_file.read_bytes() if results_file.is_file() else None
     notebook = (job.work / "published.ipynb").read_bytes()
-    cache.publish(layout, parameters, name, job.key, notebook, results, outcome["seconds"])
+    key = chapter_key(job.chapter, layout, parameters, threads, read_files(layout, job.work / "files.txt", job.key))
+    cache.publish(layout, parameters, name, key, notebook, results, outcome["seconds"])
     shutil.rmtree(job.work, ignore_errors=True)
     return float(outcome["seconds"])
 
@@ -178,10 +156,9 @@ def _stop(jobs: list[_Job]) -> None:
         job.lock.close()
 
 
-def _forget_trainings(runs: Path, keys: Sequence[Key]) -> None:
-    """Remove the shared trainings of the experiments that these chapters import, and no others."""
-    names = {ingredient for key in keys for ingredient in key.ingredients if ".experiments." in ingredient}
-    imported = {name.rpartition(".")[2] for name in names}
+def _forget_trainings(runs: Path, key: Key) -> None:
+    """Remove the shared trainings of the experiments that a chapter imports, and no others."""
+    imported = {name.rpartition(".")[2] for name in key.ingredients if ".experiments." in name}
     for folder in runs.glob("*-*-*"):  # <experiment>-<key>-<device>
         if folder.name.rsplit("-", 2)[0] in imported:
             shutil.rmtree(folder, ignore_errors=True)
@@ -199,7 +176,8 @@ def execute_chapters(
 ) -> Outcome:
     """Execute those of the chapters whose published notebook is not current.
 
-    A chapter that fails does not stop the others.
+    A chapter that fails does not stop the others. One that another build is executing is waited for, while there is
+    nothing else to do, and not executed again.
 
     Args:
         chapters: The chapters wanted.
@@ -212,7 +190,7 @@ def execute_chapters(
         display: Where to show progress; standard error by default.
 
     Raises:
-        UsageError: If ``jobs`` or ``threads`` is not positive, or another build is executing one of the chapters.
+        UsageError: If ``jobs`` or ``threads`` is not positive.
         BuildError: If a parameter is left to be chosen.
     """
     for name, number in (("JOBS", jobs), ("THREADS", threads)):
@@ -221,37 +199,61 @@ def execute_chapters(
     if parameters.device == "auto":
         raise BuildError("the device has to be chosen before chapters are executed")
     outcome = Outcome()
-    waiting: list[tuple[float, Chapter, Key]] = []
+    waiting: list[tuple[float, Chapter]] = []
     lines = []
     for chapter in chapters:
-        key = chapter_key(chapter, layout, parameters, threads)
         entry = cache.look_up(layout, parameters, chapter.name)
-        if entry is not None and cache.is_current(entry, key) and not force:
+        key = chapter_key(chapter, layout, parameters, threads, cache.read_by(entry))
+        current = cache.is_current(entry, key)
+        if entry is not None and current and not force:
             outcome.seconds[chapter.name] = entry.seconds
             continue
-        waiting.append((entry.seconds if entry else _DEFAULT_SECONDS, chapter, key))
-        lines.append(f"{chapter.name}: {'forced' if entry and cache.is_current(entry, key) else cache.why(entry, key)}")
+        waiting.append((entry.seconds if entry else _DEFAULT_SECONDS, chapter))
+        lines.append(f"{chapter.name}: {'forced' if current else cache.why(entry, key)}")
+        if force:
+            _forget_trainings(layout.build / "runs", key)
     if not waiting:
         return outcome
-    if force:
-        _forget_trainings(layout.build / "runs", [key for _, _, key in waiting])
     # Longest first, so that no long chapter starts when the others have ended.
-    waiting.sort(key=lambda item: (item[0], item[1].name))
-    shown = display or Display(len(waiting))
+    waiting.sort(key=lambda item: (item[0], item[1].name), reverse=True)
+    queue = [chapter for _, chapter in waiting]
+    shown = display or Display(len(queue))
     for line in lines:
         shown.say(line)
     running: list[_Job] = []
+    said: set[str] = set()
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                _, chapter, key = waiting.pop()
-                running.append(_start(chapter, key, layout, parameters, threads, timeout))
+        while queue or running:
+            for chapter in list(queue) if len(running) < jobs else []:
+                claimed, holder = claim(_lock_file(layout, parameters, chapter))
+                if claimed is None:
+                    if chapter.name not in said:
+                        shown.say(
+                            f"{chapter.name}: another build executes it (process {holder}); waiting for it to end"
+                        )
+                    said.add(chapter.name)
+                    continue
+                with ExitStack() as held:
+                    held.enter_context(claimed)
+                    queue.remove(chapter)
+                    # The sources may have changed since, and another build may have been here.
+                    entry = cache.look_up(layout, parameters, chapter.name)
+                    key = chapter_key(chapter, layout, parameters, threads, cache.read_by(entry))
+                    if entry is not None and cache.is_current(entry, key) and not force:
+                        outcome.seconds[chapter.name] = entry.seconds
+                        shown.finished(f"{chapter.name}: executed by another build")
+                        continue
+                    process = _start(chapter, layout, parameters, threads, timeout, claimed.fileno())
+                    work = layout.work(parameters, chapter.name)
+                    running.append(_Job(chapter, key, work, process, held.pop_all(), time.monotonic()))
+                if len(running) == jobs:
+                    break
             time.sleep(_POLL)
             for job in [job for job in running if job.process.poll() is not None]:
-                running.remove(job)
                 name = job.chapter.name
-                result = _collect(job, layout, parameters)
-                job.lock.close()
+                with job.lock:
+                    result = _collect(job, layout, parameters, threads)
+                running.remove(job)
                 if isinstance(result, Failure):
                     outcome.failures.append(result)
                     shown.finished(f"{name}: FAILED after {time.monotonic() - job.started:.0f} s")

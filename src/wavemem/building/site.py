@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -10,13 +11,18 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from wavemem.building.chapters import Chapter
+from wavemem.building.environment import clean
 from wavemem.building.errors import BuildError
+from wavemem.building.key import moments
 from wavemem.building.paths import Layout, Parameters, write_json
 from wavemem.building.stage import stage
+from wavemem.processes import claim, following
 
 __all__ = ["Site", "broken_links", "build_site"]
 
@@ -28,7 +34,7 @@ _PAGE_PACKAGES = (
     "pydata-sphinx-theme",
     "sphinxcontrib-bibtex",
 )
-_COMMAND = "from jupyter_book.cli.main import main; main()"
+_POLL = 0.5
 _WARNING = re.compile(r"\b(WARNING|ERROR|CRITICAL|SEVERE)\b")
 
 
@@ -49,38 +55,59 @@ class Site:
     unexecuted: list[str]
 
 
-def _stamp(layout: Layout, digest: str, strict: bool) -> str:
-    """Hash of everything that the pages are made from: the assembled tree, documented code and the tools."""
-    whole = hashlib.sha256(f"{digest} strict={strict}".encode())
-    for file in sorted(layout.package.rglob("*.py")):
-        whole.update(file.relative_to(layout.root).as_posix().encode() + b"\0" + file.read_bytes())
-    for name in _PAGE_PACKAGES:
-        whole.update(f"{name} {importlib.metadata.version(name)}".encode())
+def _digest(folder: Path, pattern: str = "*") -> str:
+    """Hash of the files in a folder, by path and content; of nothing if there are none."""
+    whole = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob(pattern) if path.is_file()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        whole.update(f"{file.relative_to(folder).as_posix()}\0{content}\0".encode())
     return whole.hexdigest()
 
 
-def _jupyter_book(layout: Layout, output: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run Jupyter Book on the assembled tree."""
+def _stamp(layout: Layout, digest: str, strict: bool) -> str:
+    """Hash of everything that the pages are made from: the assembled tree, documented code and the tools."""
+    parts = [digest, f"strict={strict}", _digest(layout.package, "*.py")]
+    parts += [f"{name} {importlib.metadata.version(name)}" for name in _PAGE_PACKAGES]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _jupyter_book(
+    layout: Layout, output: Path, options: list[str], held: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run Jupyter Book on the assembled tree; it holds the given file descriptors as long as it lives."""
     arguments = ["build", str(layout.source), "--path-output", str(output), "--all", "--quiet", *options]
-    environment = dict(os.environ, PYTHONHASHSEED="0", NO_COLOR="1", OMP_NUM_THREADS="1", SOURCE_DATE_EPOCH="315532800")
-    # Chapters have their own copies of these; the pages must not depend on who builds them.
-    environment.pop("PYTHONWARNINGS", None)
+    # Documented is the package of this book, if it is a whole one.
+    own = [str(layout.package)] if (layout.package / "wavemem" / "building").is_dir() else []
+    environment = clean()
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([*own, environment["PYTHONPATH"]]),
+        "DOCUTILSCONFIG": "",
+        "JUPYTER_CONFIG_DIR": str(layout.build / "jupyter"),
+        "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(layout.build / "matplotlib"),
+        "NO_COLOR": "1",
+        "SOURCE_DATE_EPOCH": "315532800",
+    }
     return subprocess.run(
-        [sys.executable, "-c", _COMMAND, *arguments],
-        cwd=layout.root,
+        following("jupyter_book.cli.main:main", *arguments),
+        # No file of the book's folder is taken for a setting.
+        cwd=layout.source,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
+        pass_fds=held,
     )
 
 
-def _run_sphinx(layout: Layout, strict: bool) -> None:
-    """Run Jupyter Book on the assembled tree into a scratch folder, then swap the site in whole."""
+def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...] = ()) -> Path:
+    """Run Jupyter Book on the assembled tree into a scratch folder, and return the pages."""
     scratch = layout.build / "site-new"
     shutil.rmtree(scratch, ignore_errors=True)
-    done = _jupyter_book(layout, scratch, ["--warningiserror", "--keep-going"] if strict else [])
+    done = _jupyter_book(layout, scratch, ["--warningiserror", "--keep-going"] if strict else [], held)
     log = layout.build / "site.log"
     log.write_text(done.stdout + done.stderr, encoding="utf-8")
     complaints = [line for line in done.stderr.split("\n") if _WARNING.search(line)]
@@ -89,14 +116,36 @@ def _run_sphinx(layout: Layout, strict: bool) -> None:
         raise BuildError(f"the pages could not be built; {len(complaints)} warnings or errors (all in {log}):\n{shown}")
     if complaints:
         print(f"{len(complaints)} warnings while building the pages, in {log}", file=sys.stderr)
+    pages = scratch / "_build" / "html"
+    (pages / ".nojekyll").touch()
+    return pages
+
+
+def _swap_in(layout: Layout, pages: Path) -> None:
+    """Put new pages in the place of the site, whole."""
     old = layout.build / "site-old"
     shutil.rmtree(old, ignore_errors=True)
     if layout.site.exists():
         layout.site.rename(old)
-    (scratch / "_build" / "html").rename(layout.site)
+    pages.rename(layout.site)
     shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(scratch, ignore_errors=True)
-    (layout.site / ".nojekyll").touch()
+    shutil.rmtree(layout.build / "site-new", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _claimed(layout: Layout) -> Iterator[int]:
+    """Wait for other builds to be done with the pages, and give the file descriptor that keeps them away."""
+    said = False
+    while True:
+        file, holder = claim(layout.build / "site.lock")
+        if file is not None:
+            break
+        if not said:
+            print(f"another build makes the pages (process {holder}); waiting for it to end", file=sys.stderr)
+        said = True
+        time.sleep(_POLL)
+    with file:
+        yield file.fileno()
 
 
 def build_site(layout: Layout, parameters: Parameters, chapters: list[Chapter], strict: bool = True) -> Site:
@@ -109,24 +158,33 @@ def build_site(layout: Layout, parameters: Parameters, chapters: list[Chapter], 
         strict: Treat warnings, pages that do not exist and chapters that were not executed as errors.
 
     Raises:
-        BuildError: If the pages cannot be built.
+        BuildError: If the pages cannot be built, or what they are made from changed meanwhile.
     """
-    staged = stage(layout, parameters, chapters)
-    if strict and (staged.missing or staged.unexecuted):
-        absent = ", ".join([*staged.missing, *staged.unexecuted])
-        raise BuildError(f"the table of contents names what does not exist or was not executed: {absent}")
-    stamp_file = layout.build / "site.json"
-    stamp = _stamp(layout, staged.digest, strict)
-    try:
-        current = json.loads(stamp_file.read_text(encoding="utf-8"))["stamp"] == stamp
-    except (OSError, ValueError, KeyError):
-        current = False
-    rebuild = not current or not (layout.site / "index.html").is_file()
-    if rebuild:
-        stamp_file.unlink(missing_ok=True)
-        _run_sphinx(layout, strict)
-        write_json(stamp_file, {"stamp": stamp})
-    return Site(layout.site, rebuild, staged.missing, staged.unexecuted)
+    with _claimed(layout) as held:
+        staged = stage(layout, parameters, chapters)
+        if strict and (staged.missing or staged.unexecuted):
+            absent = ", ".join([*staged.missing, *staged.unexecuted])
+            raise BuildError(f"the table of contents names what does not exist or was not executed: {absent}")
+        stamp_file = layout.build / "site.json"
+        before = moments(layout.package.rglob("*.py"))
+        stamp = _stamp(layout, staged.digest, strict)
+        try:
+            known = json.loads(stamp_file.read_text(encoding="utf-8"))
+            current = known["stamp"] == stamp and known["pages"] == _digest(layout.site)
+        except (OSError, ValueError, KeyError, TypeError):
+            current = False
+        if not current:
+            stamp_file.unlink(missing_ok=True)
+            pages = _run_sphinx(layout, strict, (held,))
+            after = moments(layout.package.rglob("*.py"))
+            changed = sorted(str(file) for file in before.keys() | after.keys() if before.get(file) != after.get(file))
+            if changed:
+                raise BuildError(
+                    f"changed while the pages were built: {', '.join(changed)}; run the same command again"
+                )
+            _swap_in(layout, pages)
+            write_json(stamp_file, {"stamp": stamp, "pages": _digest(layout.site)})
+    return Site(layout.site, not current, staged.missing, staged.unexecuted)
 
 
 def broken_links(layout: Layout) -> list[str]:
@@ -141,8 +199,9 @@ def broken_links(layout: Layout) -> list[str]:
     if not (layout.source / "_toc.yml").is_file():
         raise BuildError(f"no pages in {layout.source}; build the book first: make book")
     output = layout.build / "links"
-    shutil.rmtree(output, ignore_errors=True)
-    done = _jupyter_book(layout, output, ["--builder", "linkcheck"])
+    with _claimed(layout) as held:
+        shutil.rmtree(output, ignore_errors=True)
+        done = _jupyter_book(layout, output, ["--builder", "linkcheck"], (held,))
     report = output / "_build" / "linkcheck" / "output.json"
     if not report.is_file():
         raise BuildError(f"the links could not be checked:\n{(done.stdout + done.stderr).strip()[-3000:]}")

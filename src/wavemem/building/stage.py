@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import json
 import re
 from collections.abc import Callable
@@ -23,11 +22,12 @@ from wavemem.building import cache
 from wavemem.building.chapters import Chapter
 from wavemem.building.errors import BuildError
 from wavemem.building.execution_page import execution_page
+from wavemem.building.generated import BLOCKS, generate
 from wavemem.building.notebooks import executable, published
 from wavemem.building.paths import Layout, Parameters, write_atomically
 from wavemem.building.worker import serialised
 
-__all__ = ["SUMMARY", "Staged", "stage"]
+__all__ = ["SUMMARY", "Staged", "contents", "stage", "unlisted"]
 
 SUMMARY = r"## (?:What we now know|Summary)\s*$"
 """The heading of a chapter's summary."""
@@ -148,18 +148,26 @@ def _with_frame(notebook: Any, facts: str, claims: str, footer: str) -> Any:
     return framed
 
 
-def _generated_page(module: str, write: Callable[[Any, Path], None], layout: Layout, name: str) -> bytes | None:
-    """Let another part of the library write one page; None if that part is not there."""
+def contents(layout: Layout) -> dict[str, Any]:
+    """The table of contents.
+
+    Raises:
+        BuildError: If it cannot be read.
+    """
+    file = layout.root / "_toc.yml"
     try:
-        loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module.startswith(error.name):
-            return None
-        raise
-    path = layout.build / "pages" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(loaded, path)
-    return path.read_bytes()
+        toc = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for part in toc.get("parts", []):
+            _ = [entry["file"] for entry in part.get("chapters", [])]
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BuildError(f"{file} is no table of contents of parts with chapters: {error}") from error
+    return dict(toc)
+
+
+def unlisted(layout: Layout, chapters: list[Chapter]) -> list[str]:
+    """Names of the chapters that the table of contents does not name."""
+    entries = [entry["file"] for part in contents(layout).get("parts", []) for entry in part.get("chapters", [])]
+    return [chapter.name for chapter in chapters if f"chapters/{chapter.name}" not in entries]
 
 
 def _prune(toc: dict[str, Any], exists: Callable[[str], bool]) -> tuple[dict[str, Any], list[str]]:
@@ -187,16 +195,12 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
     tree.add("_config.yml", (layout.root / "_config.yml").read_bytes())
     tree.add_folder(layout.root / "book", "book")
     tree.add(f"static/mathjax/{_MATHJAX}", _mathjax())
-    blocks: dict[str, str] = {}
-    claims = _generated_page(
-        "wavemem.records.claims_page",
-        lambda module, path: blocks.update(module.write(path, layout.results(parameters), layout.root / "records")),
-        layout,
-        "claims.md",
-    )
-    if claims is not None:
-        tree.add("pages/claims.md", claims)
+    pages = generate(layout, parameters)
+    blocks: dict[str, str] = json.loads(pages.pop(BLOCKS, b"{}"))
+    if "" in blocks:
         tree.add("pages/claims-count.txt", blocks[""])
+    for name, content in pages.items():
+        tree.add(f"book/{name}" if name == "welcome.svg" else f"pages/{name}", content)
     unexecuted = []
     entries = {}
     for chapter in chapters:
@@ -213,41 +217,9 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
         tree.add(f"chapters/{chapter.name}.ipynb", serialised(framed))
         tree.add(f"downloads/{chapter.name}.ipynb", serialised(plain))
         tree.add(f"downloads/{chapter.name}.md", chapter.text)
-    pages = {
-        "pages/execution.md": execution_page(chapters, entries, parameters).encode(),
-        "pages/reproduction.md": _generated_page(
-            "wavemem.records.report_page",
-            lambda module, path: module.write(path, layout.results(parameters), layout.root / "records"),
-            layout,
-            "reproduction.md",
-        ),
-        "pages/cost.md": _generated_page(
-            "wavemem.records.cost_page",
-            lambda module, path: module.write(path, layout.root / "records" / "bench"),
-            layout,
-            "cost.md",
-        ),
-        "book/welcome.svg": _generated_page(
-            "wavemem.figures.welcome",
-            lambda module, path: module.write(path),
-            layout,
-            "welcome.svg",
-        ),
-    }
-    strings = layout.root / "records" / "bench" / "strings.json"
-    if strings.exists():
-        pages["pages/cost-strings.svg"] = _generated_page(
-            "wavemem.figures.string_cost",
-            lambda module, path: module.write(path, strings),
-            layout,
-            "cost-strings.svg",
-        )
-    for path, content in pages.items():
-        if content is not None:
-            tree.add(path, content)
-    toc = yaml.safe_load((layout.root / "_toc.yml").read_text(encoding="utf-8"))
+    tree.add("pages/execution.md", execution_page(chapters, entries, parameters))
     stems = {str(Path(path).with_suffix("")) for path in tree.files}
-    kept, missing = _prune(toc, lambda name: name in stems)
+    kept, missing = _prune(contents(layout), lambda name: name in stems)
     tree.add("_toc.yml", yaml.safe_dump(kept, sort_keys=False))
     tree.write(layout.source)
     return Staged(tree.digest(), missing, unexecuted)

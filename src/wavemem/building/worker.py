@@ -1,4 +1,4 @@
-"""Execute one chapter; run as ``python -m wavemem.building.worker REQUEST.json`` in a process of its own.
+"""Execute one chapter in a process of its own, which :mod:`wavemem.processes` starts with the request's path.
 
 The request names the paths and the parameters. The process leaves ``outcome.json`` beside the request: ``seconds``
 and, if the chapter failed, a ``failure``. Only a chapter that executed to its end leaves ``published.ipynb``.
@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import warnings
 from pathlib import Path
@@ -25,7 +24,6 @@ from wavemem.building.paths import write_atomically, write_json
 __all__ = ["execute", "main", "serialised"]
 
 _START_TIMEOUT = 120
-_PARENT_POLL = 1.0
 
 
 def serialised(notebook: Any) -> bytes:
@@ -63,13 +61,40 @@ def _failed_cell(notebook: Any, source: str) -> tuple[int, str]:
     return 0, source.strip().split("\n")[0]
 
 
+def _own_kernel() -> type[Any]:
+    """A manager of this environment's kernel, whatever kernels of that name are installed for the user."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    start = [sys.executable, "-P", str(Path(__file__).with_name("kernel.py")), "-f", "{connection_file}"]
+
+    class Manager(AsyncKernelManager):
+        kernel_spec = KernelSpec(argv=start, display_name="Python 3", language="python")
+
+    return Manager
+
+
+def _ended_early(chapter: str, notebook: Any, partial: Path) -> Failure | None:
+    """The failure of a cell that ended the chapter: papermill takes ``sys.exit(0)`` for success."""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or "raises-exception" in cell.metadata.get("tags", []):
+            continue
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        if errors or (cell.source.strip() and cell.execution_count is None):
+            message = f"{errors[0].ename}: {errors[0].evalue}" if errors else "the cell was not executed"
+            number, first_line = running_cell(notebook, index)
+            return Failure(
+                chapter, "error", f"{message} (the chapter did not reach its end)", number, first_line, "", str(partial)
+            )
+    return None
+
+
 def execute(request: dict[str, Any]) -> dict[str, Any]:
     """Execute a chapter as the request says.
 
     Args:
-        request: ``chapter``, ``source`` (text file), ``work`` (scratch folder), ``root`` (the kernel's working
-            folder), ``package`` (the folder that holds the package), ``parameters`` and ``timeout`` (seconds per
-            cell, 0 for none).
+        request: ``chapter``, ``source`` (text file), ``work`` (scratch folder), ``package`` (the folder that holds the
+            package), ``parameters`` and ``timeout`` (seconds per cell, 0 for none).
 
     Returns:
         ``seconds`` and, if execution failed, ``failure``.
@@ -77,7 +102,7 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
     chapter, work = str(request["chapter"]), Path(request["work"])
     partial = work / f"{chapter}.ipynb"
     # The kernel imports the modules that the key was computed from, even where another copy is installed.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (request["package"], os.environ.get("PYTHONPATH"))))
+    os.environ["PYTHONPATH"] = request["package"]
     started = time.monotonic()
     try:
         import papermill
@@ -88,11 +113,14 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
             str(partial),
             parameters=request["parameters"],
             kernel_name="python3",
+            kernel_manager_class=_own_kernel(),
             progress_bar=False,
             start_timeout=_START_TIMEOUT,
             execution_timeout=request["timeout"] or None,
-            cwd=request["root"],
         )
+        early = _ended_early(chapter, done, partial)
+        if early is not None:
+            return {"seconds": time.monotonic() - started, "failure": early.as_dict()}
         write_atomically(work / "published.ipynb", serialised(published(done)))
     except KeyboardInterrupt:
         failure = Failure(chapter, "stopped", "execution was interrupted", notebook=str(partial))
@@ -110,26 +138,14 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _follow(parent: int) -> None:
-    """End with the build: a killed one cannot ask for it."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """Entry point of the process; 0 if the chapter executed."""
     signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     warnings.filterwarnings("ignore", message="Passed a NotebookNode")
     logging.basicConfig(level=logging.WARNING)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    request_file = Path(arguments[0])
+    request_file = Path(sys.argv[1])
     request = json.loads(request_file.read_text(encoding="utf-8"))
     outcome = execute(request)
     write_json(request_file.with_name("outcome.json"), outcome)
     return 1 if "failure" in outcome else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

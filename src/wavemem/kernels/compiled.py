@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["cache_folder", "compiler", "load_library"]
+__all__ = ["cache_folder", "compiler", "in_use", "load_library", "processor"]
 
 # Contraction to fused multiply-adds is fixed by the options, so one processor always gives one result.
 _OPTIONS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -50,7 +50,8 @@ def compiler() -> str | None:
     return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What decides how numbers are rounded: the processor's name and the instructions that it offers."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -139,7 +140,7 @@ def load_library(name: str) -> ctypes.CDLL | None:
         version = None if command is None else _run([command, "--version"])
         if command is None or version is None:
             return None
-        parts = (source.read_bytes(), " ".join((*_OPTIONS, *_TARGETS)).encode(), version, _processor().encode())
+        parts = (source.read_bytes(), " ".join((*_OPTIONS, *_TARGETS)).encode(), version, processor().encode())
         stem = f"{name.lstrip('_')}-{_digest(bytes(1).join(parts))}"
         folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,3 +152,10 @@ def load_library(name: str) -> ctypes.CDLL | None:
         return None if path is None else ctypes.CDLL(str(path))
     except OSError:  # no permission to write or to load, or no room
         return None
+
+
+def in_use() -> tuple[str, ...]:
+    """The libraries that compute in place of PyTorch: each one's name with a hash of source, compiler and processor."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("_*.c"))
+    libraries = [library for library in map(load_library, names) if library is not None]
+    return tuple(Path(library._name).stem.rpartition("-")[0] for library in libraries)

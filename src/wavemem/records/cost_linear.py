@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from wavemem.records.markdown import milliseconds, number_table
+from wavemem.records.markdown import milliseconds, number_table, plain
 
 __all__ = ["linear_section"]
 
@@ -45,7 +45,7 @@ def linear_section(measured: Mapping[str, Any] | None) -> list[str]:
         lines, machine = measured["lengths"], measured["machine"]
         case = lines[0]["case"]
         where = (
-            f"Measured on {measured['measured']} on {machine['processor']}, torch {machine['torch']}, {case['threads']} "
+            f"Measured on {measured['measured']} on {plain(machine['processor'])}, torch {machine['torch']}, {case['threads']} "
             f"thread: n = {case['n']}, c = {case['c']}, {case['d']} inputs, {case['o']} output, batch {case['batch']}. Times are "
             "milliseconds for a forward and a backward pass, medians with quartiles."
         )

@@ -11,7 +11,7 @@ from wavemem.benchmarks.counts import growth
 from wavemem.records.cost_linear import linear_section
 from wavemem.records.cost_strings import strings_section
 from wavemem.records.cost_waves import sections
-from wavemem.records.markdown import milliseconds, number_table
+from wavemem.records.markdown import milliseconds, number_table, plain
 
 __all__ = ["render", "write"]
 
@@ -203,7 +203,7 @@ def _gpu(measured: Mapping[str, Any] | None, arithmetic: Mapping[str, Any] | Non
         machine, ceilings = measured["machine"], measured["ceilings"]
         waits = measured["waits"]
         where = (
-            f"Measured on {measured['measured']} on {machine['gpu']}, torch {machine['torch']}. Its ceilings, measured in "
+            f"Measured on {measured['measured']} on {plain(machine['gpu'])}, torch {machine['torch']}. Its ceilings, measured in "
             f"the same run: {ceilings['operations_per_second'] / 1e12:.1f} · 10¹² operations per second in float32, "
             f"{ceilings['tf32_operations_per_second'] / 1e12:.1f} · 10¹² in TF32, "
             f"{ceilings['bytes_per_second'] / 1e12:.2f} · 10¹² bytes per second. Times are milliseconds per iteration and "
@@ -254,8 +254,9 @@ def render(
         case = headline[0]["case"]
         where = (
             f"Measured on {measured['measured']} on a machine with {machine['cores']} cores "
-            f"({machine['processor']}, {machine['vectors']}), Python {machine['python']}, torch {machine['torch']}, "
-            f"NumPy {machine['numpy']}. Times are milliseconds per iteration and run: the median, with the quartiles of "
+            f"({plain(machine['processor'])}, {plain(machine['vectors'])}), Python {machine['python']}, "
+            f"torch {machine['torch']}, NumPy {machine['numpy']}. "
+            f"Times are milliseconds per iteration and run: the median, with the quartiles of "
             f"{headline[0]['ensemble']['repetitions']} iterations in brackets. Histories have s = {case['s']} vectors of "
             f"d = {case['d']} dimensions, the batch is {case['batch']}; K is the number of runs."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wavemem.records.markdown import milliseconds, number_table
+from wavemem.records.markdown import milliseconds, number_table, plain
 
 __all__ = ["FIGURE", "LIMIT", "by_length", "strings_section"]
 
@@ -217,7 +217,7 @@ def _gpu(measured: Mapping[str, Any] | None) -> list[str]:
     if measured is None:
         none = "Not measured: no GPU was at hand. `wavemem bench --gpu --model strings` measures where there is one."
         return [*head, none, ""]
-    parts = [*head, f"Measured on {measured['measured']} on {measured['machine']['gpu']}.", ""]
+    parts = [*head, f"Measured on {measured['measured']} on {plain(measured['machine']['gpu'])}.", ""]
     parts += _training(measured["training"]) + _generation(measured["generation"]) + _kernels(measured)
     both = [r for r in measured["scan"] if {"triton", "chunked"} <= set(r["times"])]
     if both:
@@ -248,8 +248,8 @@ def strings_section(measured: Mapping[str, Any] | None, gpu: Mapping[str, Any] |
             return [*head, none, "", *_gpu(gpu)]
         machine = measured["machine"]
         where = (
-            f"Measured on {measured['measured']} on a machine with {machine['cores']} cores ({machine['processor']}, "
-            f"{machine['vectors']}), torch {machine['torch']}."
+            f"Measured on {measured['measured']} on a machine with {machine['cores']} cores ({plain(machine['processor'])}, "
+            f"{plain(machine['vectors'])}), torch {machine['torch']}."
             + _disturbed([result for part in _PARTS for result in measured[part]])
         )
         parts = [*head, where, ""]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wavemem.benchmarks.counts import fitted_growth
-from wavemem.records.markdown import milliseconds, number_table
+from wavemem.records.markdown import milliseconds, number_table, plain
 
 __all__ = ["sections"]
 
@@ -118,7 +118,8 @@ def _gpu(measured: Mapping[str, Any] | None) -> list[str]:
     machine = measured["machine"]
     rows = [[*_row(r)[1:8], milliseconds(r.get("loop_tf32")), *_row(r)[8:-1]] for r in measured["headline"]]
     columns = (*_COLUMNS[1:8], "loop with TF32", *_COLUMNS[8:-1])
-    where = f"Measured on {measured['measured']} on {machine['gpu']}, torch {machine['torch']}; float32 unless said otherwise."
+    gpu = plain(machine["gpu"])
+    where = f"Measured on {measured['measured']} on {gpu}, torch {machine['torch']}; float32 unless said otherwise."
     parts = [*head, where, "", number_table(columns, rows), ""]
     return [*parts, _growth([*measured["headline"], *measured["scaling"]]), ""] if measured["scaling"] else parts
 
@@ -140,8 +141,8 @@ def sections(measured: Mapping[str, Any] | None, gpu: Mapping[str, Any] | None =
             return [*head, none, "", _MEANING, *_gpu(gpu)]
         machine, headline = measured["machine"], measured["headline"]
         where = (
-            f"Measured on {measured['measured']} on a machine with {machine['cores']} cores ({machine['processor']}, "
-            f"{machine['vectors']}), torch {machine['torch']}, at the paper's sizes: the copy task with T = "
+            f"Measured on {measured['measured']} on a machine with {machine['cores']} cores ({plain(machine['processor'])}, "
+            f"{plain(machine['vectors'])}), torch {machine['torch']}, at the paper's sizes: the copy task with T = "
             f"{headline[0]['case']['steps'] - 20}, and permuted sequential MNIST; the paper's batch is 128. Times are "
             "milliseconds per iteration and run, medians with quartiles." + _disturbed(headline)
         )

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from wavemem.imports import closure, module_file
+from wavemem.kernels.compiled import in_use
 
 __all__ = ["Provenance", "code_version", "device_name", "git_state", "measure", "source_closure", "versions"]
 
@@ -81,8 +82,11 @@ class Provenance:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that numbers depend on; those not installed are left out."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the libraries that numbers depend on; those not installed are left out.
+
+    Kernels that are compiled on the machine have no version: they have the hash of what they were compiled from, and by.
+    """
+    found = {"python": platform.python_version(), "compiled kernels": ", ".join(in_use()) or "none"}
     for name in _LIBRARIES:
         try:
             found[name] = metadata.version(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wavemem.records.entries import STATUSES, Entry, Paper, Quantity, Registry, load_registry, number
-from wavemem.records.markdown import cell, table
+from wavemem.records.markdown import cell, plain, table
 from wavemem.records.places import project_root, records_root
 from wavemem.records.registry import summary
 from wavemem.records.sizes import Size
@@ -180,7 +180,7 @@ def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
         ]
         lines += ["", table(["quantity", "paper", "ours", "criterion", "status"], rows)]
         notes = dict.fromkeys(m.note for q in done for m in found.measured[q.name] if m.note)
-        lines += [f"- {cell(note)}" for note in notes]
+        lines += [f"- {plain(note)}" for note in notes]
         lines += [
             f"- {name}"
             + (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import inspect
 import shutil
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from wavemem.processes import lock
 from wavemem.records.errors import ExistingRecord
 from wavemem.records.experiment import get_experiment
 from wavemem.records.places import records_root
@@ -71,7 +71,7 @@ def run_experiment(
         if resumes:
             running.mkdir(parents=True, exist_ok=True)
             users = stack.enter_context((running / ".users").open("a"))
-            fcntl.flock(users, fcntl.LOCK_SH)
+            lock(users, shared=True, wait=True)
             options["checkpoints"] = running
         result = experiment.run(config, seed, device, **options)
         spent = seconds_spent(running) if resumes else 0.0
@@ -90,5 +90,5 @@ def run_experiment(
 def _remove_unused(running: Path) -> None:
     """Remove the checkpoints of a finished run unless another process is still reading them."""
     with contextlib.suppress(OSError), (running / ".users").open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(running, ignore_errors=True)
+        if lock(users):
+            shutil.rmtree(running, ignore_errors=True)

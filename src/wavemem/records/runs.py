@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from wavemem.kernels.compiled import in_use
 from wavemem.records.experiment import Result, get_experiment
 from wavemem.records.places import project_root
 from wavemem.records.provenance import code_version
@@ -48,7 +49,8 @@ def shared_run(name: str, config: Any, seed: int = 0, device: torch.device | str
         CheckpointError: a stored training is damaged; the message says which file to move away.
     """
     experiment = get_experiment(name)
-    key = record_key(name, config, seed, code_version(f"wavemem.experiments.{name}"))
+    code = code_version(f"wavemem.experiments.{name}")
+    key = record_key(name, config, seed, code if in_use() else f"{code} not compiled")
     folder = runs_root() / f"{name}-{key}-{torch.device(device).type}"
     return experiment.run(config, seed, device, checkpoints=folder)  # type: ignore[call-arg]
 

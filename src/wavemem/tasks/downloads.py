@@ -23,6 +23,7 @@ from typing import IO
 from tqdm import tqdm
 
 from wavemem.checks import one_of, require
+from wavemem.processes import lock
 
 __all__ = ["VARIABLE", "DatasetError", "data_folder", "download", "obtain", "verify"]
 
@@ -97,12 +98,8 @@ def verify(path: Path | str, algorithm: str, expected: str, unpacked: bool = Fal
 def _alone(path: Path) -> Iterator[None]:
     """Let one process at a time fetch a file; the system ends the claim of a process that dies."""
     with open(path.with_name(path.name + ".lock"), "a") as claim:
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # Windows: two downloads at once waste time, but each is checked before it is used
-            yield
-            return
-        fcntl.flock(claim, fcntl.LOCK_EX)
+        # Without locks two downloads at once waste time, but each is checked before it is used.
+        lock(claim, wait=True)
         yield
 
 

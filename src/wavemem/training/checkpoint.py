@@ -8,7 +8,6 @@ another training cannot take it up by mistake.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from wavemem.kernels.compiled import in_use
+from wavemem.processes import lock
 
 __all__ = ["Checkpoint", "CheckpointError", "Saved", "claimed", "digest", "seconds_spent"]
 
@@ -67,8 +69,10 @@ class Checkpoint:
 
     def __init__(self, path: Path | str, identity: Mapping[str, Any], every: float = 30.0) -> None:
         self.path = Path(path)
+        # A training that began with other kernels would have other last digits from here on.
+        whole = {**identity, "compiled kernels": bool(in_use())}
         # Through JSON and back: tuples become lists, as they will be when read from the file.
-        self.identity: dict[str, Any] = json.loads(json.dumps(dict(identity), sort_keys=True))
+        self.identity: dict[str, Any] = json.loads(json.dumps(whole, sort_keys=True))
         self.every = every
         self._before = 0.0
         self._start = self._last = time.monotonic()
@@ -170,14 +174,9 @@ def claimed(path: Path | str, wait: bool = True) -> Iterator[bool]:
         wait: Wait until nobody else holds it.
 
     Yields:
-        Whether this process holds it: always True if it waited.
+        Whether this process holds it: always True if it waited, or if the file system has no locks.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield lock(handle, wait=wait)

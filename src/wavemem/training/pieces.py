@@ -12,10 +12,14 @@ the process that held it, and whoever takes a piece over goes on where the check
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from wavemem.processes import follow
 from wavemem.training.checkpoint import claimed
 
 __all__ = ["on_cluster", "side_by_side", "work_through"]
@@ -23,8 +27,13 @@ __all__ = ["on_cluster", "side_by_side", "work_through"]
 Outcome = TypeVar("Outcome")
 
 
-def _unless_claimed(piece: Callable[[Path | None], Outcome], path: Path) -> tuple[Outcome] | None:
-    """Run a piece, or return None if another process is at it."""
+_follow = functools.cache(follow)
+
+
+def _unless_claimed(piece: Callable[[Path | None], Outcome], path: Path, caller: int) -> tuple[Outcome] | None:
+    """Run a piece, or return None if another process is at it; a process that the caller started ends with it."""
+    if os.getppid() == caller:
+        _follow(caller, signal.SIGKILL)
     with claimed(path, wait=False) as mine:
         return (piece(path),) if mine else None
 
@@ -42,10 +51,10 @@ def _run_unclaimed(
         elsewhere = hasattr(joblib.parallel.get_active_backend()[0], "client")
         count = len(pieces) + 1 if elsewhere else min(joblib.effective_n_jobs(), len(pieces))
     if count <= 1:
-        return {name: _unless_claimed(piece, paths[name]) for name, piece in pieces.items()}
+        return {name: _unless_claimed(piece, paths[name], os.getpid()) for name, piece in pieces.items()}
     # One by one and all at once: a process that comes late, or is left when another dies, finds something to do.
     several = joblib.Parallel(batch_size=1, pre_dispatch="all")
-    found = several(joblib.delayed(_unless_claimed)(piece, paths[name]) for name, piece in pieces.items())
+    found = several(joblib.delayed(_unless_claimed)(piece, paths[name], os.getpid()) for name, piece in pieces.items())
     return dict(zip(pieces, found, strict=True))
 
 

@@ -1,0 +1,75 @@
+"""The pages that are made from measurements, written by a process that knows nothing of whoever builds the book."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from wavemem.building.environment import clean
+from wavemem.building.errors import BuildError
+from wavemem.building.paths import Layout, Parameters
+from wavemem.processes import following
+
+__all__ = ["BLOCKS", "generate", "write_pages"]
+
+BLOCKS = "blocks.json"
+"""What stands in a chapter, by its name; under the empty name, on the welcome page."""
+
+
+def write_pages(root: Path, results: Path, folder: Path) -> None:
+    """Write every page.
+
+    Args:
+        root: Top of the book.
+        results: What the chapters measured.
+        folder: Where to write.
+    """
+    from wavemem.figures import string_cost, welcome
+    from wavemem.records import claims_page, cost_page, report_page
+
+    records = root / "records"
+    blocks = claims_page.write(folder / "claims.md", results, records)
+    (folder / BLOCKS).write_text(json.dumps(blocks), encoding="utf-8")
+    report_page.write(folder / "reproduction.md", results, records)
+    cost_page.write(folder / "cost.md", records / "bench")
+    welcome.write(folder / "welcome.svg")
+    strings = records / "bench" / "strings.json"
+    if strings.exists():
+        string_cost.write(folder / "cost-strings.svg", strings)
+
+
+def generate(layout: Layout, parameters: Parameters) -> dict[str, bytes]:
+    """The pages by file name, with ``BLOCKS``.
+
+    Raises:
+        BuildError: If they cannot be written.
+    """
+    folder = layout.build / "pages"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    arguments = [str(path) for path in (layout.root, layout.results(parameters), folder)]
+    settings = {
+        "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(layout.build / "matplotlib"),
+        "WAVEMEM_ROOT": str(layout.root),
+    }
+    done = subprocess.run(
+        following("wavemem.building.generated:main", *arguments),
+        cwd=folder,
+        env=clean() | settings,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip()[-3000:]
+        raise BuildError(f"the pages of measurements could not be written:\n{said}")
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def main() -> None:
+    """Entry point of the process."""
+    write_pages(*map(Path, sys.argv[1:]))
