@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import wavemem.experiments
@@ -15,9 +20,10 @@ from wavemem.building.chapters import discover
 from wavemem.building.doctor import Finding
 from wavemem.building.paths import Layout
 from wavemem.building.site import Site
-from wavemem.cli import app, main
-from wavemem.records.experiment import experiment_names
+from wavemem.cli import _RANGES, app, main
+from wavemem.records.experiment import experiment_names, get_experiment
 from wavemem.records.runs import recorded
+from wavemem.streams import MOST_RUNS, MOST_SEED, run_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 runner = CliRunner()
@@ -167,20 +173,28 @@ def test_an_experiment_s_own_error_keeps_its_traceback(
         (["run", "absent"], "unknown experiment 'absent'; available: "),
         (["run", "repeat_copy", "--profile", "slow"], "unknown profile 'slow'; available: quick, paper"),
         (["run", "repeat_copy", "--device", "tpu"], "unknown device 'tpu'; available: auto, cpu, cuda"),
-        (["run", "repeat_copy", "--seed", "x"], "seed is 'x'; allowed: 0 or a positive integer"),
+        (["run", "repeat_copy", "--seed", "x"], "seed is 'x'; allowed: a whole number from 0 to 1,000,000,000,000,000"),
+        (["run", "repeat_copy", "--seed", str(10**20)], "allowed: a whole number from 0 to 1,000,000,000,000,000"),
+        (["run", "repeat_copy", "--jobs", "9" * 9000], "allowed: a whole number from 1 to 1,024"),
+        (["run"], "Missing argument 'experiment'"),
+        (["run", "repeat_copy", "--sed", "1"], "No such option: --sed"),
+        (["run", "absent", "--help"], "unknown experiment 'absent'; available: "),
+        (["bench", "--absent"], "No such option: --absent"),
+        (["bok"], "No such command 'bok'"),
+        (["book", "serve", "--port", "70000"], "port is '70000'; allowed: a whole number from 0 to 65,535"),
         (["book", "run", "99"], "unknown chapter '99'; available: 01-"),
         (["book", "build", "--chapters", "1,nope"], "unknown chapter 'nope'; available: 01-"),
         (["book", "build", "--profile", "slow"], "unknown profile 'slow'; available: quick, paper"),
         (["book", "build", "--device", "tpu"], "unknown device 'tpu'; available: auto, cpu, cuda"),
-        (["book", "build", "--seed", "-1"], "seed is '-1'; allowed: 0 or a positive integer"),
-        (["book", "build", "--jobs", "0"], "JOBS is '0'; allowed: a positive integer"),
-        (["book", "build", "--jobs", "-2"], "JOBS is '-2'; allowed: a positive integer"),
-        (["book", "build", "--jobs", "1.5"], "JOBS is '1.5'; allowed: a positive integer"),
-        (["book", "build", "--jobs", ""], "JOBS is ''; allowed: a positive integer"),
-        (["book", "build", "--threads", "two"], "THREADS is 'two'; allowed: a positive integer"),
-        (["book", "run", "1", "--threads", "0"], "THREADS is '0'; allowed: a positive integer"),
-        (["book", "build", "--timeout", "soon"], "timeout is 'soon'; allowed: 0 or a positive integer"),
-        (["book", "serve", "--port", "http"], "port is 'http'; allowed: 0 or a positive integer"),
+        (["book", "build", "--seed", "-1"], "seed is '-1'; allowed: a whole number from 0 to 1,000,000,000,000,000"),
+        (["book", "build", "--jobs", "0"], "jobs is '0'; allowed: a whole number from 1 to 1,024"),
+        (["book", "build", "--jobs", "-2"], "jobs is '-2'; allowed: a whole number from 1 to 1,024"),
+        (["book", "build", "--jobs", "1.5"], "jobs is '1.5'; allowed: a whole number from 1 to 1,024"),
+        (["book", "build", "--jobs", ""], "jobs is ''; allowed: a whole number from 1 to 1,024"),
+        (["book", "build", "--threads", "two"], "threads is 'two'; allowed: a whole number from 1 to 1,024"),
+        (["book", "run", "1", "--threads", "0"], "threads is '0'; allowed: a whole number from 1 to 1,024"),
+        (["book", "build", "--timeout", "soon"], "timeout is 'soon'; allowed: a whole number from 0 to 1,000,000"),
+        (["book", "serve", "--port", "http"], "port is 'http'; allowed: a whole number from 0 to 65,535"),
     ],
 )
 def test_bad_arguments(
@@ -292,3 +306,114 @@ def test_help_lists_every_command() -> None:
     inside = runner.invoke(app, ["book", "--help"]).stdout
     for command in ("run", "build", "serve", "links"):
         assert command in inside
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["wavemem", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO]
+)
+@pytest.mark.parametrize(
+    "where", ["pathlib.Path.mkdir", "wavemem.records.store.write_rows", "wavemem.records.store._sync"]
+)
+def test_what_the_system_refuses_is_one_line(
+    tiny: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    where: str,
+) -> None:
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(where, refuse)
+    assert _main(monkeypatch, "run", tiny, "--device", "cpu", "--records", str(tmp_path / "records")) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert os.strerror(number) in said
+    assert not list(tmp_path.glob("records/tiny/[!.]*"))
+
+
+def test_a_file_system_without_locks_is_said_and_works(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert _main(monkeypatch, "run", tiny, "--device", "cpu", "--records", str(tmp_path / "records")) == 0
+    assert caplog.text.count("offers no locks (Function not implemented)") == 1
+    assert len(list(tmp_path.glob("records/tiny/*"))) == 1
+
+
+def test_memory_that_is_not_there_is_one_line(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def greedy(*_: object) -> None:
+        torch.empty(2**55)
+
+    monkeypatch.setattr(get_experiment(tiny), "run", greedy)
+    assert _main(monkeypatch, "run", tiny, "--device", "cpu", "--records", str(tmp_path / "records")) == 1
+    assert capsys.readouterr().err.startswith("wavemem: not enough memory")
+
+
+_NOBODY = """
+import os, pwd, sys
+def nobody(*_): raise KeyError("no such user")
+pwd.getpwuid = pwd.getpwnam = nobody
+from wavemem.cli import main
+sys.argv = ["wavemem", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["doctor"], (0, 1)), (["experiments"], (0,)), (["run", "repeat_copy", "--set", "runs=0"], (2,))],
+)
+def test_no_home_no_user_no_compiler_no_checkout_no_unicode(
+    arguments: list[str], status: tuple[int, ...], tmp_path: Path
+) -> None:
+    bare = {"PATH": str(tmp_path), "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _NOBODY, *arguments]
+    done = subprocess.run(command, env=bare, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.isascii()
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [sys.executable, "-m", "wavemem.cli", "experiments"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+def test_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WAVEMEM_ROOT", str(tmp_path))
+    assert _main(monkeypatch, "run", "repeat_copy", "--device", "cpu") == 2
+    assert "no folder records/registry in or above" in capsys.readouterr().err
+
+
+def test_help_of_run_lists_the_fields(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(monkeypatch, "run", "table1", "--help") == 0
+    shown = capsys.readouterr().out
+    for field in dataclasses.fields(get_experiment("table1").Config):
+        assert f"\n  {field.name}: " in shown
+    assert "quick: 4\n      paper: 8" in shown
+
+
+def test_a_seed_that_is_allowed_can_be_stored() -> None:
+    assert _RANGES["seed"][1] + 1 <= MOST_SEED  # some experiments take the next base seed, too
+    assert max(run_seeds(MOST_SEED, MOST_RUNS)) < 2**63
+    with pytest.raises(ValueError, match="seed is"):
+        run_seeds(MOST_SEED + 1, 1)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import io
+import os
+import reprlib
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from wavemem.building.build import Order
@@ -33,24 +37,61 @@ app = typer.Typer(
 book = typer.Typer(no_args_is_help=True, context_settings=_HELP, help="Execute chapters, build the site, serve it.")
 app.add_typer(book, name="book")
 
+_RANGES = {
+    "seed": (0, 10**15),  # see wavemem.streams.MOST_SEED; some experiments take the next one, too
+    "jobs": (1, 1024),
+    "threads": (1, 1024),
+    "timeout": (0, 10**6),
+    "port": (0, 65535),
+}
+"""Option → smallest and largest whole number."""
+
+
+def _number(name: str, text: str) -> Any:
+    """An option that takes a whole number."""
+    low, high = _RANGES[name]
+    return typer.Option(f"--{name}", help=f"{text} ({low:,} to {high:,})")
+
+
 Profile = Annotated[str, typer.Option(help="quick: minutes on two CPU cores; paper: the papers' sizes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[str, typer.Option(help="Seed of everything random.")]
-Jobs = Annotated[str, typer.Option(help="How many chapters run at a time.")]
-Timeout = Annotated[str, typer.Option(help="Seconds that one cell may take; 0 for no limit.")]
-Threads = Annotated[str, typer.Option(help="Threads that each chapter gets, however many run at a time.")]
+Seed = Annotated[str, _number("seed", "Seed of everything random.")]
+Jobs = Annotated[str, _number("jobs", "How many chapters run at a time.")]
+Timeout = Annotated[str, _number("timeout", "Seconds that one cell may take; 0 for no limit.")]
+Threads = Annotated[str, _number("threads", "Threads that each chapter gets, however many run at a time.")]
 Force = Annotated[bool, typer.Option("--force", help="Execute even what is up to date.")]
 
 
-def _whole(name: str, value: str, smallest: int) -> int:
+def _whole(name: str, value: str) -> int:
     """A whole number from the command line, or one clear line."""
     from wavemem.building.errors import UsageError
 
-    digits = value.strip()
-    if not (digits.isascii() and digits.isdigit()) or int(digits) < smallest:
-        kind = "a positive integer" if smallest == 1 else "0 or a positive integer"
-        raise UsageError(f"{name} is {value!r}; allowed: {kind}")
+    digits, (low, high) = value.strip(), _RANGES[name]
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 100 and low <= int(digits) <= high):
+        raise UsageError(f"{name} is {reprlib.repr(value)}; allowed: a whole number from {low:,} to {high:,}")
     return int(digits)
+
+
+class _RunCommand(TyperCommand):
+    """`wavemem run`, whose help lists the fields of the experiment that is named, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["typed"] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from wavemem.building.errors import choose
+        from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
+        from wavemem.records.settings import describe_settings
+
+        first = next(iter(ctx.meta.get("typed", ())), "-")
+        name = None if first.startswith("-") else choose("experiment", first, experiment_names())
+        super().format_help(ctx, formatter)
+        if name is not None:
+            fields = describe_settings(get_experiment(name).Config, PROFILES)
+            formatter.write(
+                f"\nFields of {name} for --set FIELD=VALUE, and their values in each profile:\n\n{fields}\n"
+            )
 
 
 def _order(
@@ -59,16 +100,9 @@ def _order(
     """What was asked for on the command line, checked."""
     from wavemem.building.build import Order
 
-    limit = _whole("timeout", timeout, 0) if timeout else None
+    limit = _whole("timeout", timeout) if timeout else None
     return Order(
-        profile,
-        device,
-        _whole("seed", seed, 0),
-        chapters,
-        _whole("JOBS", jobs, 1),
-        force,
-        limit,
-        _whole("THREADS", threads, 1),
+        profile, device, _whole("seed", seed), chapters, _whole("jobs", jobs), force, limit, _whole("threads", threads)
     )
 
 
@@ -96,7 +130,7 @@ def experiments() -> None:
     print(f"\nprofiles: {', '.join(PROFILES)}; run one: wavemem run NAME --profile PROFILE")
 
 
-@app.command()
+@app.command(cls=_RunCommand)
 def run(
     experiment: Annotated[str, typer.Argument(help="Name of an experiment, as `wavemem experiments` lists them.")],
     profile: Profile = "quick",
@@ -116,10 +150,12 @@ def run(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="FIELD=VALUE, or FIELD=VALUE,VALUE: another value in the configuration; repeatable."
+            "--set",
+            help="FIELD=VALUE, or FIELD=VALUE,VALUE: another value in the configuration; repeatable. "
+            "`wavemem run EXPERIMENT --help` lists the fields.",
         ),
     ] = None,
-    jobs: Annotated[str, typer.Option(help="Processes among which the experiment's pieces are divided.")] = "1",
+    jobs: Annotated[str, _number("jobs", "Processes among which the experiment's pieces are divided.")] = "1",
     scheduler: Annotated[
         str, typer.Option(help="Address of a Dask scheduler whose workers do the pieces, e.g. tcp://host:8786.")
     ] = "",
@@ -134,8 +170,8 @@ def run(
 
     name = choose("experiment", experiment, experiment_names())
     choose("profile", profile, PROFILES)
-    number = _whole("seed", seed, 0)
-    processes = _whole("jobs", jobs, 1)
+    number = _whole("seed", seed)
+    processes = _whole("jobs", jobs)
     if processes > 1 and importlib.util.find_spec("joblib") is None:
         raise UsageError(
             f"jobs is {processes} but joblib is not installed; allowed: 1, or start the command several times"
@@ -159,8 +195,8 @@ def run(
         base = get_experiment(name).Config.profile(profile)
         replaced = parse_settings(base, settings or [])
         other = differences(type(base), config_json(with_settings(base, replaced)), profile)
-        if other and records is None and not keep:
-            records = project_root() / "_build" / "records"
+        if records is None:
+            records = project_root() / ("_build/records" if other and not keep else "records")
     except ValueError as error:
         raise UsageError(str(error)) from error
     with contextlib.ExitStack() as stack:
@@ -290,26 +326,62 @@ def book_links() -> None:
 
 
 @book.command("serve")
-def book_serve(port: Annotated[str, typer.Option(help="Port on this machine; 0 takes a free one.")] = "8000") -> None:
+def book_serve(port: Annotated[str, _number("port", "Port on this machine; 0 takes a free one.")] = "8000") -> None:
     """Serve the built site on this machine."""
     from wavemem.building.build import serve
     from wavemem.building.paths import Layout, find_root
 
-    serve(Layout(find_root()).site, _whole("port", port, 0))
+    serve(Layout(find_root()).site, _whole("port", port))
+
+
+def _said(error: BaseException) -> tuple[str, int] | None:
+    """One line and the exit status for whatever a user can cause; None for a mistake of ours, which keeps its traceback."""
+    from wavemem.building.errors import BuildError, UsageError
+    from wavemem.records.errors import Unusable
+
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of the parser of the command line
+        return error.format_message(), error.exit_code
+    if isinstance(error, UsageError):
+        return str(error), 2
+    if isinstance(error, BuildError | Unusable):
+        return str(error), 1
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        return f"{where or 'the system'}: {reason}. Nothing half written is kept; mend it and give the same command", 1
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    ):
+        return f"not enough memory ({str(error).partition(chr(10))[0]}); choose smaller sizes or batches", 1
+    return None
 
 
 def main() -> None:
-    """Run the command line; a mistake in the arguments is one line and exit status 2, never a traceback."""
-    from wavemem.building.errors import BuildError, UsageError
-
+    """Run the command line; what a user can cause ends in one line and exit status 2 or 1, never in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Greek letters on an ASCII terminal
     try:
-        app()
-    except (UsageError, BuildError) as error:
-        print(f"wavemem: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        status = app(standalone_mode=False) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # the reader of our output has gone; what is left in the buffer would fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except Exception as error:
+        said = _said(error)
+        if said is None:
+            raise
+        text, status = said
+        if text:  # none where the help was shown in its place
+            print(text if text.startswith("Usage") else f"wavemem: {text}", file=sys.stderr)
+    if status == 130:
         print("wavemem: interrupted", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ import zlib
 import numpy as np
 import torch
 
-__all__ = ["MOST_RUNS", "run_seeds", "stream"]
+__all__ = ["MOST_RUNS", "MOST_SEED", "run_seeds", "stream"]
 
 MOST_RUNS = 1000
 """How many runs one base seed has seeds for."""
+
+MOST_SEED = 9 * 10**15
+"""The largest base seed: the seeds of its runs fit a column of 64-bit integers."""
 
 
 def run_seeds(seed: int, runs: int) -> list[int]:
@@ -23,10 +26,10 @@ def run_seeds(seed: int, runs: int) -> list[int]:
         runs: How many.
 
     Raises:
-        ValueError: If the seed is negative, or there are no runs or more than `MOST_RUNS`.
+        ValueError: If the seed is not in 0 … `MOST_SEED`, or there are no runs or more than `MOST_RUNS`.
     """
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; allowed: integers >= 0. Give a non-negative base seed.")
+    if not 0 <= seed <= MOST_SEED:
+        raise ValueError(f"seed is {seed}; allowed: whole numbers from 0 to {MOST_SEED}. Give another base seed.")
     if not 1 <= runs <= MOST_RUNS:
         raise ValueError(f"runs is {runs}; allowed: 1 to {MOST_RUNS}. Use several base seeds for more.")
     return [seed * MOST_RUNS + k for k in range(runs)]

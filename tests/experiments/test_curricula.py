@@ -123,7 +123,7 @@ def test_the_summary_finds_when_a_level_is_reached_for_good() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ValueError, match="curriculum"):
+    with pytest.raises(ValueError, match="curricula"):
         Config(curricula=("stairs",))
     with pytest.raises(ValueError, match="horizons"):
         Config(horizons=())

@@ -85,7 +85,7 @@ def test_the_experiment_is_found_by_name() -> None:
     ("call", "message"),
     [
         (lambda: Config(task="mnist"), "task = 'mnist'"),
-        (lambda: Config(models=()), "models is empty"),
+        (lambda: Config(models=()), r"models = \(\); allowed: 1 or more"),
         (lambda: Config(models=("RNN",)), "models = 'RNN'"),
         (lambda: Config(runs=0), "runs = 0"),
         (lambda: Config(rounds=-1), "rounds = -1"),

@@ -207,7 +207,7 @@ def test_the_experiment_is_found_by_name() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Config(tasks=()), "tasks is empty"),
+        (lambda: Config(tasks=()), r"tasks = \(\); allowed: 1 or more"),
         (lambda: Config(tasks=("mnist",)), "tasks = 'mnist'"),
         (lambda: Config(models=("RNN",)), "models = 'RNN'"),
         (lambda: Config(further=("RNN",)), "further = 'RNN'"),

@@ -144,12 +144,12 @@ def test_parts_of_the_grids_can_be_named_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tasks": ("sorting",)}, "task = 'sorting'"),
-        ({"models": ("LSTM",)}, "model = 'LSTM'"),
+        ({"tasks": ("sorting",)}, "tasks = 'sorting'"),
+        ({"models": ("LSTM",)}, "models = 'LSTM'"),
         ({"lengths": (7,)}, "lengths = \\(7,\\)"),
         ({"clips": (3.0,)}, "clips = \\(3.0,\\) for copy, wRNN"),
         ({"runs": 0}, "runs = 0"),
-        ({"tasks": ()}, "no tasks or no models"),
+        ({"tasks": ()}, r"tasks = \(\); allowed: 1 or more"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(change: dict[str, object], said: str) -> None:

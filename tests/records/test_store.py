@@ -100,7 +100,7 @@ def test_a_record_is_not_overwritten_unasked(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("stage", ["save_file", "_describe", "_sync"])
+@pytest.mark.parametrize("stage", ["save", "_describe", "_sync"])
 def test_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
@@ -111,7 +111,7 @@ def test_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "trial").iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["save_file", "_describe", "_sync"])
+@pytest.mark.parametrize("stage", ["save", "_describe", "_sync"])
 def test_kill_while_writing_leaves_no_record_and_keeps_the_old_one(tmp_path: Path, stage: str) -> None:
     old = written(tmp_path)
     program = textwrap.dedent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from wavemem.tasks import downloads
 from wavemem.tasks.downloads import DatasetError, data_folder, download, obtain, verify
 
 CONTENT = bytes(range(256)) * 400
@@ -229,3 +231,25 @@ def test_bad_input_is_explained(tmp_path: Path) -> None:
         download([], tmp_path / "file.bin", check)
     with pytest.raises(ValueError, match="algorithm = 'crc'"):
         verify(tmp_path, "crc", "")
+
+
+@pytest.mark.parametrize("had", [0, 4000])
+def test_a_file_that_is_far_too_large_is_not_fetched(
+    server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had: int
+) -> None:
+    monkeypatch.setattr(downloads, "_LARGEST", 50_000)
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:had])
+    with pytest.raises(DatasetError, match=r"102,400 bytes or more; allowed: 50,000"):
+        download([server.url], tmp_path / "file.bin", check)
+    assert not list(tmp_path.glob("file.bin*.part"))
+
+
+def test_a_stream_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            return bytes(size)
+
+    monkeypatch.setattr(downloads, "_LARGEST", 3 * downloads._CHUNK)
+    with pytest.raises(DatasetError, match="bytes or more; allowed"):
+        downloads._copy(Endless(), tmp_path / "part", 0, None, "endless")
+    assert (tmp_path / "part").stat().st_size <= 3 * downloads._CHUNK

@@ -17,7 +17,7 @@ from wavemem.models.token_model import Block, TokenModel
 from wavemem.models.transformer import Transformer
 from wavemem.models.wave_mamba import WaveMamba
 
-__all__ = ["CHANGES", "FOUND", "MODELS", "build_model"]
+__all__ = ["CHANGES", "FOUND", "MODELS", "TRANSFORMERS", "build_model"]
 
 TRANSFORMERS = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
 

@@ -1,4 +1,4 @@
-"""Losses of stacked recurrent networks on fresh batches, for `wavemem.training.generic.fit`."""
+"""Losses of stacked recurrent networks on fresh batches, for `wavemem.training.generic.fit`, and the waves they learn."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.models.recurrent import RecurrentNetwork
+from wavemem.substrate.wave_readings import ring_pass
 from wavemem.tasks.copying import CopyTask, copy_loss
 from wavemem.tasks.images import SequentialImages
 from wavemem.training.generic import LossFunction
 
-__all__ = ["naming_loss", "recall_loss"]
+__all__ = ["naming_loss", "pass_of", "recall_loss"]
 
 
 def recall_loss(
@@ -45,3 +46,12 @@ def naming_loss(
         return torch.nn.functional.cross_entropy(logits.mT, labels, reduction="none").mean(-1)
 
     return loss
+
+
+def pass_of(response: Tensor) -> dict[str, float]:
+    """What `ring_pass` reads off a response; NaN where the network has diverged."""
+    names = ("travel", "gain", "travelling", "recirculating")
+    if not bool(torch.isfinite(response).all()):
+        return dict.fromkeys(names, float("nan"))
+    wave = ring_pass(response)
+    return {name: float(getattr(wave, name)) for name in names}

@@ -11,19 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of
 from wavemem.experiments._adding_training import MODELS, Setting, train
 from wavemem.experiments.copying import networks
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Count, OneOf, Runs, Size, Within, check_fields
 from wavemem.streams import run_seeds
 from wavemem.tasks.adding import SOLVED_MSE
 from wavemem.training.generic import FitConfig
@@ -55,24 +56,20 @@ class Config:
 
     PARTS: ClassVar = ("models", "lengths", "runs")
 
-    models: tuple[str, ...] = MODELS
-    lengths: tuple[int, ...] = (100,)
-    units: int = 100
-    channels: int = 16
-    dense_units: int = 100
-    runs: int = 3
-    iterations: int = 400
-    dense_iterations: int = 2000
-    batch: int = 64
-    test_batch: int = 1000
-    log_every: int = 10
+    models: tuple[Annotated[str, OneOf(MODELS)], ...] = MODELS
+    lengths: tuple[Annotated[int, Within(2, 100_000)], ...] = (100,)
+    units: Size = 100
+    channels: Size = 16
+    dense_units: Size = 100
+    runs: Runs = 3
+    iterations: Count = 400
+    dense_iterations: Count = 2000
+    batch: Batch = 64
+    test_batch: Batch = 1000
+    log_every: Count = 10
 
     def __post_init__(self) -> None:
-        for model in self.models:
-            one_of("models", model, MODELS)
-        for name in ("runs", "iterations", "dense_iterations", "batch", "test_batch", "log_every"):
-            positive_int(name, getattr(self, name))
-        require(len(self.models) > 0, "models is empty", ", ".join(MODELS), "Name at least one model.")
+        check_fields(self)
 
     @classmethod
     def profile(cls, name: str) -> Config:

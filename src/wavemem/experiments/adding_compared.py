@@ -11,17 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, require
 from wavemem.experiments._adding_training import DIVERGED_MSE, FATES, Setting, fates, start, train
 from wavemem.experiments.adding import BEST
 from wavemem.experiments.copying import networks
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Count, Items, OneOf, Runs, Size, Within, check_fields
 from wavemem.streams import run_seeds
 from wavemem.training.generic import FitConfig
 from wavemem.training.pieces import work_through
@@ -62,26 +63,23 @@ class Config:
 
     PARTS: ClassVar = ("contestants", "lengths", "runs")
 
-    contestants: tuple[str, ...] = CONTESTANTS
-    lengths: tuple[int, ...] = (100, 200, 400)
-    runs: tuple[int, ...] = (5, 5, 3)
-    updates: tuple[int, ...] = (1500, 2000, 2000)
-    units: int = 100
-    channels: int = 16
-    batch: int = 32
-    test_batch: int = 1000
-    log_every: int = 10
-    margin: int = 200
+    contestants: tuple[Annotated[str, OneOf(CONTESTANTS)], ...] = CONTESTANTS
+    lengths: tuple[Annotated[int, Within(2, 100_000)], ...] = (100, 200, 400)
+    runs: Annotated[tuple[Runs, ...], Items(repeat=True)] = (5, 5, 3)
+    updates: Annotated[tuple[Count, ...], Items(repeat=True)] = (1500, 2000, 2000)
+    units: Size = 100
+    channels: Size = 16
+    batch: Batch = 32
+    test_batch: Batch = 1000
+    log_every: Count = 10
+    margin: Count = 200
 
     def __post_init__(self) -> None:
-        for name in self.contestants:
-            one_of("contestants", name, CONTESTANTS)
-        for name in ("units", "channels", "batch", "test_batch", "log_every", "margin"):
-            positive_int(name, getattr(self, name))
+        check_fields(self)
         require(
-            min(len(self.runs), len(self.updates)) >= len(self.lengths) > 0,
+            min(len(self.runs), len(self.updates)) >= len(self.lengths),
             f"{len(self.runs)} numbers of runs and {len(self.updates)} of updates for {len(self.lengths)} lengths",
-            "one of each per length, and at least one length",
+            "one of each per length",
             "Give runs and updates as many entries as lengths.",
         )
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
 import torch
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, require
 from wavemem.experiments._adding_training import FATES, Setting, fates, start, train
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, Items, Rate, Runs, Scale, Size, Within, check_fields
 from wavemem.streams import run_seeds
 from wavemem.training.generic import FitConfig
 from wavemem.training.pieces import work_through
@@ -56,46 +57,33 @@ class Config:
     PARTS: ClassVar = ("models", "wave_lengths", "runs", "wave_runs")
     UNSTATED: ClassVar = "an experiment of ours"
 
-    models: tuple[str, ...] = ("iRNN", "wRNN")
-    lengths: tuple[int, ...] = (100, 200, 400)
-    wave_lengths: tuple[int, ...] = ()
-    dense_scales: tuple[float, ...] = (0.001, 0.03, 0.1, 0.3, 1.0, 3.0)
-    wave_scales: tuple[float, ...] = (0.3, 1.0, 3.0)
-    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
-    wave_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    long_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
-    finalists: int = 2
-    units: int = 100
-    channels: int = 16
-    runs: int = 3
-    wave_runs: int = 2
-    dense_updates: tuple[int, ...] = (500, 1000, 1000)
-    wave_updates: int = 250
-    batch: int = 32
-    test_batch: int = 500
-    clip: float = 1.0
-    log_every: int = 10
-    margin: int = 200
+    models: tuple[Literal["iRNN", "wRNN"], ...] = ("iRNN", "wRNN")
+    lengths: tuple[Annotated[int, Within(2, 100_000)], ...] = (100, 200, 400)
+    wave_lengths: Annotated[tuple[Annotated[int, Within(2, 100_000)], ...], Items(0)] = ()
+    dense_scales: tuple[Scale, ...] = (0.001, 0.03, 0.1, 0.3, 1.0, 3.0)
+    wave_scales: tuple[Scale, ...] = (0.3, 1.0, 3.0)
+    rates: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
+    wave_rates: tuple[Rate, ...] = (1e-3, 3e-3, 1e-2)
+    long_rates: tuple[Rate, ...] = (1e-4, 3e-4, 1e-3)
+    finalists: Size = 2
+    units: Size = 100
+    channels: Size = 16
+    runs: Runs = 3
+    wave_runs: Runs = 2
+    dense_updates: Annotated[tuple[Count, ...], Items(repeat=True)] = (500, 1000, 1000)
+    wave_updates: Count = 250
+    batch: Batch = 32
+    test_batch: Batch = 500
+    clip: Clip = 1.0
+    log_every: Count = 10
+    margin: Count = 200
 
     def __post_init__(self) -> None:
-        for model in self.models:
-            one_of("models", model, ("iRNN", "wRNN"))
-        for name in (
-            "finalists",
-            "units",
-            "channels",
-            "runs",
-            "wave_runs",
-            "wave_updates",
-            "batch",
-            "log_every",
-            "margin",
-        ):
-            positive_int(name, getattr(self, name))
+        check_fields(self)
         require(
-            len(self.dense_updates) >= len(self.lengths) > 0,
+            len(self.dense_updates) >= len(self.lengths),
             f"{len(self.dense_updates)} numbers of updates for {len(self.lengths)} lengths",
-            "one number of updates per length, and at least one length",
+            "one number of updates per length",
             "Give dense_updates as many entries as lengths.",
         )
         for T in self.wave_lengths:

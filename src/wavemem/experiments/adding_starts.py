@@ -12,16 +12,17 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import pandas as pd
 import torch
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, positive_int
 from wavemem.experiments._adding_training import FATES, Setting, fates, train
 from wavemem.models.identity_rnn import IdentityRNN, RecurrentStart
 from wavemem.models.wave_rnn import PUBLISHED_SCALE, InputStart
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, OneOf, Rate, Runs, Size, Within, check_fields
 from wavemem.streams import run_seeds
 from wavemem.training.generic import FitConfig
 
@@ -86,23 +87,20 @@ class Config:
     PARTS: ClassVar = ("starts", "runs")
     UNSTATED: ClassVar = "an experiment of ours"
 
-    T: int = 40
-    units: int = 40
-    starts: tuple[str, ...] = tuple(STARTS)
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    runs: int = 8
-    iterations: int = 1300
-    batch: int = 64
-    clip: float = 1.0
-    test_batch: int = 1000
-    log_every: int = 10
-    margin: int = 200
+    T: Annotated[int, Within(2, 100_000)] = 40
+    units: Size = 40
+    starts: tuple[Annotated[str, OneOf(STARTS)], ...] = tuple(STARTS)
+    rates: tuple[Rate, ...] = (1e-3, 3e-3, 1e-2)
+    runs: Runs = 8
+    iterations: Count = 1300
+    batch: Batch = 64
+    clip: Clip = 1.0
+    test_batch: Batch = 1000
+    log_every: Count = 10
+    margin: Count = 200
 
     def __post_init__(self) -> None:
-        positive_int("runs", self.runs)
-        require(len(self.starts) > 0, "starts is empty", "at least one of " + "; ".join(STARTS), "Name one.")
-        for start in self.starts:
-            one_of("start", start, STARTS)
+        check_fields(self)
 
     @classmethod
     def profile(cls, name: str) -> Config:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pandas as pd
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int
 from wavemem.experiments import table1
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import OneOf, Steps, Within, check_fields
 from wavemem.records.runs import shared_run
 from wavemem.streams import stream
 from wavemem.substrate.basis_quality import (
@@ -84,16 +85,13 @@ class Config:
     PARTS: ClassVar = ("ages",)
     UNSTATED: ClassVar = "an experiment of ours"
 
-    networks: str = "quick"
-    histories: int = 256
-    horizon: int = 40
-    ages: int = 1
+    networks: Annotated[str, OneOf(PROFILES)] = "quick"
+    histories: Annotated[int, Within(2, 1_000_000)] = 256
+    horizon: Annotated[int, Within(2, 100_000)] = 40
+    ages: Steps = 1
 
     def __post_init__(self) -> None:
-        one_of("networks", self.networks, PROFILES)
-        positive_int("histories", self.histories, minimum=2)
-        positive_int("horizon", self.horizon, minimum=2)
-        positive_int("ages", self.ages)
+        check_fields(self)
 
     @classmethod
     def profile(cls, name: str) -> Config:

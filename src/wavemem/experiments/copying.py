@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, require
 from wavemem.kernels.wave_cpu import own_threads
 from wavemem.models.gated import GatedRNN
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import PUBLISHED_SCALE, WaveRNN
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within, check_fields
 from wavemem.streams import run_seeds, stream
 from wavemem.tasks.copying import CopyScores, CopyTask, copy_scores, exact_recall, paper_loss
 from wavemem.training.generic import FitConfig, fit
@@ -172,37 +173,39 @@ class Config:
         "validation_batch",
     )
 
-    models: tuple[str, ...] = ("wRNN", "iRNN", "iRNN searched", *ABLATIONS)
-    lengths: tuple[int, ...] = (0, 10, 30)
-    ablation_lengths: tuple[int, ...] = (10,)
-    units: int = 100
-    channels: int = 6
-    dense_units: int = 100
-    large_units: int = 625
-    gated_units: int = 57
-    runs: int = 3
-    iterations: int = 1200
-    batch: int = 64
-    test_batch: int = 500
-    validation_batch: int = 200
-    log_every: int = 20
-    validate_every: int = 40
-    lr: float | None = 1e-3
-    search: int = 0
+    models: tuple[Annotated[str, OneOf(MODELS)], ...] = ("wRNN", "iRNN", "iRNN searched", *ABLATIONS)
+    lengths: Annotated[tuple[Blanks, ...], Items(0)] = (0, 10, 30)
+    ablation_lengths: Annotated[tuple[Blanks, ...], Items(0)] = (10,)
+    units: Size = 100
+    channels: Size = 6
+    dense_units: Size = 100
+    large_units: Size = 625
+    gated_units: Size = 57
+    runs: Runs = 3
+    iterations: Count = 1200
+    batch: Batch = 64
+    test_batch: Batch = 500
+    validation_batch: Batch = 200
+    log_every: Count = 20
+    validate_every: Count = 40
+    lr: Rate | None = 1e-3
+    search: Annotated[int, Within(0, max(map(len, GRIDS.values())))] = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for model in self.models:
-            one_of("models", model, MODELS)
             require(
                 self.search <= len(GRIDS.get(model, ())) or not self.search,
                 f"search {self.search} of {model!r}",
                 ", ".join(f"{len(grids)} of {name}" for name, grids in GRIDS.items()),
                 "Only these have a grid.",
             )
-        sizes = ("runs", "iterations", "batch", "test_batch", "validation_batch", "log_every", "validate_every")
-        for name in sizes:
-            positive_int(name, getattr(self, name))
-        require(len(self.models) > 0, "models is empty", ", ".join(MODELS), "Name at least one model.")
+        require(
+            len(self.jobs) > 0,
+            f"no lengths for {', '.join(self.models)}",
+            "at least one model with a length",
+            "Fill lengths (wRNN, iRNN, iRNN large) or ablation_lengths (the others).",
+        )
 
     @classmethod
     def profile(cls, name: str) -> Config:

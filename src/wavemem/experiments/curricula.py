@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -31,9 +31,10 @@ import torch
 from wavemem.checks import one_of, positive_int, require
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, Items, OneOf, Rate, Rungs, Runs, Share, Size, check_fields
 from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
-from wavemem.tasks.selection import paper_task
+from wavemem.tasks.selection import PAPER_TABLES, paper_task
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import TrainingConfig, evaluate, train
 from wavemem.training.pieces import work_through
@@ -46,6 +47,9 @@ CURVES: Final = ("horizon", "loss", "accuracy")
 """Of the batch of an update."""
 MEASURED: Final = ("test_accuracy", "lasting", "modulus_max", "angle_error")
 """On the weights after an update."""
+
+
+Schedule = Annotated[str, OneOf(CURRICULA)]
 
 
 @dataclass(frozen=True)
@@ -73,35 +77,33 @@ class Config:
 
     PARTS: ClassVar = ("tasks", "curricula", "controls", "runs", "marks", "weights_of")
 
-    s: int = 4
-    d: int = 4
-    tasks: tuple[str, ...] = ("T1", "T2")
-    curricula: tuple[str, ...] = ("ladder", "multiplicative", "longest")
-    controls: tuple[str, ...] = ("shortest", "cycle")
-    hidden_size: int = 64
-    runs: int = 3
-    budget: int = 80_000
-    control_budget: int = 20_000
-    iterations: int = 750
-    batch: int = 64
-    lr: float = 1e-3
-    clip: float = 1.0
-    horizons: tuple[int, ...] = (5, 10, 20, 30, 50)
-    threshold: float = 0.98
-    marks: int = 30
-    test_batches: int = 1
-    modulus: float = 0.9
-    weights_of: tuple[str, ...] = ("ladder", "multiplicative", "shortest", "cycle")
+    s: Size = 4
+    d: Size = 4
+    tasks: tuple[Annotated[str, OneOf(PAPER_TABLES)], ...] = ("T1", "T2")
+    curricula: tuple[Schedule, ...] = ("ladder", "multiplicative", "longest")
+    controls: Annotated[tuple[Schedule, ...], Items(0)] = ("shortest", "cycle")
+    hidden_size: Size = 64
+    runs: Runs = 3
+    budget: Count = 80_000
+    control_budget: Count = 20_000
+    iterations: Count = 750
+    batch: Batch = 64
+    lr: Rate = 1e-3
+    clip: Clip = 1.0
+    horizons: Rungs = (5, 10, 20, 30, 50)
+    threshold: Share = 0.98
+    marks: Count = 30
+    test_batches: Batch = 1
+    modulus: Share = 0.9
+    weights_of: Annotated[tuple[Schedule, ...], Items(0)] = (
+        "ladder",
+        "multiplicative",
+        "shortest",
+        "cycle",
+    )
 
     def __post_init__(self) -> None:
-        for name in (*self.curricula, *self.controls, *self.weights_of):
-            one_of("curriculum", name, CURRICULA)
-        for name in ("runs", "budget", "control_budget", "iterations", "marks"):
-            positive_int(name, getattr(self, name))
-        for name in ("tasks", "curricula", "horizons"):
-            require(
-                len(getattr(self, name)) > 0, f"{name} is empty", "at least one value", "Name what is to be trained."
-            )
+        check_fields(self)
 
     @property
     def test_horizon(self) -> int:

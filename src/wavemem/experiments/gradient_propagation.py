@@ -22,9 +22,10 @@ Source: Karuvally, Sejnowski and Siegelmann (2024), section 4.3 and Fig. 5.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,13 +37,29 @@ from torch import Tensor
 from wavemem.checks import one_of, require
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import Result
+from wavemem.records.fields import (
+    Batch,
+    Clip,
+    Count,
+    Decay,
+    Items,
+    OneOf,
+    Rate,
+    Rungs,
+    Runs,
+    Share,
+    Size,
+    Updates,
+    Within,
+    check_fields,
+)
 from wavemem.streams import run_seeds, stream
 from wavemem.substrate.gradients import decay_rate, slopes_of
 from wavemem.substrate.spectrum import eigenvalues
 from wavemem.substrate.whole_waves import complete_waves
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
-from wavemem.tasks.selection import paper_task
+from wavemem.tasks.selection import PAPER_TABLES, paper_task
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import TrainingConfig, evaluate, train
 
@@ -89,22 +106,31 @@ class Config:
 
     PARTS: ClassVar = ("runs", "snapshots")
 
-    task: str = "T1"
-    s: int = 8
-    d: int = 4
-    hidden_size: int = 64
-    runs: int = 4
-    iterations: int = 1600
-    batch: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    clip: float = 1.0
+    task: Annotated[str, OneOf(PAPER_TABLES)] = "T1"
+    s: Annotated[int, Within(2, 10_000)] = 8
+    d: Size = 4
+    hidden_size: Size = 64
+    runs: Runs = 4
+    iterations: Count = 1600
+    batch: Batch = 64
+    lr: Rate = 1e-3
+    weight_decay: Decay = 0.0
+    clip: Clip = 1.0
     # Whole cycles: with a horizon of 10 the two oldest inputs would be asked for once more than the others.
-    horizons: tuple[int, ...] = (16,)
-    threshold: float = 0.98
-    snapshots: tuple[int, ...] = (*range(0, 80, 2), *_geometric(80, 1600, 36))
-    probes: int = 256
-    jacobians: int = 16
+    horizons: Rungs = (16,)
+    threshold: Share = 0.98
+    snapshots: Annotated[tuple[Updates, ...], Items(2, rise=True)] = (*range(0, 80, 2), *_geometric(80, 1600, 36))
+    probes: Batch = 256
+    jacobians: Batch = 16
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(
+            self.snapshots[-1] <= self.iterations,
+            f"snapshots = (…, {self.snapshots[-1]:,}) with iterations = {self.iterations:,}",
+            "numbers of updates from 0 to iterations",
+            "Train longer, or name fewer.",
+        )
 
     @classmethod
     def profile(cls, name: str) -> Config:
@@ -259,7 +285,9 @@ def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path
                 norms = _root_mean_square(gains)
             else:
                 norms = gradient_norms(at, task, histories, cost, horizon=config.horizons[0]).cpu().double()
-            rates = decay_rate(norms)
+            rates = torch.full((len(norms),), math.nan, dtype=torch.float64)
+            alive = (norms > 0).all(-1) & norms.isfinite().all(-1)  # not what diverged
+            rates[alive] = decay_rate(norms[alive]).double()
             for k, m in np.ndindex(*norms.shape):
                 rows.append(
                     {

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import pandas as pd
 import torch
@@ -22,6 +22,7 @@ from wavemem.checks import one_of, positive_int, require
 from wavemem.experiments._image_settings import SETTINGS, Job, Setting
 from wavemem.experiments.images import train
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Count, OneOf, Runs, Within, check_fields
 from wavemem.streams import run_seeds
 from wavemem.tasks.images import KINDS, STAND_INS
 from wavemem.training.pieces import work_through
@@ -77,21 +78,17 @@ class Config:
     OTHER_DATA: ClassVar = {"task": STAND_INS}
     UNSTATED: ClassVar = "a search of ours"
 
-    task: str = "psdigits"
-    models: tuple[str, ...] = tuple(GRIDS)
-    runs: int = 3
-    epochs: int = 40
-    log_every: int = 54
-    rounds: int = 8
+    task: Annotated[str, OneOf(KINDS)] = "psdigits"
+    models: tuple[Annotated[str, OneOf(GRIDS)], ...] = tuple(GRIDS)
+    runs: Runs = 3
+    epochs: Count = 40
+    log_every: Count = 54
+    rounds: Annotated[int, Within(0, 100)] = 8
 
     def __post_init__(self) -> None:
-        one_of("task", self.task, KINDS)
-        require(len(self.models) > 0, "models is empty", ", ".join(GRIDS), "Name at least one.")
+        check_fields(self)
         for model in self.models:
-            one_of("models", model, GRIDS)
-        for name in ("runs", "epochs", "log_every"):
-            positive_int(name, getattr(self, name))
-        positive_int("rounds", self.rounds, minimum=0)
+            one_of("models", model, [name for name in GRIDS if name in SETTINGS[self.task]])
 
     @classmethod
     def profile(cls, name: str) -> Config:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
 import pandas as pd
 import torch
@@ -30,6 +30,7 @@ from wavemem.models.gated import GatedRNN
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Count, Items, OneOf, Runs, Size, check_fields
 from wavemem.streams import run_seeds, stream
 from wavemem.tasks.images import KINDS, STAND_INS, SequentialImages
 from wavemem.training.generic import FitConfig, fit
@@ -92,32 +93,31 @@ class Config:
     )
     OTHER_DATA: ClassVar = {"tasks": STAND_INS, "size_task": STAND_INS}
 
-    tasks: tuple[str, ...] = ("psdigits", "sdigits", "nsdigits")
-    models: tuple[str, ...] = ("wRNN", "wRNN searched", "iRNN", "iRNN searched")
-    further: tuple[str, ...] = ("wRNN + MLP", "LSTM", "GRU")
-    further_task: str = "psdigits"
-    size_task: str | None = "psdigits"
-    wave_sizes: tuple[tuple[int, int], ...] = ((8, 1), (16, 1), (16, 2), (16, 4), (32, 4))
-    dense_sizes: tuple[int, ...] = (16, 32)
-    size_epochs: int | None = EPOCHS
-    runs: int = 5
-    epochs: int | None = None
-    log_every: int | None = 54
+    tasks: tuple[Annotated[str, OneOf(KINDS)], ...] = ("psdigits", "sdigits", "nsdigits")
+    models: Annotated[tuple[Annotated[str, OneOf(MODELS)], ...], Items(0)] = (
+        "wRNN",
+        "wRNN searched",
+        "iRNN",
+        "iRNN searched",
+    )
+    further: Annotated[tuple[Annotated[str, OneOf(MODELS)], ...], Items(0)] = ("wRNN + MLP", "LSTM", "GRU")
+    further_task: Annotated[str, OneOf(KINDS)] = "psdigits"
+    size_task: Annotated[str, OneOf(KINDS)] | None = "psdigits"
+    wave_sizes: Annotated[tuple[tuple[Size, Size], ...], Items(0)] = ((8, 1), (16, 1), (16, 2), (16, 4), (32, 4))
+    dense_sizes: Annotated[tuple[Size, ...], Items(0)] = (16, 32)
+    size_epochs: Count | None = EPOCHS
+    runs: Runs = 5
+    epochs: Count | None = None
+    log_every: Count | None = 54
 
     def __post_init__(self) -> None:
-        require(len(self.tasks) > 0, "tasks is empty", ", ".join(KINDS), "Name at least one.")
-        for task in self.tasks:
-            one_of("tasks", task, KINDS)
-        for name in ("models", "further"):
-            for model in getattr(self, name):
-                one_of(name, model, MODELS)
-        for name in ("size_task", "further_task"):
-            if getattr(self, name) is not None:
-                one_of(name, getattr(self, name), KINDS)
-        positive_int("runs", self.runs)
-        for name in ("epochs", "size_epochs", "log_every"):
-            if getattr(self, name) is not None:
-                positive_int(name, getattr(self, name))
+        check_fields(self)
+        require(
+            len(self.jobs) > 0,
+            f"no settings of {', '.join(self.models) or 'no models'} for {', '.join(self.tasks)}",
+            "; ".join(f"{task}: {', '.join(SETTINGS[task])}" for task in self.tasks),
+            "Name models that have settings for a task.",
+        )
 
     @classmethod
     def profile(cls, name: str) -> Config:

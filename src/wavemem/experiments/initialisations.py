@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import pandas as pd
 import torch
@@ -20,6 +20,7 @@ import torch
 from wavemem.checks import one_of, positive_int, require
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, OneOf, Rate, Rungs, Runs, Share, Size, check_fields
 from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.hds import LinearHDS, repeat_copy
@@ -65,34 +66,29 @@ class Config:
 
     PARTS: ClassVar = ("inits", "runs", "log_every")
 
-    s: int = 4
-    d: int = 3
-    hidden_size: int = 32
-    inits: tuple[str, ...] = INITS
-    runs: int = 6
-    iterations: int = 1500
-    batch: int = 64
-    lr: float = 1e-3
-    clip: float = 1.0
-    horizons: tuple[int, ...] = (10, 20, 40, 60)
-    threshold: float = 0.98
-    test_horizons: tuple[int, ...] = (60, 120, 300, 1000, 3000)
-    test_batch: int = 128
-    modulus: float = 0.9
-    log_every: int = 50
+    s: Size = 4
+    d: Size = 3
+    hidden_size: Size = 32
+    inits: tuple[Annotated[str, OneOf(INITS)], ...] = INITS
+    runs: Runs = 6
+    iterations: Count = 1500
+    batch: Batch = 64
+    lr: Rate = 1e-3
+    clip: Clip = 1.0
+    horizons: Rungs = (10, 20, 40, 60)
+    threshold: Share = 0.98
+    test_horizons: Rungs = (60, 120, 300, 1000, 3000)
+    test_batch: Batch = 128
+    modulus: Share = 0.9
+    log_every: Count = 50
 
     def __post_init__(self) -> None:
-        positive_int("runs", self.runs)
-        require(len(self.inits) > 0, "inits is empty", "at least one of uniform, gaussian", "Name one.")
-        for init in self.inits:
-            one_of("init", init, INITS)
+        check_fields(self)
         require(
-            len(self.test_horizons) > 0
-            and self.test_horizons[0] >= self.s
-            and list(self.test_horizons) == sorted(set(self.test_horizons)),
+            self.test_horizons[0] >= self.s,
             f"test_horizons = {self.test_horizons}",
-            f"increasing numbers of steps, at least one cycle (s = {self.s})",
-            "Sort them.",
+            f"numbers of steps of at least one cycle (s = {self.s})",
+            "Leave the shorter ones out.",
         )
 
     @classmethod

@@ -12,20 +12,21 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int
-from wavemem.experiments._wave_losses import recall_loss
+from wavemem.experiments._wave_losses import pass_of, recall_loss
 from wavemem.experiments.image_search import neighbour
 from wavemem.kernels.wave import WaveActivation
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Blanks, Clip, Count, Rate, Runs, Size, Within, check_fields
 from wavemem.streams import run_seeds, stream
-from wavemem.substrate.wave_readings import ring_pass, state_response
+from wavemem.substrate.wave_readings import state_response
 from wavemem.tasks.copying import CopyTask, copy_loss, exact_recall
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.pieces import work_through
@@ -55,22 +56,21 @@ class Config:
     PARTS: ClassVar = ("runs", "rates", "search_runs")
     UNSTATED: ClassVar = "the paper trains no linear network"
 
-    T: int = 5
-    memory: int = 5
-    symbols: int = 4
-    units: int = 24
-    channels: int = 6
-    runs: int = 5
-    iterations: int = 2000
-    batch: int = 32
-    clip: float = 1.0
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    search_runs: int = 3
-    tests: int = 1000
+    T: Blanks = 5
+    memory: Size = 5
+    symbols: Size = 4
+    units: Annotated[int, Within(4, 10_000)] = 24
+    channels: Size = 6
+    runs: Runs = 5
+    iterations: Count = 2000
+    batch: Batch = 32
+    clip: Clip = 1.0
+    rates: tuple[Rate, ...] = (1e-3, 3e-3, 1e-2)
+    search_runs: Runs = 3
+    tests: Batch = 1000
 
     def __post_init__(self) -> None:
-        for name in ("runs", "iterations", "batch", "search_runs", "tests"):
-            positive_int(name, getattr(self, name))
+        check_fields(self)
 
     @classmethod
     def profile(cls, name: str) -> Config:
@@ -112,11 +112,7 @@ def _train(
         response = state_response(trained, longer, config.memory, stream(seeds[0], "linear learning, disturbance"))
     rows = []
     for k in range(trained.K):
-        wave = ring_pass(response[k])
-        measured = {
-            "loss": float(losses[k]), "right": float(right[k]), "travel": wave.travel, "gain": wave.gain,
-            "travelling": float(wave.travelling), "recirculating": float(wave.recirculating),
-        }  # fmt: skip
+        measured = {"loss": float(losses[k]), "right": float(right[k]), **pass_of(response[k])}
         at = {"activation": name, "part": part, "lr": rates[k // len(seeds)], "seed": every[k]}
         rows += [{**at, "quantity": quantity, "value": value} for quantity, value in measured.items()]
     weights = {f"{name}/{key}": value[: len(seeds)].cpu() for key, value in fitted.parameters.items()}

@@ -17,6 +17,7 @@ import torch
 from wavemem.checks import one_of
 from wavemem.models.elman import ElmanEnsemble, Initialisation
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, Decay, Rate, Rungs, Runs, Share, Size, check_fields
 from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.selection import paper_task
@@ -47,21 +48,24 @@ class Config:
 
     PARTS: ClassVar = ("runs", "log_every")
 
-    s: int = 4
-    d: int = 4
-    hidden_size: int = 64
-    runs: int = 4
-    iterations: int = 4000
-    batch: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    clip: float = 1.0
+    s: Size = 4
+    d: Size = 4
+    hidden_size: Size = 64
+    runs: Runs = 4
+    iterations: Count = 4000
+    batch: Batch = 64
+    lr: Rate = 1e-3
+    weight_decay: Decay = 0.0
+    clip: Clip = 1.0
     init: Initialisation = "uniform"
-    horizons: tuple[int, ...] = (10, 20, 40, 60, 100)
-    threshold: float = 0.98
-    test_batches: int = 10
-    modulus: float = 0.9
-    log_every: int = 20
+    horizons: Rungs = (10, 20, 40, 60, 100)
+    threshold: Share = 0.98
+    test_batches: Batch = 10
+    modulus: Share = 0.9
+    log_every: Count = 20
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def test_horizon(self) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 import torch
@@ -28,10 +28,11 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int
 from wavemem.experiments._boundaries import MODELS, free_run, initial, next_vectors, parameter_count
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Count, Rate, Runs, Size, Steps, Within, check_fields
 from wavemem.streams import run_seeds, stream
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
-from wavemem.tasks.lookup import LookupHDS
+from wavemem.tasks.lookup import LARGEST_D, LookupHDS
 from wavemem.tasks.selection import paper_task
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.pieces import work_through
@@ -64,28 +65,31 @@ class Config:
     PARTS: ClassVar = ("seeds", "log_every")
     UNSTATED: ClassVar = "an experiment of ours: the paper trains no such network"
 
-    s: int = 8
-    d: int = 8
-    hidden: int = 64
-    seeds: int = 3
-    batch: int = 64
-    horizon: int = 16
-    iterations: int = 1200
-    lr_sbc: tuple[float, ...] = (3e-2, 1e-1, 3e-1)
-    lr_lbc: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
-    lr_elman: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
-    short_lr_sbc: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
-    short_lr_lbc: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
-    short_lr_elman: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    lr_layer: tuple[float, ...] = (3e-3, 1e-2)
-    phase_horizon: int = 12
-    phase_iterations: int = 800
-    control_s: int = 4
-    control_d: int = 4
-    control_iterations: int = 800
-    test_batch: int = 400
-    test_horizon: int = 32
-    log_every: int = 20
+    s: Size = 8
+    d: Annotated[int, Within(1, LARGEST_D)] = 8
+    hidden: Size = 64
+    seeds: Runs = 3
+    batch: Batch = 64
+    horizon: Steps = 16
+    iterations: Count = 1200
+    lr_sbc: tuple[Rate, ...] = (3e-2, 1e-1, 3e-1)
+    lr_lbc: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3)
+    lr_elman: tuple[Rate, ...] = (3e-3, 1e-2, 3e-2)
+    short_lr_sbc: tuple[Rate, ...] = (3e-3, 1e-2, 3e-2)
+    short_lr_lbc: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3)
+    short_lr_elman: tuple[Rate, ...] = (1e-3, 3e-3, 1e-2)
+    lr_layer: tuple[Rate, ...] = (3e-3, 1e-2)
+    phase_horizon: Steps = 12
+    phase_iterations: Count = 800
+    control_s: Annotated[int, Within(2, 10_000)] = 4
+    control_d: Annotated[int, Within(1, LARGEST_D)] = 4
+    control_iterations: Count = 800
+    test_batch: Batch = 400
+    test_horizon: Steps = 32
+    log_every: Count = 20
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     def profile(cls, name: str) -> Config:

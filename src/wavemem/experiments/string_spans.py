@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -30,10 +30,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from wavemem.checks import number_in, one_of, positive_int, require
+from wavemem.checks import one_of, positive_int, require
 from wavemem.experiments._string_training import Training, train
 from wavemem.models.wave_mamba import WaveMamba
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, Decay, Items, Rate, Runs, Size, Velocity, Within, check_fields
 from wavemem.streams import run_seeds
 from wavemem.substrate.register_span import delay_mean, delay_variance, memory_by_age, pulses, tail_length
 from wavemem.tasks.strings import StringTask
@@ -83,36 +84,30 @@ class Config:
     )
     UNSTATED: ClassVar = "an experiment of ours"
 
-    registers: tuple[int, ...] = (4, 6)
-    velocities: tuple[float, ...] = (0.3, 0.6, 1.0)
-    learned_registers: tuple[int, ...] = (4,)
-    learned_velocities: tuple[float, ...] = (0.3, 0.6, 0.9)
-    letters: int = 16
-    lengths: tuple[int, int] = (4, 10)
-    context: int = 46
-    test_lengths: tuple[int, ...] = (10,)
-    test_size: int = 200
-    width: int = 32
-    layers: int = 2
-    states: int = 16
-    runs: int = 2
-    iterations: int = 300
-    batch: int = 32
-    lr: float = 1e-2
-    weight_decay: float = 0.1
-    warmup: int = 50
-    clip: float = 1.0
-    log_every: int = 10
+    registers: Annotated[tuple[Size, ...], Items(0)] = (4, 6)
+    velocities: Annotated[tuple[Velocity, ...], Items(0)] = (0.3, 0.6, 1.0)
+    learned_registers: Annotated[tuple[Size, ...], Items(0)] = (4,)
+    learned_velocities: Annotated[tuple[Velocity, ...], Items(0)] = (0.3, 0.6, 0.9)
+    letters: Annotated[int, Within(1, 26)] = 16
+    lengths: tuple[Size, Size] = (4, 10)
+    context: Size = 46
+    test_lengths: tuple[Size, ...] = (10,)
+    test_size: Batch = 200
+    width: Size = 32
+    layers: Size = 2
+    states: Size = 16
+    runs: Runs = 2
+    iterations: Count = 300
+    batch: Batch = 32
+    lr: Rate = 1e-2
+    weight_decay: Decay = 0.1
+    warmup: Annotated[int, Within(0, 1_000_000)] = 50
+    clip: Clip = 1.0
+    log_every: Count = 10
 
     def __post_init__(self) -> None:
-        for name in ("runs", "iterations", "batch", "log_every", "test_size", "width", "layers", "states"):
-            positive_int(name, getattr(self, name))
-        for n in (*self.registers, *self.learned_registers):
-            positive_int("registers", n)
-        for v in (*self.velocities, *self.learned_velocities):
-            number_in("velocities", v, 0.0, 1.0)
-        jobs = len(self.registers) * len(self.velocities) + len(self.learned_registers) * len(self.learned_velocities)
-        require(jobs > 0, "no cells", "at least one n and one velocity", "Fill registers and velocities.")
+        check_fields(self)
+        require(len(self.jobs) > 0, "no cells", "at least one n and one velocity", "Fill registers and velocities.")
         _ = self.task
 
     @classmethod

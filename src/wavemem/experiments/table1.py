@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import pandas as pd
 import torch
@@ -20,10 +20,11 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require
 from wavemem.models.elman import ElmanEnsemble, Initialisation
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, Decay, OneOf, Rate, Rungs, Runs, Share, Size, check_fields
 from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.hds import LinearHDS
-from wavemem.tasks.selection import paper_task
+from wavemem.tasks.selection import PAPER_TABLES, paper_task
 from wavemem.training.curriculum import Curriculum, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import TrainingConfig, evaluate, train
 from wavemem.training.pieces import work_through
@@ -70,34 +71,28 @@ class Config:
 
     PARTS: ClassVar = ("tasks", "hidden_sizes", "weight_decays", "thresholds", "runs", "log_every", "weights_of")
 
-    s: int = 4
-    d: int = 4
-    tasks: tuple[str, ...] = ("T1", "T2", "T3", "T4")
-    hidden_sizes: tuple[int, ...] = (64,)
-    weight_decays: tuple[float, ...] = (0.0, 1e-3)
-    thresholds: tuple[float, ...] = (0.98,)
-    runs: int = 4
-    iterations: int = 3000
-    batch: int = 64
-    lr: float = 1e-3
-    clip: float = 1.0
+    s: Size = 4
+    d: Size = 4
+    tasks: tuple[Annotated[str, OneOf(PAPER_TABLES)], ...] = ("T1", "T2", "T3", "T4")
+    hidden_sizes: tuple[Size, ...] = (64,)
+    weight_decays: tuple[Decay, ...] = (0.0, 1e-3)
+    thresholds: tuple[Share, ...] = (0.98,)
+    runs: Runs = 4
+    iterations: Count = 3000
+    batch: Batch = 64
+    lr: Rate = 1e-3
+    clip: Clip = 1.0
     init: Initialisation = "uniform"
-    curriculum: str = "ladder"
-    horizons: tuple[int, ...] = (10, 20, 40, 60)
-    lr_drop_at: int | None = None
-    test_batches: int = 10
-    modulus: float = 0.9
-    log_every: int = 20
-    weights_of: int = 5
+    curriculum: Literal["ladder", "multiplicative"] = "ladder"
+    horizons: Rungs = (10, 20, 40, 60)
+    lr_drop_at: Count | None = None
+    test_batches: Batch = 10
+    modulus: Share = 0.9
+    log_every: Count = 20
+    weights_of: Runs = 5
 
     def __post_init__(self) -> None:
-        one_of("curriculum", self.curriculum, ("ladder", "multiplicative"))
-        for name in ("runs", "weights_of"):
-            positive_int(name, getattr(self, name))
-        for name in ("tasks", "hidden_sizes", "weight_decays", "thresholds", "horizons"):
-            require(
-                len(getattr(self, name)) > 0, f"{name} is empty", "at least one value", "Name what is to be trained."
-            )
+        check_fields(self)
 
     @property
     def test_horizon(self) -> int:

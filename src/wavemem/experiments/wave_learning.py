@@ -18,30 +18,43 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require
-from wavemem.experiments._wave_losses import naming_loss, recall_loss
+from wavemem.experiments._wave_losses import naming_loss, pass_of, recall_loss
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import (
+    Batch,
+    Blanks,
+    Clip,
+    Count,
+    Items,
+    OneOf,
+    Rate,
+    Runs,
+    Size,
+    Updates,
+    Within,
+    check_fields,
+)
 from wavemem.streams import run_seeds, stream
 from wavemem.substrate.velocity import Velocity
 from wavemem.substrate.wave_readings import (
     direction,
     onset_order,
-    ring_pass,
     ring_velocity,
     state_response,
     varying_part,
 )
 from wavemem.tasks.copying import CopyTask, exact_recall
-from wavemem.tasks.images import STAND_INS, SequentialImages
+from wavemem.tasks.images import KINDS, STAND_INS, SequentialImages
 from wavemem.training.generic import FitConfig, FitResult, fit
 from wavemem.training.pieces import work_through
 
@@ -94,39 +107,41 @@ class Config:
     OTHER_DATA: ClassVar = {"images": STAND_INS}
     UNSTATED: ClassVar = "the paper does not give the sizes of these networks"
 
-    T: int = 5
-    memory: int = 5
-    symbols: int = 4
-    units: int = 24
-    channels: int = 6
-    dense_units: int = 48
-    runs: int = 5
-    iterations: int = 4000
-    batch: int = 32
-    lr: float = 3e-3
-    clip: float = 1.0
-    snapshots: tuple[int, ...] = (0, 30, 100, 400, 1500, 4000)
-    probes: int = 64
-    tests: int = 500
-    images: str = "sdigits"
-    image_units: int = 32
-    image_channels: int = 16
-    image_runs: int = 2
-    image_iterations: int = 250
-    image_batch: int = 32
-    image_lr: float = 2e-3
+    T: Blanks = 5
+    memory: Size = 5
+    symbols: Size = 4
+    units: Annotated[int, Within(4, 10_000)] = 24
+    channels: Size = 6
+    dense_units: Annotated[int, Within(4, 10_000)] = 48
+    runs: Runs = 5
+    iterations: Count = 4000
+    batch: Batch = 32
+    lr: Rate = 3e-3
+    clip: Clip = 1.0
+    snapshots: Annotated[tuple[Updates, ...], Items(rise=True)] = (0, 30, 100, 400, 1500, 4000)
+    probes: Annotated[int, Within(4, 1_000_000)] = 64
+    tests: Batch = 500
+    images: Annotated[str, OneOf(kind for kind in KINDS if not kind.startswith("ns"))] = "sdigits"
+    image_units: Annotated[int, Within(4, 10_000)] = 32
+    image_channels: Size = 16
+    image_runs: Runs = 2
+    image_iterations: Count = 250
+    image_batch: Batch = 32
+    image_lr: Rate = 2e-3
 
     def __post_init__(self) -> None:
-        for name in ("runs", "iterations", "batch", "tests", "image_runs", "image_iterations", "image_batch"):
-            positive_int(name, getattr(self, name))
-        positive_int("probes", self.probes, minimum=4)
+        check_fields(self)
         require(
-            self.snapshots[:1] == (0,)
-            and self.snapshots[-1] == self.iterations
-            and list(self.snapshots) == sorted(set(self.snapshots)),
+            self.snapshots[0] == 0 and self.snapshots[-1] == self.iterations,
             f"snapshots = {self.snapshots} with iterations = {self.iterations}",
-            "increasing numbers of updates from 0 to iterations",
+            "numbers of updates from 0 to iterations",
             "Both ends are needed: what was there before training, and what is left after it.",
+        )
+        require(
+            self.task.length > 4,
+            f"sequences of T + 2 memory = {self.task.length} steps",
+            "5 or more",
+            "A velocity needs that many: lengthen T or memory.",
         )
 
     @classmethod
@@ -289,9 +304,7 @@ def _measure(
         longer = torch.cat([inputs, inputs[-1:].expand(3 * network.n, -1, -1)])
         response = state_response(network, longer, config.memory, stream(seed, "disturbance, laps"))
         for k in range(network.K):
-            wave = ring_pass(response[k])
-            note(k, -1, {"travel": wave.travel, "gain": wave.gain})
-            note(k, -1, {"travelling": float(wave.travelling), "recirculating": float(wave.recirculating)})
+            note(k, -1, pass_of(response[k]))
     return rows
 
 

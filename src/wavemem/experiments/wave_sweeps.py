@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ import torch
 from wavemem.checks import one_of, positive_int, require
 from wavemem.experiments._wave_trials import Effort, train_setting
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within, check_fields
 from wavemem.streams import run_seeds
 from wavemem.training.grids import MODELS, TASKS, Grid, Setting, grid
 from wavemem.training.pieces import work_through
@@ -52,33 +53,26 @@ class Config:
 
     PARTS: ClassVar = ("tasks", "models", "lengths", "units", "learning_rates", "clips", "runs")
 
-    tasks: tuple[str, ...] = ("copy",)
-    models: tuple[str, ...] = MODELS
-    lengths: tuple[int, ...] = ()
-    units: tuple[int, ...] = ()
-    learning_rates: tuple[float, ...] = ()
-    clips: tuple[float, ...] = ()
-    small: int = 0
-    small_channels: int = 2
-    runs: int = 3
-    iterations: int = 60_000
-    batch: int = 128
-    held_out: int = 1024
-    epochs: int = 0
-    evaluations: int = 60
-    memory: int = 10
-    symbols: int = 8
+    tasks: tuple[Annotated[str, OneOf(TASKS)], ...] = ("copy",)
+    models: tuple[Annotated[str, OneOf(MODELS)], ...] = MODELS
+    lengths: Annotated[tuple[Blanks, ...], Items(0)] = ()
+    units: Annotated[tuple[Size, ...], Items(0)] = ()
+    learning_rates: Annotated[tuple[Rate, ...], Items(0)] = ()
+    clips: Annotated[tuple[Annotated[float, Within(0, 1e9)], ...], Items(0)] = ()
+    small: Annotated[int, Within(0, 10_000)] = 0
+    small_channels: Size = 2
+    runs: Runs = 3
+    iterations: Count = 60_000
+    batch: Batch = 128
+    held_out: Batch = 1024
+    epochs: Annotated[int, Within(0, 1_000_000)] = 0
+    evaluations: Count = 60
+    memory: Size = 10
+    symbols: Size = 8
 
     def __post_init__(self) -> None:
-        for name in ("runs", "iterations", "batch", "held_out", "evaluations", "memory", "symbols", "small_channels"):
-            positive_int(name, getattr(self, name))
-        for name in ("small", "epochs"):
-            positive_int(name, getattr(self, name), minimum=0)
-        for task in self.tasks:
-            one_of("task", task, TASKS)
-        for model in self.models:
-            one_of("model", model, MODELS)
-        require(bool(self.tasks) and bool(self.models), "no tasks or no models", "one or more of each", "Name them.")
+        check_fields(self)
+        points(self)
 
     @classmethod
     def profile(cls, name: str) -> Config:

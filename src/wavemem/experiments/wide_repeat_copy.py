@@ -18,9 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, positive_int
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.fields import Batch, Clip, Count, Rate, Rungs, Runs, Share, Size, check_fields
 from wavemem.streams import run_seeds
 from wavemem.substrate.compression import phase_counts
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
@@ -65,26 +66,22 @@ class Config:
 
     PARTS: ClassVar = ("hidden_sizes", "runs", "log_every")
 
-    s: int = 8
-    d: int = 2
-    hidden_sizes: tuple[int, ...] = (40, 20)
-    runs: int = 6
-    iterations: int = 2000
-    batch: int = 64
-    lr: float = 1e-3
-    clip: float = 1.0
-    horizons: tuple[int, ...] = (10, 20, 40)
-    threshold: float = 0.98
-    test_batches: int = 10
-    modulus: float = 0.9
-    log_every: int = 50
+    s: Size = 8
+    d: Size = 2
+    hidden_sizes: tuple[Size, ...] = (40, 20)
+    runs: Runs = 6
+    iterations: Count = 2000
+    batch: Batch = 64
+    lr: Rate = 1e-3
+    clip: Clip = 1.0
+    horizons: Rungs = (10, 20, 40)
+    threshold: Share = 0.98
+    test_batches: Batch = 10
+    modulus: Share = 0.9
+    log_every: Count = 50
 
     def __post_init__(self) -> None:
-        positive_int("runs", self.runs)
-        for name in ("hidden_sizes", "horizons"):
-            require(
-                len(getattr(self, name)) > 0, f"{name} is empty", "at least one value", "Name what is to be trained."
-            )
+        check_fields(self)
 
     @property
     def test_horizon(self) -> int:

@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["cache_folder", "compiler", "in_use", "load_library", "processor"]
+__all__ = ["cache_folder", "compiler", "in_use", "load_library", "processor", "user_cache"]
 
 # Contraction to fused multiply-adds is fixed by the options, so one processor always gives one result.
 _OPTIONS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -27,16 +27,19 @@ _TARGETS = ("-march=native", "-mcpu=native", "")
 _PATIENCE = 120.0  # seconds for a compiler; ours take about five
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: WAVEMEM_CACHE, else `wavemem` in the user's cache folder, else in the temporary one."""
-    named = os.environ.get("WAVEMEM_CACHE")
-    if named:
-        return Path(named)
+def user_cache() -> Path:
+    """`wavemem` in the user's cache folder; in the temporary one for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "wavemem"
     except RuntimeError:  # no HOME, and no such user
         return Path(tempfile.gettempdir()) / f"wavemem-{os.getuid()}"
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: WAVEMEM_CACHE, or else `user_cache`."""
+    named = os.environ.get("WAVEMEM_CACHE")
+    return Path(named) if named else user_cache()
 
 
 def compiler() -> str | None:

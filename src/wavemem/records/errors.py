@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DamagedRecord", "ExistingRecord", "ForeignRecord", "MissingRecord", "RecordError", "nearest"]
+__all__ = ["DamagedRecord", "ExistingRecord", "ForeignRecord", "MissingRecord", "RecordError", "Unusable", "nearest"]
 
 
-class RecordError(ValueError):
+class Unusable(ValueError):
+    """Something outside the program, a file, a folder or a network, is not as it has to be; the message says what to do."""
+
+
+class RecordError(Unusable):
     """A record cannot be used; the message says which, why, and what to do."""
 
 

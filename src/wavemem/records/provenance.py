@@ -26,7 +26,16 @@ import torch
 from wavemem.imports import closure, module_file
 from wavemem.kernels.compiled import in_use
 
-__all__ = ["Provenance", "code_version", "device_name", "git_state", "measure", "source_closure", "versions"]
+__all__ = [
+    "Provenance",
+    "code_version",
+    "computing",
+    "device_name",
+    "git_state",
+    "measure",
+    "source_closure",
+    "versions",
+]
 
 _PACKAGE = Path(__file__).resolve().parents[1]  # src/wavemem
 _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "safetensors", "triton")
@@ -47,6 +56,8 @@ class Provenance:
         peak_memory_mib: peak resident memory of the process, or of the GPU's allocator when one was used.
         threads: threads that torch used on the CPU.
         versions: Python and library versions.
+        computed: what the numbers depend on beside code and data, see :func:`computing`; empty in records from before it was
+            noted.
     """
 
     profile: str
@@ -59,6 +70,7 @@ class Provenance:
     peak_memory_mib: float = float("nan")
     threads: int = 1
     versions: dict[str, str] = field(default_factory=dict)
+    computed: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``record.json``."""
@@ -72,8 +84,8 @@ class Provenance:
             ValueError: a field is missing or unknown.
         """
         names = {f.name for f in fields(cls)}
-        if set(data) != names:
-            odd = ", ".join(sorted(set(data) ^ names))
+        if set(data) | {"computed"} != names:
+            odd = ", ".join(sorted((set(data) | {"computed"}) ^ names))
             raise ValueError(
                 f"provenance fields missing or unknown: {odd}; allowed: {', '.join(sorted(names))}. "
                 "Write the record again with this version of wavemem."
@@ -93,6 +105,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def computing(device: torch.device | str) -> dict[str, Any]:
+    """What can change a measurement's digits on one machine: kind of device, threads, compiled kernels or not."""
+    return {"device": torch.device(device).type, "threads": torch.get_num_threads(), "compiled": bool(in_use())}
 
 
 def device_name(device: torch.device | str) -> str:
@@ -189,6 +206,7 @@ def measure(profile: str, seeds: Sequence[int], device: torch.device | str) -> I
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         threads=torch.get_num_threads(),
         versions=versions(),
+        computed=computing(where),
     )
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)

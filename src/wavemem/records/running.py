@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 
-from wavemem.processes import lock
 from wavemem.records.errors import ExistingRecord
 from wavemem.records.experiment import get_experiment
 from wavemem.records.places import records_root
-from wavemem.records.provenance import code_version, measure
+from wavemem.records.provenance import code_version, computing, measure
 from wavemem.records.settings import with_settings
-from wavemem.records.store import check_names, record_key, write
-from wavemem.training.checkpoint import seconds_spent
+from wavemem.records.store import check_names, existing, record_key, write
+from wavemem.training.checkpoint import locked, seconds_spent
 
 __all__ = ["run_experiment"]
 
@@ -57,38 +56,26 @@ def run_experiment(
     check_names(name, profile)
     config = with_settings(experiment.Config.profile(profile), settings or {})
     code = code_version(f"wavemem.experiments.{name}")
-    key = record_key(name, config, seed, code)
-    target = records_root(root) / name / f"{profile}-{key}"
+    target = records_root(root) / name / f"{profile}-{record_key(name, config, seed, code, computed=computing(device))}"
     if target.exists() and not replace:  # said before the hours of training, not after
-        raise ExistingRecord(
-            f"record {target} exists; allowed: one record per configuration, seed, code and data. "
-            "Pass replace=True (--replace) to measure it again."
-        )
+        raise existing(target)
     resumes = "checkpoints" in inspect.signature(experiment.run).parameters
     running = target.with_name(f".running-{target.name}")
-    with contextlib.ExitStack() as stack, measure(profile, [seed], device) as provenance:
-        options: dict[str, Any] = {}
-        if resumes:
-            running.mkdir(parents=True, exist_ok=True)
-            users = stack.enter_context((running / ".users").open("a"))
-            lock(users, shared=True, wait=True)
-            options["checkpoints"] = running
-        result = experiment.run(config, seed, device, **options)
-        spent = seconds_spent(running) if resumes else 0.0
+    with locked(running / ".users", shared=True), measure(profile, [seed], device) as provenance:
+        result = experiment.run(config, seed, device, **({"checkpoints": running} if resumes else {}))
+        spent = seconds_spent(running)
     # What earlier or other processes trained belongs to the measurement's cost.
     provenance.wall_seconds = max(provenance.wall_seconds, spent)
     if "seed" in result.rows:
         provenance.seeds = tuple(sorted(int(value) for value in result.rows["seed"].unique()))
-    shared = target.exists() and not replace  # another process worked on the same pieces and was done first
-    if not shared:
+    with contextlib.suppress(ExistingRecord):  # another process worked on the same pieces and was done first
         write(root, name, config, result, provenance, seed=seed, code=code, replace=replace)
-    if resumes:
-        _remove_unused(running)
+    _remove_unused(running)
     return target
 
 
 def _remove_unused(running: Path) -> None:
-    """Remove the checkpoints of a finished run unless another process is still reading them."""
-    with contextlib.suppress(OSError), (running / ".users").open("a") as users:
-        if lock(users):
+    """Remove the checkpoints of a finished run unless another process is still using them."""
+    with contextlib.suppress(OSError), locked(running / ".users", wait=False) as alone:
+        if alone:
             shutil.rmtree(running, ignore_errors=True)

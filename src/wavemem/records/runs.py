@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from wavemem.kernels.compiled import in_use
 from wavemem.records.experiment import Result, get_experiment
 from wavemem.records.places import project_root
-from wavemem.records.provenance import code_version
+from wavemem.records.provenance import code_version, computing
 from wavemem.records.sizes import allows
 from wavemem.records.store import Record, find, record_key
 
@@ -50,8 +49,7 @@ def shared_run(name: str, config: Any, seed: int = 0, device: torch.device | str
     """
     experiment = get_experiment(name)
     code = code_version(f"wavemem.experiments.{name}")
-    key = record_key(name, config, seed, code if in_use() else f"{code} not compiled")
-    folder = runs_root() / f"{name}-{key}-{torch.device(device).type}"
+    folder = runs_root() / f"{name}-{record_key(name, config, seed, code, computed=computing(device))}"
     return experiment.run(config, seed, device, checkpoints=folder)  # type: ignore[call-arg]
 
 

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wavemem.records.errors import nearest
-from wavemem.records.store import config_json
+from wavemem.records.fields import fields_of
 
-__all__ = ["parse_settings", "with_settings"]
-
-
-def _scalar(name: str, text: str, like: Any) -> Any:
-    """Read one value of the kind of `like`; where that is None, a number if it reads as one."""
-    if isinstance(like, bool):
-        if text in ("true", "false"):
-            return text == "true"
-        raise ValueError(f"setting {name}={text!r}; allowed: true or false. Write one of them.")
-    if isinstance(like, str):
-        return text
-    if like is not None and text == "none":
-        raise ValueError(f"setting {name}='none'; allowed: a {type(like).__name__} like {like!r}. Leave it out.")
-    if text == "none":
-        return None
-    for kind in (int, float) if like is None else (type(like),):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    allowed = "a number" if like is None else f"a {type(like).__name__} like {like!r}"
-    raise ValueError(f"setting {name}={text!r}; allowed: {allowed}. Correct the value.")
+__all__ = ["describe_settings", "parse_settings", "with_settings"]
 
 
 def parse_settings(config: Any, settings: Sequence[str]) -> dict[str, Any]:
-    """Read FIELD=VALUE and FIELD=VALUE,VALUE,... after the kinds of a configuration's fields.
+    """Read FIELD=VALUE and FIELD=VALUE,VALUE,... as a configuration's fields declare them.
 
     Args:
         config: the configuration (a dataclass instance) whose fields may be named.
@@ -44,9 +25,9 @@ def parse_settings(config: Any, settings: Sequence[str]) -> dict[str, Any]:
         Field → value.
 
     Raises:
-        ValueError: a setting has no "=", names no field or one twice, or its value is of the wrong kind.
+        ValueError: a setting has no "=", names no field or one twice, or its value is not allowed.
     """
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    fields = fields_of(type(config))
     read: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
@@ -56,16 +37,8 @@ def parse_settings(config: Any, settings: Sequence[str]) -> dict[str, Any]:
             )
         if name in read:
             raise ValueError(f"setting {name} is given twice; allowed: once. Separate several values by commas.")
-        now = fields[name]
-        if dataclasses.is_dataclass(now):
-            raise ValueError(
-                f"setting {name}; allowed: fields of plain values. Change it in a configuration of your own."
-            )
-        if isinstance(now, tuple):
-            like = now[0] if now else None
-            read[name] = tuple(_scalar(name, part.strip(), like) for part in text.split(",") if part.strip())
-        else:
-            read[name] = _scalar(name, text, now)
+        read[name] = fields[name].read(text)
+        fields[name].check(name, read[name])
     return read
 
 
@@ -73,16 +46,31 @@ def with_settings(config: Any, settings: Mapping[str, Any]) -> Any:
     """A configuration with some fields replaced.
 
     Raises:
-        ValueError: there is no such field, or the value is of another kind than the field's.
+        ValueError: there is no such field, or a value is not allowed.
     """
-    plain = config_json(config)
+    fields = fields_of(type(config))
     for name, value in settings.items():
-        if name not in plain:
-            raise ValueError(f"setting {name!r}; allowed: {', '.join(plain)}. {nearest(name, plain)}")
-        now = getattr(config, name)
-        fits = type(value) is type(now) or now is None or (isinstance(now, float) and isinstance(value, int))
-        if not fits:
-            raise ValueError(
-                f"setting {name} = {value!r}; allowed: a {type(now).__name__} like {now!r}. Give one of that kind."
-            )
+        if name not in fields:
+            raise ValueError(f"setting {name!r}; allowed: {', '.join(fields)}. {nearest(name, fields)}")
+        fields[name].check(name, value)
     return dataclasses.replace(config, **settings)
+
+
+def describe_settings(cls: type[Any], profiles: Sequence[str]) -> str:
+    """The fields of a configuration class: what each may be, its value in every profile, and what the class says of it."""
+    columns = {profile: cls.profile(profile) for profile in profiles}
+    lines: list[str] = []
+    for name, field in fields_of(cls).items():
+        shown: dict[str, str] = {}
+        for profile, config in columns.items():
+            value = field.written(getattr(config, name))
+            shown[value] = f"{shown[value]}, {profile}" if value in shown else profile
+        lines += _wrapped(f"{name}: {field.words()}", 2)
+        for value, where in shown.items():
+            lines += _wrapped(f"{where}: {value or '(empty)'}", 6)
+    return "\n".join([*lines, "", *(f"  {line}".rstrip() for line in (inspect.getdoc(cls) or "").splitlines())])
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    first = " " * indent
+    return textwrap.wrap(text, 110, initial_indent=first, subsequent_indent=first + "    ", break_on_hyphens=False)

@@ -7,20 +7,23 @@ matched with what would make it again. ``record.json`` holds the provenance and 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from wavemem.records.errors import DamagedRecord, ExistingRecord, ForeignRecord, MissingRecord, nearest
@@ -82,7 +85,14 @@ def config_json(config: Any) -> dict[str, Any]:
     }
 
 
-def record_key(experiment: str, config: Any, seed: int = 0, code: str = "", data: str = "") -> str:
+def record_key(
+    experiment: str,
+    config: Any,
+    seed: int = 0,
+    code: str = "",
+    data: str = "",
+    computed: Mapping[str, Any] | None = None,
+) -> str:
     """Twelve hexadecimal digits that identify what would make the record again.
 
     Args:
@@ -91,14 +101,18 @@ def record_key(experiment: str, config: Any, seed: int = 0, code: str = "", data
         seed: the seed the experiment was run with.
         code: hash of the code, see :func:`wavemem.records.provenance.code_version`.
         data: hash of the data that was read; empty if none was.
+        computed: what it is computed with, see :func:`wavemem.records.provenance.computing`; None for records from before it
+            was noted.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "experiment": experiment,
         "config": config_json(config),
         "seed": seed,
         "code": code,
         "data": data,
     }
+    if computed:
+        identity["computed"] = dict(computed)
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -158,6 +172,35 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _publish(draft: Path, target: Path, replace: bool) -> None:
+    """Give a finished folder its name, whoever else does the same at this moment.
+
+    Raises:
+        ExistingRecord: another process was first, and its record is not to be replaced.
+    """
+    while True:
+        try:
+            draft.rename(target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        if not replace:
+            raise existing(target)
+        old = target.with_name(f".replaced-{target.name}-{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):  # another process has just moved it away
+            target.rename(old)
+            shutil.rmtree(old)
+
+
+def existing(target: Path) -> ExistingRecord:
+    """The error that says so."""
+    return ExistingRecord(
+        f"record {target} exists; allowed: one record per configuration, seed, code, data and what computed it. "
+        "Pass replace=True (--replace) to measure it again."
+    )
+
+
 def check_names(experiment: str, profile: str) -> None:
     """Whether a folder can be named after an experiment and a profile.
 
@@ -205,14 +248,11 @@ def write(
     """
     check_names(experiment, provenance.profile)
     code = code_version(f"wavemem.experiments.{experiment}") if code is None else code
-    key = record_key(experiment, config, seed, code, data)
+    key = record_key(experiment, config, seed, code, data, provenance.computed)
     folder = records_root(root) / experiment
     target = folder / f"{provenance.profile}-{key}"
     if target.exists() and not replace:
-        raise ExistingRecord(
-            f"record {target} exists; allowed: one record per configuration, seed, code and data. "
-            "Pass replace=True to measure it again."
-        )
+        raise existing(target)
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".writing-{target.name}-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -221,9 +261,9 @@ def write(
         columns = write_rows(draft / _ROWS, result.rows)
         names = [_ROWS]
         if result.weights:
-            save_file(
-                {k: v.detach().cpu().contiguous().clone() for k, v in result.weights.items()},
-                str(draft / _WEIGHTS),
+            # Written here, not by safetensors: a full disk is then an error of the system, which names the file.
+            (draft / _WEIGHTS).write_bytes(
+                save({k: v.detach().cpu().contiguous().clone() for k, v in result.weights.items()})
             )
             names.append(_WEIGHTS)
         content = {
@@ -243,13 +283,7 @@ def write(
         (draft / _RECORD).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         for path in (*draft.iterdir(), draft):
             _sync(path)
-        if target.exists():
-            old = folder / f".replaced-{target.name}-{os.getpid()}"
-            target.rename(old)
-            draft.rename(target)
-            shutil.rmtree(old)
-        else:
-            draft.rename(target)
+        _publish(draft, target, replace)
         _sync(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)

@@ -7,7 +7,6 @@ names, or in the user's cache, so that a machine without a network can use a cop
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import http.client
@@ -16,14 +15,16 @@ import re
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
 
 from wavemem.checks import one_of, require
-from wavemem.processes import lock
+from wavemem.kernels.compiled import user_cache
+from wavemem.records.errors import Unusable
+from wavemem.training.checkpoint import locked
 
 __all__ = ["VARIABLE", "DatasetError", "data_folder", "download", "obtain", "verify"]
 
@@ -31,10 +32,11 @@ VARIABLE = "WAVEMEM_DATA"
 """The environment variable that names the folder of data sets."""
 
 _CHUNK = 1 << 20
+_LARGEST = 1 << 30  # bytes of a file; CIFAR-10, the largest of ours, has a sixth of it
 _FAILURES = (OSError, http.client.HTTPException)  # URLError and time-outs are OSErrors
 
 
-class DatasetError(ValueError):
+class DatasetError(Unusable):
     """A data set is missing, cannot be fetched, or is not what it should be; the message says what to do."""
 
 
@@ -52,7 +54,7 @@ def data_folder(folder: Path | str | None = None) -> Path:
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavemem"
+    return user_cache()
 
 
 def _advice(names: str) -> str:
@@ -94,21 +96,16 @@ def verify(path: Path | str, algorithm: str, expected: str, unpacked: bool = Fal
         )
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process at a time fetch a file; the system ends the claim of a process that dies."""
-    with open(path.with_name(path.name + ".lock"), "a") as claim:
-        # Without locks two downloads at once waste time, but each is checked before it is used.
-        lock(claim, wait=True)
-        yield
-
-
 def _first_byte(response: http.client.HTTPResponse) -> int:
     """Where the body of a response begins within the file."""
     if getattr(response, "status", None) != 206:
         return 0
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(found.group(1)) if found else -1
+
+
+def _too_large(size: int) -> DatasetError:
+    return DatasetError(f"it has {size:,} bytes or more; allowed: {_LARGEST:,}. It is not the file that was asked for")
 
 
 def _copy(source: IO[bytes], part: Path, start: int, body: int | None, label: str) -> None:
@@ -127,9 +124,13 @@ def _copy(source: IO[bytes], part: Path, start: int, body: int | None, label: st
         target.truncate(start)
         target.seek(start)
         received = 0
+        if body is not None and start + body > _LARGEST:
+            raise _too_large(start + body)
         while piece := source.read(_CHUNK):
-            target.write(piece)
             received += len(piece)
+            if start + received > _LARGEST:
+                raise _too_large(start + received)
+            target.write(piece)
             bar.update(len(piece))
         target.flush()
         os.fsync(target.fileno())
@@ -162,19 +163,15 @@ def _stream(url: str, part: Path, timeout: float) -> None:
 def _fetch(url: str, part: Path, check: Callable[[Path], None], timeout: float) -> None:
     """Fetch and check; what was put together from two fetches and is wrong gets one more chance from the start."""
     resumed = part.exists()
-    _stream(url, part, timeout)
-    try:
-        check(part)
-    except DatasetError:
-        part.unlink()
-        if not resumed:
-            raise
-        _stream(url, part, timeout)
+    for again in (False, True):
         try:
+            _stream(url, part, timeout)
             check(part)
+            return
         except DatasetError:
-            part.unlink()
-            raise
+            part.unlink(missing_ok=True)
+            if again or not resumed:
+                raise
 
 
 def download(urls: Sequence[str], path: Path | str, check: Callable[[Path], None], timeout: float = 30.0) -> Path:
@@ -203,7 +200,7 @@ def download(urls: Sequence[str], path: Path | str, check: Callable[[Path], None
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             return path
-        with _alone(path):
+        with locked(path.with_name(path.name + ".lock")):
             if path.exists():  # another process was faster
                 return path
             failures = []

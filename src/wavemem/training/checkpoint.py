@@ -24,14 +24,15 @@ from torch import Tensor
 
 from wavemem.kernels.compiled import in_use
 from wavemem.processes import lock
+from wavemem.records.errors import Unusable
 
-__all__ = ["Checkpoint", "CheckpointError", "Saved", "claimed", "digest", "seconds_spent"]
+__all__ = ["Checkpoint", "CheckpointError", "Saved", "claimed", "digest", "locked", "seconds_spent"]
 
 FORMAT = "wavemem checkpoint"
 VERSION = "1"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Unusable):
     """A checkpoint cannot be read or written; the message says which, why and what to do."""
 
 
@@ -166,8 +167,39 @@ def seconds_spent(folder: Path | str) -> float:
 
 
 @contextlib.contextmanager
+def locked(path: Path, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+    """Hold a lock file, which is made and left; the lock ends with the block or the process.
+
+    Args:
+        path: The file.
+        wait: Wait until nobody else holds it.
+        shared: Let others that ask for a shared lock hold it, too.
+
+    Yields:
+        Whether this process holds it: always True if it waited, or if the file system has no locks.
+    """
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a")
+        except FileNotFoundError:  # the folder was removed in between
+            continue
+        with handle:
+            if not lock(handle, shared, wait):
+                yield False
+                return
+            try:
+                same = os.path.samestat(path.stat(), os.fstat(handle.fileno()))
+            except FileNotFoundError:
+                same = False
+            if same:  # else whoever held it before has removed it
+                yield True
+                return
+
+
+@contextlib.contextmanager
 def claimed(path: Path | str, wait: bool = True) -> Iterator[bool]:
-    """Hold a training's checkpoint against other processes; the claim ends with the block or the process.
+    """Hold a training's checkpoint against other processes, see `locked`.
 
     Args:
         path: The checkpoint.
@@ -177,6 +209,5 @@ def claimed(path: Path | str, wait: bool = True) -> Iterator[bool]:
         Whether this process holds it: always True if it waited, or if the file system has no locks.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("a") as handle:
-        yield lock(handle, wait=wait)
+    with locked(path.with_name(f".{path.name}.lock"), wait) as mine:
+        yield mine

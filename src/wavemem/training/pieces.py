@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from wavemem.processes import follow
 from wavemem.training.checkpoint import claimed
 
@@ -77,8 +79,13 @@ def side_by_side(jobs: int) -> Iterator[None]:
         raise ValueError(
             f"jobs = {jobs} without joblib; allowed: 1. Install joblib, or start the same command several times."
         ) from None
-    with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-        yield
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # what is left for this process is computed as the others compute
+    try:
+        with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
