@@ -21,36 +21,29 @@ STAMP := $(VENV)/.installed
 WAVEMEM := $(BIN)/wavemem
 # One number for everything that a chapter may be asked to do.
 ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --chapters '$(CHAPTERS)' --jobs '$(JOBS)' --threads '$(THREADS)' --timeout '$(TIMEOUT)'
-TORCH = $(or $(shell sed -n 's/^\(torch==[^ ;+]*\).*/\1/p' $(CONSTRAINTS) /dev/null 2>/dev/null),torch)
-
 .PHONY: help book test check unit pages serve bench lock doctor clean distclean linkcheck
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
 	@echo "  variables: PROFILE=quick|paper DEVICE=auto|cpu|cuda SEED=0 CHAPTERS=4,6 JOBS=2 THREADS=1 TIMEOUT=SECONDS PYTHON=python3"
 
-# The environment is made again only when what it is made from has changed. PyTorch comes first and by its exact version:
-# whatever provides that version, a CPU build included, then satisfies every later requirement.
-$(STAMP): pyproject.toml $(CONSTRAINTS)
-	@command -v '$(PYTHON)' >/dev/null || { echo "no $(PYTHON) here; set PYTHON=path of a Python 3.11 or newer"; exit 2; }
-	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is $$('$(PYTHON)' -V 2>&1); needed: Python 3.11 or newer (set PYTHON=path of one)"; exit 2; }
-	@test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV) || \
-	  { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 2; }
-	@echo "installing into $(VENV) (once, and again when pyproject.toml or constraints.txt change)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) '$(TORCH)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[book,test]'
-	@touch $@
+# Made again when what it is made from has changed, and mended when it is not where it was made: an environment knows its path.
+MOVED := $(shell cd '$(VENV)' 2>/dev/null && [ "$$(cat .installed 2>/dev/null)" = "$$(pwd -P)" ] || echo again)
+.PHONY: again
+$(STAMP): pyproject.toml tools/environment.py $(CONSTRAINTS) $(MOVED)
+	@command -v '$(PYTHON)' >/dev/null || { echo "no $(PYTHON) here; set PYTHON=path of a Python 3.11 to 3.13"; exit 2; }
+	@'$(PYTHON)' tools/environment.py '$(VENV)' --constraints '$(CONSTRAINTS)' $(if $(filter file,$(origin PYTHON)),,--exactly)
 
 book: $(STAMP) ## Install, execute the chapters that are out of date, build the site
 	@$(WAVEMEM) book build $(ORDER)
 
 test: check unit pages ## Lint, types, unit tests, every chapter, the book with warnings as errors, its pages in a browser
 
-check: $(STAMP) ## Lint, formatting and types
+check: $(STAMP) ## Lint, formatting, types, and the workflows of .github
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/jactionlint --shellcheck=
 
 unit: $(STAMP) ## Unit and equation tests
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --ignore=tests/book tests

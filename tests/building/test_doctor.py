@@ -33,8 +33,11 @@ def test_without_a_compiler(real, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_locked_versions(toy) -> None:
     file = toy.layout.root / "constraints.txt"
-    file.write_text("# note\nTorch==2.13.0\nruamel.yaml_x==1.0 ; python_version > '3'\nnot a pin\n")
-    assert locked_versions(file) == {"torch": "2.13.0", "ruamel-yaml-x": "1.0"}
+    file.write_text(
+        "# note\n# Torch==2.13.0\nruamel.yaml_x==1.0 ; python_version > '3' \\\n    --hash=sha256:00\nnot a pin\n"
+        "a==1 ; python_full_version < '3.11'\na==2 ; python_full_version >= '3.11' \\\n    --hash=sha256:00\nb>=3\n"
+    )
+    assert locked_versions(file) == {"torch": "2.13.0", "ruamel-yaml-x": "1.0", "a": "2"}
 
 
 def test_missing_packages(toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +73,11 @@ def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 0))
     finding = doctor._python()
     assert finding.state == "fail"
-    assert "3.11 or newer" in finding.text
+    assert "3.11 to 3.13" in finding.text
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 14, 0))
+    finding = doctor._python()
+    assert finding.state == "note"
+    assert "3.11 to 3.13" in finding.text
 
 
 def test_browser(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

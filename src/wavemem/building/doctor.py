@@ -16,8 +16,8 @@ from wavemem.building.browser import find_browser
 
 __all__ = ["Finding", "examine", "locked_versions"]
 
-_SMALLEST_PYTHON = (3, 11)
-_DISK_NEEDED = 3.0
+_PYTHONS = ((3, 11), (3, 13))
+_DISK_NEEDED = 5.8
 _DISK_LEAST = 0.5
 _CORE = ("torch", "numpy", "scipy", "pandas", "safetensors", "tqdm", "jaxtyping", "typer", "matplotlib", "seaborn")
 _BOOK = (
@@ -47,12 +47,17 @@ def _normal(name: str) -> str:
 
 
 def locked_versions(constraints: Path) -> dict[str, str]:
-    """Name and version of each pin in a constraints file."""
+    """Name and version of each pin in a constraints file that holds for this Python and platform."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     pins = {}
     for line in constraints.read_text(encoding="utf-8").splitlines():
-        match = re.match(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", line)
-        if match:
-            pins[_normal(match.group(1))] = match.group(2)
+        try:  # PyTorch has no hash, so its pin stands in a comment
+            pin = Requirement(line.removeprefix("# ").rstrip(" \\"))
+        except InvalidRequirement:
+            continue
+        if str(pin.specifier).startswith("==") and (pin.marker is None or pin.marker.evaluate()):
+            pins[_normal(pin.name)] = next(iter(pin.specifier)).version
     return pins
 
 
@@ -65,9 +70,11 @@ def _installed(name: str) -> str | None:
 
 def _python() -> Finding:
     text = f"{platform.python_version()} at {sys.executable}"
-    wanted = ".".join(map(str, _SMALLEST_PYTHON))
-    if sys.version_info < _SMALLEST_PYTHON:
-        return Finding("fail", "python", f"{text}; needed: {wanted} or newer")
+    first, last = (".".join(map(str, version)) for version in _PYTHONS)
+    if sys.version_info < _PYTHONS[0]:
+        return Finding("fail", "python", f"{text}; needed: {first} to {last}")
+    if sys.version_info[:2] > _PYTHONS[1]:
+        return Finding("note", "python", f"{text}; newer than the book is tested with ({first} to {last})")
     return Finding("ok", "python", text)
 
 
@@ -131,7 +138,7 @@ def _disk(folder: Path) -> Finding:
     if free < _DISK_LEAST:
         return Finding("fail", "disk", f"{text}; executing the chapters needs {_DISK_LEAST} GB: make room")
     if free < _DISK_NEEDED:
-        return Finding("note", "disk", f"{text}; a fresh environment with the book needs about {_DISK_NEEDED:.0f} GB")
+        return Finding("note", "disk", f"{text}; a fresh environment needs {_DISK_NEEDED} GB, 3 GB with a CPU PyTorch")
     return Finding("ok", "disk", text)
 
 
