@@ -96,7 +96,7 @@ def _untrained(name: str = "T1", s: int = 4, d: int = 4, N: int = 64, init: str 
 @cache
 def _gradient_at_the_start() -> dict[str, float]:
     """Gradient of the oldest input in the untrained networks of Fig. 5, over the newest's and as a gain."""
-    config = gradient_propagation.Config(iterations=1, snapshots=(0,), runs=2)
+    config = gradient_propagation.Config(iterations=1, snapshots=(0, 1), runs=2)
     rows = gradient_propagation.run(config, 0, "cpu").rows
     oldest = rows[(rows["input"] == 1) & (rows["iteration"] == 0)]
     of = {cost: own.mean(numeric_only=True) for cost, own in oldest.groupby("cost")}
