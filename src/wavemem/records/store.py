@@ -16,6 +16,7 @@ import math
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,7 +188,7 @@ def _publish(draft: Path, target: Path, replace: bool) -> None:
                 raise
         if not replace:
             raise existing(target)
-        old = target.with_name(f".replaced-{target.name}-{os.getpid()}")
+        old = target.with_name(f".replaced-{target.name}-{uuid.uuid4().hex[:12]}")
         with contextlib.suppress(FileNotFoundError):  # another process has just moved it away
             target.rename(old)
             shutil.rmtree(old)
