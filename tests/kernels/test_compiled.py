@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 from pathlib import Path
 
@@ -71,13 +72,17 @@ def _load() -> ctypes.CDLL | None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("damage", [b"", b"\x7fELF", None])
-def test_a_damaged_library_is_compiled_again(fresh: Path, damage: bytes | None) -> None:
+@pytest.mark.parametrize("damage", ["empty", "another", "half", "one bit"])
+def test_a_damaged_library_is_compiled_again(fresh: Path, damage: str) -> None:
     assert _load() is not None
     (path,) = (fresh / "cache").iterdir()
     whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1] ^= 1
     path.unlink()  # the one in use keeps its memory
-    path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    path.write_bytes(
+        {"empty": b"", "another": b"\x7fELF", "half": whole[: len(whole) // 2], "one bit": bytes(flipped)}[damage]
+    )
     path.chmod(0o700)
     library = _load()
     assert library is not None
@@ -100,6 +105,19 @@ def test_a_library_that_others_may_write_to_is_not_loaded(fresh: Path) -> None:
     library = _load()
     assert library is not None
     assert library.answer() == 42
+
+
+@needs_compiler
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
+def test_a_library_of_another_user_is_not_loaded(fresh: Path) -> None:
+    assert _load() is not None
+    (path,) = (fresh / "cache").iterdir()
+    os.chown(path, 12345, 12345)
+    library = _load()
+    assert library is not None
+    assert library.answer() == 42
+    (path,) = (fresh / "cache").iterdir()
+    assert path.stat().st_uid == 0
 
 
 @needs_compiler
