@@ -65,6 +65,7 @@ __all__ = [
 ]
 
 SHOWN = tuple(model for model in MODELS if model not in ("S4D", "H3"))
+LIVE = (*TRANSFORMERS, "Mamba", "v-Wave", "Mamba long", "v-Wave long")
 """The models that chapters 19 and 20 train; the others are in the committed records."""
 
 
@@ -193,6 +194,19 @@ class Config:
         """A model's learning rate: its own if it was searched at this size, or that of the model it changes, or `lr`."""
         found = FOUND[self.size]
         return found.get(model, found.get(CHANGES.get(model, model), self.lr))
+
+    @classmethod
+    def live(cls, name: str) -> Config:
+        """What the book trains while it is built: of "quick" the models that chapters take apart; records have the others.
+
+        Args:
+            name: as in `profile`.
+
+        Raises:
+            ValueError: If there is no such profile.
+        """
+        whole = cls.profile(name)
+        return whole if name == "paper" else replace(whole, models=LIVE)
 
     @property
     def long(self) -> int:
