@@ -31,7 +31,7 @@ __all__ = ["CONTESTANTS", "SEARCHED", "Config", "by_run", "networks", "run", "se
 
 CONTESTANTS: Final = ("wRNN published", "wRNN searched", "iRNN published", "iRNN searched")
 
-SEARCHED: Final[dict[str, dict[int, Setting]]] = {
+SEARCHED: Final = {  # without its type, whose name the reference could not tell from another module's
     "wRNN": {
         100: Setting(1.0, True, 3e-3, 1.0),
         200: Setting(1.0, True, 1e-3, 1.0),

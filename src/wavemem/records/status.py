@@ -84,9 +84,12 @@ def has_target(text: str, label: str) -> bool:
 
 
 def chapter_has_label(text: str, label: str) -> bool:
-    """Whether a chapter's source defines a reference target: a MyST target, or the name or label of a figure or block."""
+    """Whether a chapter's source defines what any page can refer to: a MyST target, or the name of a figure.
+
+    The label of a theorem is none: it has a role of its own.
+    """
     name = re.escape(label)
-    field = rf"(?:\bname|:label|:name):\s*[\"']?{name}[\"']?\s*(?:[,}}]|$)"
+    field = rf"(?:\bname|:name):\s*[\"']?{name}[\"']?\s*(?:[,}}]|$)"
     return has_target(text, label) or (bool(label) and bool(re.search(field, text, re.MULTILINE)))
 
 
