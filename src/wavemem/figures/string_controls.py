@@ -93,7 +93,7 @@ def by_model(
                 _means(ax, place, values, groups[model], span)
         for place in range(0, len(models), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="#f3f4f6", zorder=0, lw=0)
-        ax.set(xlabel=label, ylim=(len(models) - 0.5, -0.5))
+        ax.set(xlabel=label, ylim=(len(models) - 0.5, -1.2))  # the corners stay light
     axes[0, 0].set_yticks(range(len(models)), models)
     for ax in axes[0]:
         ax.tick_params(axis="y", length=0)
