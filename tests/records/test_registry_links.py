@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sphinx.pycode import ModuleAnalyzer
 
 from wavemem.records.entries import Entry, load_registry
 from wavemem.records.experiment import experiment_names
@@ -89,3 +90,10 @@ def test_the_library_reference_lists_every_public_module() -> None:
         if not path.name.startswith("_")
     }
     assert documented == {name for name in modules if not name.startswith(tools)}
+
+
+def test_the_source_pages_of_the_reference_can_be_made() -> None:
+    """Sphinx lists a module that it cannot read, and links to a page that it does not make."""
+    source = Path(__file__).resolve().parents[2] / "src"
+    for path in sorted(source.rglob("*.py")):
+        ModuleAnalyzer.for_file(str(path), ".".join(path.relative_to(source).with_suffix("").parts)).find_tags()

@@ -82,6 +82,8 @@ SPEEDS: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
 """Models of the second part: taps of the kernel, and the velocity of each channel at the start."""
 CHANNELS: Final = "wRNN images"
 """The model of the third part."""
+IMAGES: Final = tuple(kind for kind in KINDS if not kind.startswith("ns"))
+"""Image tasks of the third part: those in which pixels come one by one."""
 SHOWN: Final = 15
 """Channels of it that are measured, as many as the paper shows."""
 
@@ -121,7 +123,7 @@ class Config:
     snapshots: Annotated[tuple[Updates, ...], Items(rise=True)] = (0, 30, 100, 400, 1500, 4000)
     probes: Annotated[int, Within(4, 1_000_000)] = 64
     tests: Batch = 500
-    images: Annotated[str, OneOf(kind for kind in KINDS if not kind.startswith("ns"))] = "sdigits"
+    images: Annotated[str, OneOf(IMAGES)] = "sdigits"
     image_units: Annotated[int, Within(4, 10_000)] = 32
     image_channels: Size = 16
     image_runs: Runs = 2
