@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wavemem.building.chapters import discover, select
 from wavemem.building.device import resolve_device
-from wavemem.building.errors import BuildError, UsageError, refusals_said
+from wavemem.building.errors import BuildError, UsageError
 from wavemem.building.failures import Failure
 from wavemem.building.paths import Layout, Parameters
 from wavemem.building.schedule import Outcome, execute_chapters
@@ -60,7 +60,6 @@ class Built:
     failures: list[Failure]
 
 
-@refusals_said()
 def execute(layout: Layout, order: Order) -> tuple[Outcome, Parameters]:
     """Execute the chapters of an order that are out of date."""
     chapters = discover(layout)
@@ -72,7 +71,6 @@ def execute(layout: Layout, order: Order) -> tuple[Outcome, Parameters]:
     return outcome, parameters
 
 
-@refusals_said()
 def build_book(layout: Layout, order: Order, lenient: bool = False) -> Built:
     """Execute and build.
 

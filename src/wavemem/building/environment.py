@@ -17,16 +17,8 @@ KEYED = ("LD_LIBRARY_PATH", "WAVEMEM_ELMAN_KERNEL", "WAVEMEM_SELECTIVE_KERNEL", 
 _PASSED = (
     *("HOME", "LOGNAME", "USER", "PATH", "TMPDIR", "XDG_CACHE_HOME", "SYSTEMROOT"),
     *("CC", "CUDA_VISIBLE_DEVICES", "WAVEMEM_CACHE", "WAVEMEM_COMPILE", "WAVEMEM_DATA"),
-    *(
-        "SSL_CERT_DIR",
-        "SSL_CERT_FILE",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-    ),
+    *("SSL_CERT_DIR", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 _FIXED = {
     "LANG": "C.UTF-8",

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-__all__ = ["BuildError", "UsageError", "choose", "refusals_said"]
-
-_REFUSALS = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
+__all__ = ["BuildError", "UsageError", "choose"]
 
 
 class UsageError(ValueError):
@@ -34,22 +30,3 @@ def choose(kind: str, given: str, available: Iterable[str]) -> str:
     if given not in names:
         raise UsageError(f"unknown {kind} {given!r}; available: {', '.join(names) or 'none'}")
     return given
-
-
-@contextlib.contextmanager
-def refusals_said() -> Iterator[None]:
-    """Make one line of what the file system refuses: a full disk, a folder that may not be written to.
-
-    Raises:
-        BuildError: In place of such an ``OSError``.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _REFUSALS:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        advice = (
-            "everything is written below _build/ in the book's folder: make room there, or build a copy of your own"
-        )
-        raise BuildError(f"{where}{error.strerror}; {advice}") from error
