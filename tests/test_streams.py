@@ -33,7 +33,7 @@ def test_no_experiment_counts_its_own_seeds() -> None:
     for path in sorted((SOURCES / "experiments").glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-        bases = [call.args[0] for call in calls if call.func.id == "run_seeds"]  # type: ignore[attr-defined]
+        bases = [call.args[0] for call in calls if call.func.id == "run_seeds"]
         for node in ast.walk(tree):
             if isinstance(node, ast.BinOp) and node not in bases:
                 sides = [side.id for side in (node.left, node.right) if isinstance(side, ast.Name)]

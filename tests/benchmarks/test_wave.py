@@ -154,7 +154,7 @@ def test_wrong_arguments_are_named() -> None:
         measure(replace(IMAGES, threads=0))
     with pytest.raises(ValueError, match="steps = 19"):
         draw(replace(COPY, steps=19))
-    name: TaskName = "songs"  # type: ignore[assignment]
+    name: TaskName = "songs"
     with pytest.raises(ValueError, match="songs"):
         draw(replace(COPY, task=name))
     with pytest.raises(ValueError, match="competitor"):
@@ -226,7 +226,7 @@ def test_the_page_refuses_other_files_and_says_what_is_missing() -> None:
     assert "`records/bench/wave.json`" in render(None)
     for name in ("wave", "wave_gpu"):
         with pytest.raises(ValueError, match="machine"):
-            render(None, **{name: {"headline": []}})  # type: ignore[arg-type]
+            render(None, **{name: {"headline": []}})
 
 
 def test_times_have_three_digits_or_no_fraction() -> None:

@@ -25,7 +25,7 @@ def made() -> Animation:
 
 
 def opened(browser: Browser, **options: object) -> tuple[Page, list[str]]:
-    page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
+    page = browser.new_context(**options).new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)

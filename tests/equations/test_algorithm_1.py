@@ -31,7 +31,7 @@ def generator(seed: int) -> torch.Generator:
 
 def network(task: LinearHDS, N: int, seed: int = 0, kind: str = "orthogonal") -> tuple[Tensor, Tensor, Tensor]:
     """Ψ, W_hh = ΨΦΨ* and W_r = Ψ*_s of a linear network that is the theory itself."""
-    basis = random_basis(task.s * task.d, generator(seed), kind, N=N)  # type: ignore[arg-type]
+    basis = random_basis(task.s * task.d, generator(seed), kind, N=N)
     return basis.Psi, basis.Psi @ task.Phi() @ basis.dual, basis.dual[-task.d :]
 
 

@@ -124,7 +124,7 @@ def test_eq25_an_elman_network_with_these_weights_is_the_memory_to_first_order(
     silent = torch.zeros(1, 1, 1, d, dtype=torch.float64)
 
     def one_step(size: float, activation: str) -> torch.Tensor:
-        network = ElmanEnsemble(*weights, activation=activation)  # type: ignore[arg-type]
+        network = ElmanEnsemble(*weights, activation=activation)
         return network.states(silent, h0=size * h0[None, None])[0, 0, 0].detach()
 
     torch.testing.assert_close(one_step(1.0, "linear"), W_hh @ h0, rtol=0, atol=1e-12)

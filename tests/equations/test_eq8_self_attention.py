@@ -83,7 +83,7 @@ def test_eq8_with_a_kv_cache(size: tuple[int, int, int, int], cache: str) -> Non
     W_K, W_Q, W_V, u = drawn(*size)
     f = SelfAttentionBoundary(W_K, W_Q, W_V)
     expected = run(u, f, 12)[1:, :, -1].movedim(0, 1)
-    assert (generate(f, u, 12, cache).outputs - expected).abs().max() < 1e-6  # type: ignore[arg-type]
+    assert (generate(f, u, 12, cache).outputs - expected).abs().max() < 1e-6
 
 
 def attend_with_absolute_positions(
@@ -111,7 +111,7 @@ def test_eq8_alibi_and_rope_see_the_column_only(kind: str, start: int) -> None:
     s, d, d_k = 6, 5, 4
     W_K, W_Q, W_V, u = drawn(s, d, d_k, 3)
     options = {"bias": alibi_bias(s, 0.4)} if kind == "alibi" else {"frequencies": rope_frequencies(d_k, base=50.0)}
-    f = SelfAttentionBoundary(W_K, W_Q, W_V, **options)  # type: ignore[arg-type]
+    f = SelfAttentionBoundary(W_K, W_Q, W_V, **options)
     tokens = u[0]
     for _ in range(20):
         new = attend_with_absolute_positions(tokens, W_K, W_Q, W_V, s, start, kind)

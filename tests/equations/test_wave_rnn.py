@@ -204,7 +204,7 @@ def test_a_silent_unit_makes_the_ring_a_shift_register(seed: int, n: int, steps:
 
 def test_numbers_of_parameters_that_the_paper_prints() -> None:
     def count(cls: type[WaveRNN] | type[IdentityRNN], biases: bool = False, **sizes: int | str) -> int:
-        return cls.initialise([0], **sizes).parameter_count(biases=biases)  # type: ignore[arg-type]
+        return cls.initialise([0], **sizes).parameter_count(biases=biases)
 
     rings = {"units": 256, "channels": 16, "outputs": 10}
     assert count(WaveRNN, units=100, channels=6, inputs=10, outputs=10) == 12_108  # 12k

@@ -88,7 +88,7 @@ ERRORS = st.sampled_from([0.01, SOLVED_MSE, 1.01 * SOLVED_MSE, DIVERGED_MSE, 1.0
 @given(st.lists(ERRORS, min_size=1, max_size=12), st.sampled_from([10, 50, 55, 60]), st.randoms(use_true_random=False))
 def test_fates_are_what_the_rule_says(values: list[float], margin: int, shuffled: object) -> None:
     rows = curve(values, model="a")
-    shuffled.shuffle(rows)  # type: ignore[attr-defined]
+    shuffled.shuffle(rows)
     line = fates(pd.DataFrame(rows), ["model"], margin).iloc[0]
     fate, at = fate_by_hand(values, margin)
     assert (line["fate"], line["updates"]) == (fate, 10 * len(values))

@@ -39,7 +39,7 @@ def tiny() -> Result:
 
 
 def test_it_is_an_experiment_of_the_store() -> None:
-    assert get_experiment("curricula") is curricula  # type: ignore[comparison-overlap]
+    assert get_experiment("curricula") is curricula
     assert Config.profile("paper").horizons == table1.Config.profile("paper").horizons
     with pytest.raises(ValueError, match="quick"):
         Config.profile("fast")

@@ -188,7 +188,7 @@ def test_summaries(trained: Result) -> None:
     assert line["test accuracy"].item() == pytest.approx(found.mean())
     assert scores(trained.rows, "psdigits", "wRNN").empty
     early = trained.rows[trained.rows["iteration"] <= 8]
-    assert scores(trained.rows, "sdigits", "wRNN", epochs=0.5).equals(scores(early, "sdigits", "wRNN"))  # type: ignore[arg-type]
+    assert scores(trained.rows, "sdigits", "wRNN", epochs=0.5).equals(scores(early, "sdigits", "wRNN"))
     assert line["state"].item() == 6 * 2
     assert updates_to(trained.rows, "sdigits", "iRNN", 0.0).tolist() == [0.0, 0.0]
     assert updates_to(trained.rows, "sdigits", "iRNN", 1.1).isna().all()

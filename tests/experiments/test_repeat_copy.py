@@ -25,7 +25,7 @@ def tiny() -> Result:
 
 
 def test_it_is_an_experiment_of_the_store() -> None:
-    assert get_experiment("repeat_copy") is repeat_copy  # type: ignore[comparison-overlap]
+    assert get_experiment("repeat_copy") is repeat_copy
 
 
 def test_rows_hold_every_quantity_of_every_seed(tiny: Result) -> None:
@@ -83,7 +83,7 @@ def test_profiles_and_seeds() -> None:
     assert (paper.s, paper.d, paper.hidden_size, paper.iterations, paper.runs) == (8, 8, 128, 20_000, 20)
     assert quick.runs >= 4
     with pytest.raises(dataclasses.FrozenInstanceError):
-        quick.s = 5  # type: ignore[misc]
+        quick.s = 5
 
 
 def test_bad_input_says_what_it_got(tiny: Result) -> None:

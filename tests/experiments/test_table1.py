@@ -87,7 +87,7 @@ def test_networks_can_be_chosen(small: Result) -> None:
 )
 def test_networks_that_were_not_trained_are_named(small: Result, arguments: tuple[object, ...], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        networks(small, *arguments)  # type: ignore[arg-type]
+        networks(small, *arguments)
 
 
 def test_a_network_does_not_depend_on_its_neighbours(small: Result) -> None:

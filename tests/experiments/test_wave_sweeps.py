@@ -154,7 +154,7 @@ def test_parts_of_the_grids_can_be_named_on_the_command_line() -> None:
 )
 def test_what_cannot_be_searched_is_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        points(dataclasses.replace(TINY, **change))  # type: ignore[arg-type]
+        points(dataclasses.replace(TINY, **change))
     with pytest.raises(ValueError, match="profile"):
         Config.profile("slow")
     with pytest.raises(ValueError, match="column"):

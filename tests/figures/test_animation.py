@@ -27,7 +27,7 @@ def states() -> tuple[np.ndarray, np.ndarray]:
 def made(**changes: object) -> Animation:
     neurons, content = states()
     arguments: dict[str, object] = {"title": "A <ring> & more", "alt": ALT, **changes}
-    return animate(neurons, content, **arguments)  # type: ignore[arg-type]
+    return animate(neurons, content, **arguments)
 
 
 def test_html_stands_alone() -> None:

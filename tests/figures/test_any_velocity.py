@@ -58,7 +58,7 @@ def test_capacities_needs_and_smooth_inputs() -> None:
     assert len(figures.capacities(v, {0.1: pair}, (4, 8, 16, 32, 64), {"v = 1": pair}, 16).axes) == 2
     figure = figures.velocity_for_a_need(v, {"need": {8: torch.tensor([0.0, 0.1, 0.9, 0.2, 0.1])}}, 16)
     marked = figure.axes[0].lines[1]
-    assert float(marked.get_xdata()[0]) == pytest.approx(0.55)  # type: ignore[index]
+    assert float(marked.get_xdata()[0]) == pytest.approx(0.55)
     assert len(figures.smooth_inputs(v, {0.5: pair[0]}, {"a": pair[1]}, 4).axes) == 2
 
 

@@ -54,7 +54,7 @@ def test_coherence_and_recall_are_drawn_for_every_seed() -> None:
 def test_networks_without_a_wave_are_in_the_strip() -> None:
     figure = wave_learning.final_waves(_rows(["a b", "c d"]), ["a b", "c d"])
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
-    assert sum(len(line.get_xdata()) for line in hollow) == 2  # type: ignore[arg-type]
+    assert sum(len(line.get_xdata()) for line in hollow) == 2
 
 
 def test_speeds_and_channels() -> None:

@@ -64,7 +64,7 @@ def sweep(precision: str = "ieee", **arguments: Any) -> dict[str, Any]:
     workspace = Workspace()
     for name in ("states", "delta"):
         workspace.take(name, (10**5,), arguments["u"]).fill_(float("nan"))
-    with recurrence_precision(precision):  # type: ignore[arg-type]
+    with recurrence_precision(precision):
         result = loss_and_gradients(**arguments, workspace=workspace)
     return {
         "loss_by_step": result.loss_by_step,

@@ -87,4 +87,4 @@ def test_wrong_arguments_are_named(change: dict[str, object], message: str) -> N
     W_hh, W_uh, inputs, h0 = (x.detach() for x in _arguments(2, N=5, d=2, S=3, B=4))
     arguments: dict[str, object] = {"W_hh": W_hh, "W_uh": W_uh, "inputs": inputs, "h0": h0, **change}
     with pytest.raises(ValueError, match=message):
-        elman_scan(**arguments)  # type: ignore[arg-type]
+        elman_scan(**arguments)

@@ -38,8 +38,8 @@ def test_other_sizes_and_precisions_are_refused() -> None:
         with pytest.raises(ValueError, match="hidden units"):
             choose_tile(N)
     with pytest.raises(ValueError, match="precision"):
-        choose_tile(8, "half")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="precision"), recurrence_precision("half"):  # type: ignore[arg-type]
+        choose_tile(8, "half")
+    with pytest.raises(ValueError, match="precision"), recurrence_precision("half"):
         pass
 
 

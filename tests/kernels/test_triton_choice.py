@@ -28,7 +28,7 @@ def _choice(monkeypatch: pytest.MonkeyPatch, kernels: object, wanted: str | None
 
 
 def _serves(choice: Choice, tensor: object, fits: bool = True) -> bool:
-    return choice.serves(tensor, fits, "seven horses", "six", lambda _: True)  # type: ignore[arg-type]
+    return choice.serves(tensor, fits, "seven horses", "six", lambda _: True)
 
 
 def test_a_module_that_cannot_be_imported_is_no_module() -> None:

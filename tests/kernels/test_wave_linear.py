@@ -197,7 +197,7 @@ def test_bad_input_is_refused(change: dict[str, object], message: str) -> None:
     arguments: dict[str, object] = dict(zip(names, problem(5, 5), strict=True))
     change = {name: value.double() if isinstance(value, torch.Tensor) else value for name, value in change.items()}
     with pytest.raises(ValueError, match=message):
-        wave_linear_outputs(**(arguments | change), every_step=True)  # type: ignore[arg-type]
+        wave_linear_outputs(**(arguments | change), every_step=True)
 
 
 def test_a_kernel_without_length_is_refused() -> None:

@@ -65,7 +65,7 @@ def test_wrong_arguments_are_named() -> None:
     u, drive, h0 = torch.zeros(2, 4, 4, 3), torch.zeros(2, 5, 3, 4, 6), torch.zeros(2, 3, 4, 6)
     states = torch.zeros(2, 6, 3, 4, 6)
     with pytest.raises(ValueError, match="activation"):
-        scan_states(u, drive, h0, "step")  # type: ignore[arg-type]
+        scan_states(u, drive, h0, "step")
     with pytest.raises(ValueError, match="drive"):
         scan_states(u, drive[0], h0, "relu")
     with pytest.raises(ValueError, match="u "):

@@ -141,7 +141,7 @@ def test_the_whole_network_equals_the_float64_loop(interpreter: Any, every_step:
     weight = drawn(T, K, B, o) if every_step else drawn(K, B, o)
     ours = interpreter.call("wave_network", weight=weight, every_step=every_step, activation=activation, **arguments)
     double: dict[str, Any] = {name: value.double().requires_grad_() for name, value in arguments.items()}
-    outputs = wave_outputs(**double, every_step=every_step, activation=activation)  # type: ignore[arg-type]
+    outputs = wave_outputs(**double, every_step=every_step, activation=activation)
     gradients = torch.autograd.grad((outputs * weight).sum(), list(double.values()))
     for name, theirs in {"outputs": outputs.detach(), **dict(zip(double, gradients, strict=True))}.items():
         assert _relative(ours[name], theirs) < 1e-5, name

@@ -18,7 +18,7 @@ def head(d: int, d_k: int, stack: tuple[int, ...] = (), seed: int = 0, **options
     g = torch.Generator().manual_seed(seed)
     W_K, W_Q, W_V = (torch.randn(*stack, m, d, generator=g, dtype=DOUBLE) for m in (d_k, d_k, d))
     # An orthogonal value map: random ones let the sequence grow or die within a few steps.
-    return SelfAttentionBoundary(W_K, W_Q, torch.linalg.qr(W_V).Q, **options)  # type: ignore[arg-type]
+    return SelfAttentionBoundary(W_K, W_Q, torch.linalg.qr(W_V).Q, **options)
 
 
 def window(*shape: int) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_heads_run_their_substrates() -> None:
 def test_bad_arguments() -> None:
     f, u = head(4, 2), window(6, 4)
     with pytest.raises(ValueError, match="cache = 'still'"):
-        generate(f, u, 3, "still")  # type: ignore[arg-type]
+        generate(f, u, 3, "still")
     with pytest.raises(ValueError, match="horizon = 0"):
         generate(f, u, 0)
     with pytest.raises(ValueError, match="u has shape"):

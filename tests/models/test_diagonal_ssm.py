@@ -113,7 +113,7 @@ def test_block_generates_as_it_trains() -> None:
 
 def test_complaints() -> None:
     with pytest.raises(ValueError, match="kind = 'log'"):
-        spectrum("log", 3)  # type: ignore[arg-type]
+        spectrum("log", 3)
     with pytest.raises(ValueError, match="steps = "):
         DiagonalSSM.draw(generators((0,), "t"), 2, 2, steps=(0.1, 0.01))
     with pytest.raises(ValueError, match="x has shape"):

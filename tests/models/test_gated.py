@@ -71,7 +71,7 @@ def test_parameters_make_the_same_network() -> None:
     [
         (lambda: GatedRNN.initialise([], 3, 2, 2), "seeds is empty"),
         (lambda: GatedRNN.initialise([0], 0, 2, 2), "units = 0"),
-        (lambda: GatedRNN.initialise([0], 3, 2, 2, "RNN"), "cell = 'RNN'"),  # type: ignore[arg-type]
+        (lambda: GatedRNN.initialise([0], 3, 2, 2, "RNN"), "cell = 'RNN'"),
         (lambda: GatedRNN.initialise([0], 3, 2, 2).run(1), "k = 1"),
         (lambda: GatedRNN.initialise([0], 3, 2, 2)(torch.zeros(4, 5, 3)), "inputs has shape"),
         (lambda: GatedRNN({"W": torch.zeros(1, 2, 3)}), "parameters named W"),

@@ -65,7 +65,7 @@ def test_the_loss_falls_with_the_gain_as_the_margin_says(make: object) -> None:
     batch = _batch(task, 64)
     losses = []
     for gain in (20.0, 40.0):
-        network = make(task, 30, gain)  # type: ignore[operator]
+        network = make(task, 30, gain)
         losses.append(float(copy_scores(network.outputs(batch.inputs, every_step=True), batch.targets).cross_entropy))
     # nearest wrong answers are γ/2 below the right one: one or two of them per position
     for gain, loss in zip((20.0, 40.0), losses, strict=True):

@@ -199,7 +199,7 @@ def test_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="parameters named"):
         WaveRNN({name: value for name, value in parameters.items() if name != "b_V"})
     with pytest.raises(ValueError, match="activation"):
-        WaveRNN(parameters, "sigmoid")  # type: ignore[arg-type]
+        WaveRNN(parameters, "sigmoid")
     network = WaveRNN(parameters)
     with pytest.raises(ValueError, match="inputs has shape"):
         network(torch.zeros(3, 2, 2, 1))

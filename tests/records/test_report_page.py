@@ -67,7 +67,7 @@ def test_entry_statuses() -> None:
     whole = Evidence(chapter=True, label=True, code=True, test=True)
     assert entry_status(equation, whole) == "reproduced"
     for missing in ("label", "code", "test"):
-        lacking = dataclasses.replace(whole, **{missing: False})  # type: ignore[arg-type]
+        lacking = dataclasses.replace(whole, **{missing: False})
         assert entry_status(equation, lacking) == "partly"
     assert entry_status(equation, Evidence()) == "not attempted"
     figure = Entry(

@@ -350,11 +350,11 @@ def test_the_same_run_twice_at_once_leaves_one_record(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     for process in both:
-        assert process.stdout.readline() == "ready\n"  # type: ignore[union-attr]
+        assert process.stdout.readline() == "ready\n"
     said = []
     for process in both:
-        process.stdin.write("\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
+        process.stdin.write("\n")
+        process.stdin.flush()
     for process in both:
         out, err = process.communicate()
         # One that began when the other was done is told so; nothing else may happen.

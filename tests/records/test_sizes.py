@@ -96,7 +96,7 @@ CHAPTERS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.md
 
 def planted(root: Path, name: str, **changed: Any) -> Record:
     """A record under the paper profile's name whose configuration was changed by hand."""
-    config = dataclasses.replace(get_experiment(name).Config.profile("paper"), **changed)  # type: ignore[type-var]
+    config = dataclasses.replace(get_experiment(name).Config.profile("paper"), **changed)
     provenance = Provenance("paper", (0,), "nowhere", started="2026-01-01T00:00:00+00:00")
     rows = Result(pd.DataFrame({"value": [0.6130]}))
     return open_record(write(root, name, config, rows, provenance, code="c"))

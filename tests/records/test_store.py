@@ -54,7 +54,7 @@ def result() -> Result:
 
 
 def written(root: Path, **kwargs: object) -> Path:
-    return store.write(root, "trial", Config(), result(), provenance(), code="abc", **kwargs)  # type: ignore[arg-type]
+    return store.write(root, "trial", Config(), result(), provenance(), code="abc", **kwargs)
 
 
 def test_rows_and_weights_come_back_bit_for_bit(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def _when_not_which(entry: Entry, quantity: Quantity) -> float:
 def _untrained(name: str = "T1", s: int = 4, d: int = 4, N: int = 64, init: str = "uniform") -> dict[str, float]:
     """What is measured on networks with random weights, the mean of four."""
     task, seeds = paper_task(name, s, d), [0, 1, 2, 3]
-    nets = ElmanEnsemble.initialise(seeds, N, d, init=init)  # type: ignore[arg-type]
+    nets = ElmanEnsemble.initialise(seeds, N, d, init=init)
     theory = theoretical_eigenvalues(task)
     found: dict[str, list[float]] = {
         key: [] for key in ("angle", "agree", "share", "free", "content", "radius", "above")

@@ -107,7 +107,7 @@ def test_default_scale() -> None:
 def test_bad_weights(change: dict[str, object], word: str) -> None:
     good: dict[str, object] = {"W_K": torch.ones(2, 4), "W_Q": torch.ones(2, 4), "W_V": torch.ones(4, 4)}
     with pytest.raises(ValueError, match=word):
-        SelfAttentionBoundary(**{**good, **change})  # type: ignore[arg-type]
+        SelfAttentionBoundary(**{**good, **change})
 
 
 def test_bad_calls() -> None:

@@ -101,12 +101,12 @@ def test_orthogonal_draws_have_no_preferred_sign() -> None:
         (lambda: standard_basis(6).dual_block(0, 4), "d=4 for a basis of 6"),
         (lambda: standard_basis(0), "n"),
         (lambda: standard_basis(4, N=3), "n=4 vectors in N=3"),
-        (lambda: random_basis(4, _generator(), "uniform"), "kind"),  # type: ignore[arg-type]
+        (lambda: random_basis(4, _generator(), "uniform"), "kind"),
     ],
 )
 def test_bad_input_says_what_it_got(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()
 
 
 def test_condition_limit_follows_the_type() -> None:

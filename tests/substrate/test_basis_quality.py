@@ -45,14 +45,14 @@ def test_operator_error_with_free_gains(gain: float, seed: int) -> None:
     assert operator_error(gain * Phi, Phi, "global") < 1e-12
     assert operator_error(Phi * gains, Phi, "columns") < 1e-12
     A = Phi + torch.randn(Phi.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    none, one, many = (operator_error(A, Phi, scaling) for scaling in ("none", "global", "columns"))  # type: ignore[arg-type]
+    none, one, many = (operator_error(A, Phi, scaling) for scaling in ("none", "global", "columns"))
     assert many <= one + 1e-12 <= none + 2e-12
     assert one <= 1 + 1e-12
     assert operator_error(torch.zeros_like(Phi), Phi, "columns") == 1
     with pytest.raises(ValueError, match="Phi = 0"):
         operator_error(Phi, 0 * Phi)
     with pytest.raises(ValueError, match="scaling"):
-        operator_error(Phi, Phi, "rows")  # type: ignore[arg-type]
+        operator_error(Phi, Phi, "rows")
 
 
 def test_states_of_the_waves_are_explained_and_read_without_error() -> None:
@@ -154,4 +154,4 @@ def test_repeat_copy_has_no_boundary_to_tell_apart() -> None:
 
 def test_pollution_is_about_linear_systems() -> None:
     with pytest.raises(ValueError, match="LinearHDS"):
-        pollution(HDS(2, 1, lambda h: h[..., 0, :]))  # type: ignore[arg-type]
+        pollution(HDS(2, 1, lambda h: h[..., 0, :]))

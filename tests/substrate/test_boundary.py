@@ -79,4 +79,4 @@ def test_shift_of_one_column_is_empty() -> None:
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

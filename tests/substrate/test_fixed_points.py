@@ -166,4 +166,4 @@ def test_nothing_found_is_an_empty_list() -> None:
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

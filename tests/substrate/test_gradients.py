@@ -51,7 +51,7 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="inputs of shape"):
         gradients.states(W_hh, W_uh, torch.ones(3, 5, 3))
     with pytest.raises(ValueError, match="allowed: tanh, linear"):
-        gradients.states(W_hh, W_uh, x, activation="relu")  # type: ignore[arg-type]
+        gradients.states(W_hh, W_uh, x, activation="relu")
     with pytest.raises(ValueError, match="steps=0"):
         gradients.states(W_hh, W_uh, x, steps=0)
     with pytest.raises(ValueError, match="target of shape"):

@@ -25,8 +25,8 @@ def _network(N: int, d: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor,
 @given(st.integers(1, 7), st.integers(1, 4), st.integers(0, 1000), st.sampled_from(["tanh", "linear"]))
 def test_jacobians_equal_autograd(N: int, d: int, seed: int, activation: str) -> None:
     W_hh, W_uh, u, b, h = _network(N, d, seed)
-    network = RecurrentMap(W_hh, W_uh, u, b, activation)  # type: ignore[arg-type]
-    found = linearise(W_hh, W_uh, h, u, b, activation)  # type: ignore[arg-type]
+    network = RecurrentMap(W_hh, W_uh, u, b, activation)
+    found = linearise(W_hh, W_uh, h, u, b, activation)
 
     def after(state: Tensor, given_input: Tensor) -> Tensor:
         z = W_hh @ state + W_uh @ given_input + b
@@ -90,7 +90,7 @@ def test_odd_only_without_input_and_bias() -> None:
         (lambda: RecurrentMap(torch.eye(2), torch.zeros(2, 1), torch.zeros(2)), "u has shape"),
         (lambda: RecurrentMap(torch.eye(2), b=torch.zeros(3)), "b has shape"),
         (lambda: RecurrentMap(torch.eye(2) * float("nan")), "NaN"),
-        (lambda: RecurrentMap(torch.eye(2), activation="relu"), "activation = 'relu'"),  # type: ignore[arg-type]
+        (lambda: RecurrentMap(torch.eye(2), activation="relu"), "activation = 'relu'"),
         (lambda: linearise(torch.eye(2), None, torch.zeros(3)), "h has shape"),
         (lambda: linearise(torch.eye(2), None, torch.zeros(2)).predict(torch.zeros(3)), "deviation has shape"),
         (lambda: linearise(torch.eye(2), None, torch.zeros(2)).run(torch.zeros(2), -1), "steps = -1"),
@@ -100,4 +100,4 @@ def test_odd_only_without_input_and_bias() -> None:
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

@@ -67,4 +67,4 @@ def test_run_starts_with_the_initial_state() -> None:
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

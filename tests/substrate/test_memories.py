@@ -14,7 +14,7 @@ S, D, N = 3, 2, 11
 
 def memories(**changes: object) -> VariableMemories:
     Psi = random_basis(S * D, torch.Generator().manual_seed(0), "gaussian", N=N).Psi
-    return VariableMemories(**{"Psi": Psi, "keep": torch.arange(S * D), "s": S, "d": D, **changes})  # type: ignore[arg-type]
+    return VariableMemories(**{"Psi": Psi, "keep": torch.arange(S * D), "s": S, "d": D, **changes})
 
 
 def test_what_is_stored_is_read_and_dropped_entries_are_unknown() -> None:

@@ -98,6 +98,6 @@ def test_many_velocities_at_once() -> None:
         lambda: span.tail_length(0.5, 0),
     ],
 )
-def test_what_makes_no_sense_is_refused(call) -> None:  # type: ignore[no-untyped-def]
+def test_what_makes_no_sense_is_refused(call) -> None:
     with pytest.raises(ValueError, match="allowed"):
         call()

@@ -60,7 +60,7 @@ def test_gain_scales_the_recurrent_matrix_only() -> None:
         (lambda: subspace(1, 1, 0), "s"),
         (lambda: input_phase_state(torch.zeros(4, 2), 5), "t=5"),
         (lambda: output_phase_state(torch.zeros(4, 2), -1), "t=-1"),
-        (lambda: output_phase_state(torch.zeros(4, 2), 1.5), "t=1.5"),  # type: ignore[arg-type]
+        (lambda: output_phase_state(torch.zeros(4, 2), 1.5), "t=1.5"),
         (lambda: output(torch.zeros(4, 2), 0), "t=0"),
         (lambda: state(torch.zeros(4), 0), "u of shape"),
         (lambda: state(torch.zeros(4, 2, dtype=torch.int64), 0), "int64"),
@@ -72,4 +72,4 @@ def test_gain_scales_the_recurrent_matrix_only() -> None:
 )
 def test_bad_input_says_what_it_got(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

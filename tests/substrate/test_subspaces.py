@@ -31,7 +31,7 @@ def test_an_invariant_subspace_is_invariant_and_holds_whole_jordan_blocks() -> N
 
 def test_spectral_and_orthogonal_removal_differ_where_the_matrix_is_not_normal() -> None:
     W = mixed()
-    spectral, orthogonal = (transient_projector(W, 0.5, kind) for kind in ("spectral", "orthogonal"))  # type: ignore[arg-type]
+    spectral, orthogonal = (transient_projector(W, 0.5, kind) for kind in ("spectral", "orthogonal"))
     transient = invariant_subspace(W, lambda value: abs(value) < 0.5)
     persistent = invariant_subspace(W, lambda value: abs(value) > 0.5)
     zero = torch.zeros(7, 4, dtype=torch.float64)
@@ -81,11 +81,11 @@ def test_persistent_subspace_keeps_pairs_together_and_finds_the_waves_of_phi() -
     [
         (lambda: transient_projector(torch.zeros(2, 3), 0.5), "W has shape"),
         (lambda: transient_projector(torch.eye(2), 1.5), "alpha"),
-        (lambda: transient_projector(torch.eye(2), 0.5, "sideways"), "projection"),  # type: ignore[arg-type]
+        (lambda: transient_projector(torch.eye(2), 0.5, "sideways"), "projection"),
         (lambda: persistent_subspace(torch.eye(2), 0), "size"),
         (lambda: invariant_subspace(torch.full((2, 2), float("inf")), lambda value: True), "infinite"),
     ],
 )
-def test_bad_arguments(call, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_arguments(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

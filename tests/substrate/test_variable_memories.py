@@ -158,7 +158,7 @@ def test_future_outputs_ignore_decaying_directions_and_need_entries_that_reach_t
         (lambda W, R: intertwined_memories(W, R, torch.eye(5)), "Phi of side 5"),
     ],
 )
-def test_bad_arguments(call, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_arguments(call, message: str) -> None:
     W, R = torch.eye(6, dtype=torch.float64), torch.ones(2, 6, dtype=torch.float64)
     with pytest.raises(ValueError, match=message):
         call(W, R)
@@ -173,4 +173,4 @@ def test_transients_that_do_not_fit_are_refused() -> None:
     for ages, message in ((0, "ages"), (S + 1, "1 to s")):
         with pytest.raises(ValueError, match=message):
             with_transients(found, states, held, x, ages)
-    assert with_transients(found, states, held, x, S).transient.shape == (N, S * D)  # type: ignore[union-attr]
+    assert with_transients(found, states, held, x, S).transient.shape == (N, S * D)

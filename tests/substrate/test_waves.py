@@ -215,7 +215,7 @@ def by_the_definition(power: np.ndarray, lap: int, order: list[int]) -> tuple[fl
     ]
 
     def mean(f: object) -> float:
-        return sum(f(p, a) * q for p, a, q in cells)  # type: ignore[operator]
+        return sum(f(p, a) * q for p, a, q in cells)
 
     p, a = mean(lambda p, a: p), mean(lambda p, a: a)
     cov = mean(lambda x, y: (x - p) * (y - a))

@@ -58,4 +58,4 @@ def test_errors_are_per_run() -> None:
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

@@ -137,4 +137,4 @@ def test_float32_cannot_resolve_losses_below_6e_8() -> None:
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

@@ -63,4 +63,4 @@ def test_accuracy_counts_right_signs_and_zero_as_a_guess() -> None:
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

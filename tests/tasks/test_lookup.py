@@ -118,7 +118,7 @@ def test_default_matrices() -> None:
 )
 def test_bad_arguments(arguments: dict[str, object], word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        LookupHDS(**arguments)  # type: ignore[arg-type]
+        LookupHDS(**arguments)
 
 
 def test_bad_histories_and_sharpness() -> None:

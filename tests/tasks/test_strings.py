@@ -263,7 +263,7 @@ def test_look_ups_with_few_letters_ask_for_n_grams_that_occur_once() -> None:
         (lambda: StringTask(letters=27), "letters = 27"),
         (lambda: StringTask(letters=0), "letters = 0"),
         (lambda: StringTask(lengths=(5, 4)), "shortest ≤ longest"),
-        (lambda: StringTask(lengths=(1, 2, 3)), "shortest, longest"),  # type: ignore[arg-type]
+        (lambda: StringTask(lengths=(1, 2, 3)), "shortest, longest"),
         (lambda: StringTask(context=42), "at least 43"),
         (lambda: StringTask("suffix", lengths=(3, 9)), "at least 4 letters"),
         (lambda: StringTask("copy", lengths=(3, 9), answer=4), "at least 4 letters"),

@@ -38,7 +38,7 @@ def trained(path: Path | None, curriculum: Curriculum = LADDER, stop: int = 0, *
             raise Stopped
 
     config = TrainingConfig(
-        **{  # type: ignore[arg-type]
+        **{
             "iterations": 60,
             "batch": 8,
             "weight_decay": (0.0, 1e-3),
@@ -202,7 +202,7 @@ def test_another_configuration_is_refused_and_named(tmp_path: Path, change: dict
     left = path.read_bytes()
     curriculum = change.pop("curriculum", LADDER)
     with pytest.raises(CheckpointError, match="belongs to another training") as error:
-        trained(path, curriculum, **change)  # type: ignore[arg-type]
+        trained(path, curriculum, **change)
     assert said in str(error.value)
     assert path.read_bytes() == left
 
@@ -212,7 +212,7 @@ def test_other_seeds_initial_weights_and_tasks_are_refused(tmp_path: Path) -> No
     config = TrainingConfig(iterations=4, batch=2, curriculum=FixedHorizon(2))
 
     def go(seeds: list[int], init: str = "uniform", task: str = "T2") -> None:
-        ensemble = ElmanEnsemble.initialise(seeds, 6, 2, init=init)  # type: ignore[arg-type]
+        ensemble = ElmanEnsemble.initialise(seeds, 6, 2, init=init)
         train(ensemble, paper_task(task, 3, 2), config, seeds, False, checkpoint=path)
 
     go([0, 1])
@@ -222,7 +222,7 @@ def test_other_seeds_initial_weights_and_tasks_are_refused(tmp_path: Path) -> No
         ([[0, 1], "uniform", "T1"], "task"),
     ):
         with pytest.raises(CheckpointError, match=said):
-            go(*arguments)  # type: ignore[arg-type]
+            go(*arguments)
 
 
 def test_other_kernels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ def test_pieces_in_other_hands_are_left_for_later(tmp_path: Path) -> None:
 
     holder = claimed(tmp_path / "a.safetensors")
     assert holder.__enter__()
-    done = work_through({name: piece(name) for name in "abc"}, tmp_path)  # type: ignore[misc]
+    done = work_through({name: piece(name) for name in "abc"}, tmp_path)
     assert order == ["b", "c", "a"]
     assert list(done.items()) == [("a", "A"), ("b", "B"), ("c", "C")]
 

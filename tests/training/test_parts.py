@@ -204,7 +204,7 @@ def test_fit_warms_up_and_goes_down_linearly() -> None:
     assert float(result.parameters["p"]) == pytest.approx(-0.1 * sum(rates), rel=1e-6)
     assert [FitConfig(5).rate(i) for i in (1, 5)] == [1.0, 1.0]
     with pytest.raises(ValueError, match="schedule"):
-        FitConfig(5, schedule="cosine")  # type: ignore[arg-type]
+        FitConfig(5, schedule="cosine")
     with pytest.raises(ValueError, match="warmup"):
         FitConfig(5, warmup=-1)
 

@@ -113,7 +113,7 @@ def test_other_rules_stay_on_the_processor() -> None:
     class Own:
         horizons = np.array([3])
 
-    assert on_device(Own(), CPU) is None  # type: ignore[arg-type]
+    assert on_device(Own(), CPU) is None
 
 
 def test_histories_drawn_ahead_are_those_of_the_streams() -> None:
