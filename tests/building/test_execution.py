@@ -140,7 +140,7 @@ def test_twice_executed_gives_the_same_bytes(ran: Ran) -> None:
     files = [ran.layout.chapters(SEVEN) / "01-good.ipynb", ran.layout.results(SEVEN) / "01-good.json"]
     before = [file.read_bytes() for file in files]
     moments = [file.stat().st_ino for file in files]
-    shared, others = (ran.layout.build / "runs" / f"{name}-0123456789ab-cpu" for name in ("table1", "adding"))
+    shared, others = (ran.layout.build / "runs" / f"{name}-0123456789ab" for name in ("table1", "adding"))
     for folder in (shared, others):
         folder.mkdir(parents=True)
     assert ran.execute("1").executed == []

@@ -142,6 +142,7 @@ def test_a_shared_run_trains_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     config = replace(SMALL, tasks=("T1",), hidden_sizes=(8,), runs=1)
     first = shared_run("table1", config, 3)
     (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("table1-")  # by which `--force` finds it
     when = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.safetensors")}
     second = shared_run("table1", config, 3)
     assert {p.name: p.stat().st_mtime_ns for p in folder.glob("*.safetensors")} == when

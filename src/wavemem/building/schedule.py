@@ -158,9 +158,9 @@ def _stop(jobs: list[_Job]) -> None:
 
 def _forget_trainings(runs: Path, key: Key) -> None:
     """Remove the shared trainings of the experiments that a chapter imports, and no others."""
-    imported = {name.rpartition(".")[2] for name in key.ingredients if ".experiments." in name}
-    for folder in runs.glob("*-*-*"):  # <experiment>-<key>-<device>
-        if folder.name.rsplit("-", 2)[0] in imported:
+    for name in key.ingredients:
+        experiment = name.rpartition(".")[2]
+        for folder in runs.glob(f"{experiment}-*") if ".experiments." in name else ():  # see wavemem.records.runs
             shutil.rmtree(folder, ignore_errors=True)
 
 
