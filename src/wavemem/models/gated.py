@@ -28,7 +28,8 @@ __all__ = ["Cell", "GatedRNN"]
 Cell = Literal["LSTM", "GRU"]
 
 _GATES: Final = {"LSTM": 4, "GRU": 3}
-_TORCH: Final = {"W_ih": "weight_ih_l0", "W_hh": "weight_hh_l0", "b_ih": "bias_ih_l0", "b_hh": "bias_hh_l0"}
+_RECURRENT: Final = ("W_ih", "W_hh", "b_ih", "b_hh")
+"""In the order in which PyTorch's functions take them."""
 
 
 class GatedRNN(nn.Module):
@@ -52,7 +53,7 @@ class GatedRNN(nn.Module):
     def __init__(self, parameters: Mapping[str, Tensor], cell: Cell = "LSTM") -> None:
         super().__init__()
         self.cell: Cell = one_of("cell", cell, get_args(Cell))
-        wanted = {*_TORCH, "W", "b_y"}
+        wanted = {*_RECURRENT, "W", "b_y"}
         require(
             set(parameters) == wanted,
             f"parameters named {', '.join(sorted(parameters))}",
@@ -74,8 +75,6 @@ class GatedRNN(nn.Module):
         shape_is("b_hh", self.b_hh, (K, rows))
         shape_is("W", self.W, (K, "o", N))
         shape_is("b_y", self.b_y, (K, self.W.shape[1]))
-        # Holds the layer's shape and code; its own weights are never used.
-        self._layer = [getattr(nn, cell)(self.d, self.N)]
 
     @property
     def K(self) -> int:
@@ -172,10 +171,17 @@ class GatedRNN(nn.Module):
         if inputs.ndim == 3:
             inputs = inputs.unsqueeze(1).expand(-1, self.K, -1, -1)
         shape_is("inputs", inputs, ("T", self.K, "B", self.d))
+        # The functions that `torch.nn.LSTM` and `torch.nn.GRU` call: to lend one layer's module the weights of run after run
+        # would give two threads each other's.
+        start = inputs.new_zeros(1, inputs.shape[2], self.N)
+        options = (True, 1, 0.0, self.training, False, False)  # biases, layers, dropout, –, both ways, batch first
         states = []
         for k in range(self.K):
-            weights = {name: getattr(self, ours)[k] for ours, name in _TORCH.items()}
-            states.append(torch.func.functional_call(self._layer[0], weights, (inputs[:, k].contiguous(),))[0])
+            x, weights = inputs[:, k].contiguous(), [getattr(self, name)[k] for name in _RECURRENT]
+            if self.cell == "LSTM":
+                states.append(torch.lstm(x, (start, start), weights, *options)[0])
+            else:
+                states.append(torch.gru(x, start, weights, *options)[0])
         return torch.stack(states, 1).unsqueeze(-2)
 
     def forward(self, inputs: Float[Tensor, "T *K B d"], every_step: bool = False) -> Float[Tensor, "*T K B o"]:
