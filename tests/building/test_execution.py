@@ -32,7 +32,7 @@ SEVEN = Parameters("quick", "cpu", 7)
 BROKEN = {"02-fails", "03-dead", "04-slow", "05-killed", "06-exits"}
 
 _FIGURE = """import matplotlib.pyplot as plt
-from wavemem.figures.style import figure_size, use_book_style
+from wavemem.plotting.style import figure_size, use_book_style
 use_book_style()
 fig, ax = plt.subplots(figsize=figure_size(1.5, 0.5))
 ax.plot([0, 1], [1, 0], label="a")
@@ -71,7 +71,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, new_toy, real: Layout) -> Ran:
     toy = new_toy(tmp_path_factory.mktemp("execution") / "toy")
     toy.module("wavemem.plain", "X = 'from the tree'\n")
     toy.module("wavemem.experiments.table1", "")
-    toy.module("wavemem.figures.style", (real.package / "wavemem/figures/style.py").read_text(encoding="utf-8"))
+    toy.module("wavemem.plotting.style", (real.package / "wavemem/plotting/style.py").read_text(encoding="utf-8"))
     # All that a reader may have lying about; the fixture sets variables that point to it.
     (toy.layout.notebooks / "helpers.py").write_text("from wavemem.plain import X\n")
     (toy.layout.root / "records").mkdir()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from wavemem.figures import string_controls as figures
-from wavemem.figures.style import ACCENT, LEARNED
+from wavemem.plotting.style import ACCENT, LEARNED
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
-"""The pages that are made from measurements, written by a process that knows nothing of whoever builds the book."""
+"""The pages made from measurements and from the library, written by a process that knows nothing of whoever builds the book."""
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
@@ -13,10 +14,46 @@ from wavemem.building.errors import BuildError
 from wavemem.building.paths import Layout, Parameters
 from wavemem.processes import following
 
-__all__ = ["BLOCKS", "generate", "write_pages"]
+__all__ = ["BLOCKS", "generate", "write_pages", "write_reference"]
 
 BLOCKS = "blocks.json"
 """What stands in a chapter, by its name; under the empty name, on the welcome page."""
+
+
+_REFERENCE = """\
+(page-api)=
+# Library reference
+
+Generated from the docstrings of `wavemem`. Shapes are written as in the code: `Float[Tensor, "*batch s d"]` is a floating-point
+tensor whose last two axes have sizes $s$ and $d$, with any number of axes before them. Public functions raise `ValueError` with
+what they got, what they allow, and what to do. Symbols are explained on the {ref}`notation page <page-notation>`.
+"""
+
+
+def write_reference(path: Path, source: Path) -> None:
+    """The library reference: every public module, under the packages in alphabetical order.
+
+    Args:
+        path: Where to write.
+        source: The folder ``wavemem``.
+    """
+    text = [_REFERENCE]
+    for package in sorted(folder.parent for folder in source.glob("*/__init__.py")):
+        if package.name == "building":  # what makes the book, not what it is about
+            continue
+        summary = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+        text.append(f"## {package.name}\n\n{summary.splitlines()[0]}\n")
+        text += [
+            f"### `{package.name}.{file.stem}`\n\n```{{eval-rst}}\n.. automodule:: wavemem.{package.name}.{file.stem}\n```\n"
+            for file in sorted(package.glob("[!_]*.py"))
+        ]
+    text.append("## Shared by all\n")
+    text += [
+        f"### `{file.stem}`\n\n```{{eval-rst}}\n.. automodule:: wavemem.{file.stem}\n```\n"
+        for file in sorted(source.glob("[!_]*.py"))
+        if file.stem != "cli"
+    ]
+    path.write_text("\n".join(text), encoding="utf-8")
 
 
 def write_pages(root: Path, results: Path, folder: Path) -> None:
@@ -35,6 +72,7 @@ def write_pages(root: Path, results: Path, folder: Path) -> None:
     (folder / BLOCKS).write_text(json.dumps(blocks), encoding="utf-8")
     report_page.write(folder / "reproduction.md", results, records)
     cost_page.write(folder / "cost.md", records / "bench")
+    write_reference(folder / "api.md", Path(__file__).resolve().parents[1])
     welcome.write(folder / "welcome.svg")
     strings = records / "bench" / "strings.json"
     if strings.exists():

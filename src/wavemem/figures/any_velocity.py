@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarForm
 from torch import Tensor
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, figure_size
+from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, figure_size
 
 __all__ = [
     "beyond_one",

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
+from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
 
 __all__ = [
     "accuracy_by_age",

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
+from wavemem.plotting.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
 
 __all__ = [
     "COLOURS",

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, THEORY, figure_size
-from wavemem.figures.substrate import draw_operator, space_time
+from wavemem.plotting.panels import draw_operator, space_time
+from wavemem.plotting.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, THEORY, figure_size
 
 __all__ = ["cliffs", "eigenvalues_by_s", "gradients", "learned", "operators", "wave_and_growth"]
 

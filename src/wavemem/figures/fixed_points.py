@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, GRID, LEARNED, MUTED, POSITIVE, THEORY, figure_size
+from wavemem.plotting.style import ACCENT, CATEGORICAL, GRID, LEARNED, MUTED, POSITIVE, THEORY, figure_size
 
 __all__ = [
     "FixedPointPanel",

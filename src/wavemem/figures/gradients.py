@@ -17,8 +17,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, NEGATIVE, POSITIVE, SEQUENTIAL, figure_size
-from wavemem.figures.substrate import space_time
+from wavemem.plotting.panels import space_time
+from wavemem.plotting.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, NEGATIVE, POSITIVE, SEQUENTIAL, figure_size
 
 __all__ = [
     "bounds_by_length",

@@ -2,7 +2,7 @@
 
 For Figs. 3, 4, 7, 8, 10 and 11 of Karuvally et al., ICML 2024, and for the readings that go with them.
 
-The panels themselves are drawn by `wavemem.figures.variable_memories` and `wavemem.figures.substrate`.
+The panels themselves are drawn by `wavemem.figures.variable_memories` and `wavemem.plotting.panels`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, DIVERGING, INK, MUTED, SEQUENTIAL, figure_size
-from wavemem.figures.substrate import complex_plane, draw_operator, spectrum_image
 from wavemem.figures.variable_memories import memories_over_time, neurons_over_time, operator_in_basis
+from wavemem.plotting.panels import complex_plane, draw_operator, spectrum_image
+from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, SEQUENTIAL, figure_size
 from wavemem.substrate.memories import VariableMemories
 from wavemem.substrate.readings import Spectrum2D
 from wavemem.substrate.spectrum import eigenvalues

@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
-from wavemem.figures.substrate import draw_operator
+from wavemem.plotting.panels import draw_operator
+from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
 from wavemem.tasks.hds import LinearHDS
 
 __all__ = [

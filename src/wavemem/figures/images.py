@@ -18,8 +18,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, MUTED, SEQUENTIAL, figure_size
-from wavemem.figures.substrate import space_time, spectrum_image
+from wavemem.plotting.panels import space_time, spectrum_image
+from wavemem.plotting.style import ACCENT, CATEGORICAL, INK, MUTED, SEQUENTIAL, figure_size
 from wavemem.substrate.readings import Spectrum2D
 
 __all__ = [

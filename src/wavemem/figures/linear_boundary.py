@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from wavemem.checks import require
-from wavemem.figures.style import (
+from wavemem.plotting.panels import complex_plane, draw_operator
+from wavemem.plotting.style import (
     CATEGORICAL,
     DIVERGING,
     GRID,
@@ -25,7 +26,6 @@ from wavemem.figures.style import (
     THEORY,
     figure_size,
 )
-from wavemem.figures.substrate import complex_plane, draw_operator
 from wavemem.substrate.basis import Basis
 
 __all__ = [

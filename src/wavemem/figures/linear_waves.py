@@ -11,7 +11,7 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wavemem.figures.style import CATEGORICAL, INK, LEARNED, MUTED, figure_size
+from wavemem.plotting.style import CATEGORICAL, INK, LEARNED, MUTED, figure_size
 
 __all__ = ["kernel_in_time", "memory_by_lag", "modes_in_the_plane"]
 

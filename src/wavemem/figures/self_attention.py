@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, DIVERGING, INK, MUTED, THEORY, figure_size
-from wavemem.figures.substrate import space_time
+from wavemem.plotting.panels import space_time
+from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, THEORY, figure_size
 
 __all__ = [
     "MODEL_COLOURS",

@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, GRID, INK, LEARNED, MUTED, POSITIVE, THEORY, figure_size
+from wavemem.plotting.style import ACCENT, CATEGORICAL, GRID, INK, LEARNED, MUTED, POSITIVE, THEORY, figure_size
 
 __all__ = [
     "Spectrum",

@@ -17,7 +17,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import (
+from wavemem.plotting.panels import complex_plane
+from wavemem.plotting.style import (
     ACCENT,
     CATEGORICAL,
     DIVERGING,
@@ -28,7 +29,6 @@ from wavemem.figures.style import (
     THEORY,
     figure_size,
 )
-from wavemem.figures.substrate import complex_plane
 from wavemem.substrate.compression import least_error, spread_accuracy, whole_wave_accuracy
 
 __all__ = [

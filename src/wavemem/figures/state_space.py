@@ -19,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, figure_size
-from wavemem.figures.substrate import complex_plane
+from wavemem.plotting.panels import complex_plane
+from wavemem.plotting.style import ACCENT, CATEGORICAL, DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, figure_size
 
 __all__ = [
     "Panel",

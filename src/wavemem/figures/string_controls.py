@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wavemem.checks import require
 from wavemem.figures.strings import COLOURS
-from wavemem.figures.style import ACCENT, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
+from wavemem.plotting.style import ACCENT, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
 from wavemem.records.comparisons import Interval, mean_interval, word
 
 __all__ = [

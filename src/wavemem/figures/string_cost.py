@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, figure_size, use_book_style
+from wavemem.plotting.style import CATEGORICAL, figure_size, use_book_style
 from wavemem.records.cost_strings import by_length
 
 __all__ = ["draw", "write"]

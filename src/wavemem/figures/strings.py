@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
+from wavemem.plotting.style import ACCENT, CATEGORICAL, INK, LEARNED, MUTED, SEQUENTIAL, THEORY, figure_size
 from wavemem.records.comparisons import mean_interval
 from wavemem.training.learning_speed import smoothed
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, DIVERGING, INK, MUTED, SEQUENTIAL, figure_size
+from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, SEQUENTIAL, figure_size
 
 __all__ = [
     "accuracy_by_output",

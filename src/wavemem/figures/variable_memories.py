@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
+from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
 from wavemem.substrate.memories import VariableMemories
 
 __all__ = [

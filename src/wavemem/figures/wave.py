@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from wavemem.figures.style import ACCENT, CATEGORICAL, DIVERGING, INK, LEARNED, MUTED, figure_size
-from wavemem.figures.substrate import space_time
+from wavemem.plotting.panels import space_time
+from wavemem.plotting.style import ACCENT, CATEGORICAL, DIVERGING, INK, LEARNED, MUTED, figure_size
 
 __all__ = [
     "architecture",

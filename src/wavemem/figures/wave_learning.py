@@ -18,8 +18,8 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavemem.figures.style import ACCENT, DIVERGING, INK, LEARNED, MUTED, figure_size
-from wavemem.figures.substrate import space_time, spectrum_image
+from wavemem.plotting.panels import space_time, spectrum_image
+from wavemem.plotting.style import ACCENT, DIVERGING, INK, LEARNED, MUTED, figure_size
 from wavemem.substrate.readings import Spectrum2D
 
 __all__ = [

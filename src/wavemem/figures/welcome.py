@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from wavemem.checks import positive_int, require
-from wavemem.figures.style import DIVERGING, INK, figure_size, use_book_style
+from wavemem.plotting.style import DIVERGING, INK, figure_size, use_book_style
 from wavemem.streams import stream
 from wavemem.substrate.basis import Basis, random_basis
 from wavemem.substrate.repeat_copy import repeat_copy_weights

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from wavemem.figures import style
-from wavemem.figures.style import CATEGORICAL, INK, MUTED, TEXT_WIDTH, figure_size, use_book_style
+from wavemem.plotting import style
+from wavemem.plotting.style import CATEGORICAL, INK, MUTED, TEXT_WIDTH, figure_size, use_book_style
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_text_is_readable_on_white() -> None:
 
 def test_without_a_notebook_ipython_stays_out() -> None:
     code = (
-        "import sys; from wavemem.figures.style import use_book_style; use_book_style(); "
+        "import sys; from wavemem.plotting.style import use_book_style; use_book_style(); "
         "sys.exit('IPython' in sys.modules or 'matplotlib_inline' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

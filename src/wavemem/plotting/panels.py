@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
-from wavemem.figures.style import DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, THEORY
+from wavemem.plotting.style import DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, THEORY
 from wavemem.substrate.readings import Spectrum2D
 
 __all__ = ["complex_plane", "draw_operator", "space_time", "spectrum_image"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from wavemem.figures.substrate import complex_plane, draw_operator, space_time, spectrum_image
+from wavemem.plotting.panels import complex_plane, draw_operator, space_time, spectrum_image
 from wavemem.substrate.boundary import repeat_copy_phi
 from wavemem.substrate.readings import spectrum_2d
 

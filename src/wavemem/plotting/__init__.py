@@ -1,0 +1,1 @@
+"""The vocabulary in which the chapters draw: style, panels of a substrate, marks on axes."""
