@@ -67,7 +67,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir()
     (folder / "tiny.py").write_text(_TINY, encoding="utf-8")
     monkeypatch.setattr(wavemem.experiments, "__path__", [*wavemem.experiments.__path__, str(folder)])
-    monkeypatch.setattr("wavemem.records.running.code_version", lambda *_: "code")
+    monkeypatch.setattr("wavemem.records.runs.code_version", lambda *_: "code")
     monkeypatch.delitem(sys.modules, "wavemem.experiments.tiny", raising=False)
     yield "tiny"
     sys.modules.pop("wavemem.experiments.tiny", None)

@@ -181,7 +181,7 @@ def run(
     chosen = resolve_device(device)
     from wavemem.records.errors import ExistingRecord
     from wavemem.records.places import project_root
-    from wavemem.records.running import run_experiment
+    from wavemem.records.runs import run_experiment
     from wavemem.records.settings import parse_settings, with_settings
     from wavemem.records.sizes import differences
     from wavemem.records.store import config_json, open_record

@@ -12,8 +12,7 @@ import torch
 
 from wavemem.experiments.table1 import FINAL, Config, cells, networks, run, summarise
 from wavemem.records.experiment import Result
-from wavemem.records.running import run_experiment
-from wavemem.records.runs import recorded, runs_root, shared_run
+from wavemem.records.runs import recorded, run_experiment, runs_root, shared_run
 from wavemem.substrate.spectrum import angle_error, theoretical_eigenvalues
 from wavemem.training.ensemble import evaluate
 

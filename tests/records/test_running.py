@@ -20,7 +20,7 @@ import torch
 from wavemem.records import provenance, store
 from wavemem.records.errors import ExistingRecord
 from wavemem.records.experiment import Result, experiment_names, get_experiment
-from wavemem.records.running import run_experiment
+from wavemem.records.runs import run_experiment
 from wavemem.training import checkpoint
 from wavemem.training.checkpoint import Checkpoint
 
@@ -325,7 +325,7 @@ def test_many_who_write_the_same_record_leave_one(tmp_path: Path, replace: bool)
 
 _TWICE = """
 import sys, torch
-from wavemem.records.running import run_experiment
+from wavemem.records.runs import run_experiment
 from wavemem.training import checkpoint
 from wavemem.training.checkpoint import Checkpoint
 torch.set_num_threads(1)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.records import running, store
+from wavemem.records import runs, store
 from wavemem.records.errors import DamagedRecord, ForeignRecord, MissingRecord
 from wavemem.records.experiment import Result
 from wavemem.records.provenance import Provenance, measure
@@ -119,7 +119,7 @@ def test_kill_while_writing_leaves_no_record_and_keeps_the_old_one(tmp_path: Pat
         import os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_store as t
-        from wavemem.records import running, store
+        from wavemem.records import runs, store
         store.{stage} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
         store.write({str(tmp_path)!r}, "trial", t.Config(s=9), t.result(), t.provenance(), code="abc")
         """
@@ -208,12 +208,12 @@ def test_run_experiment_stores_what_the_module_measures(tmp_path: Path, monkeypa
     module = types.SimpleNamespace(
         Config=Config, run=lambda config, seed, device: result(), summarise=lambda rows: rows
     )
-    monkeypatch.setattr(running, "get_experiment", lambda name: module)
-    monkeypatch.setattr(running, "code_version", lambda *names: "abc")
-    path = running.run_experiment("trial", "paper", seed=0, root=tmp_path)
+    monkeypatch.setattr(runs, "get_experiment", lambda name: module)
+    monkeypatch.setattr(runs, "code_version", lambda *names: "abc")
+    path = runs.run_experiment("trial", "paper", seed=0, root=tmp_path)
     record = store.load(tmp_path, "trial")
     assert record.path == path
     assert record.provenance.seeds == tuple(range(50))
     assert record.config["s"] == 8
     with pytest.raises(ValueError, match="exists"):
-        running.run_experiment("trial", "paper", seed=0, root=tmp_path)
+        runs.run_experiment("trial", "paper", seed=0, root=tmp_path)

@@ -90,7 +90,7 @@ SCRIPT = textwrap.dedent(
     import torch
     from dataclasses import replace
     from wavemem.experiments.table1 import Config
-    from wavemem.records.running import run_experiment
+    from wavemem.records.runs import run_experiment
     import wavemem.training.resume as resume
     import wavemem.training.ensemble as ensemble
 
