@@ -6,7 +6,6 @@ without the one and listings do not wait for the other.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib.util
 import io
@@ -120,13 +119,11 @@ def chapters() -> None:
 @app.command()
 def experiments() -> None:
     """List the experiments that regenerate the papers' figures and tables."""
-    import wavemem.experiments
-    from wavemem.records.experiment import PROFILES, experiment_names
+    from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
 
     for name in experiment_names():
-        file = Path(wavemem.experiments.__path__[0]) / f"{name}.py"
-        described = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-        print(f"{name:24} {described.splitlines()[0] if described else ''}")
+        described = get_experiment(name).__doc__ or ""
+        print(f"{name:24} {described.partition(chr(10))[0]}")
     print(f"\nprofiles: {', '.join(PROFILES)}; run one: wavemem run NAME --profile PROFILE")
 
 

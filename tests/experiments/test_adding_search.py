@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.experiments import adding_search as experiment
-from wavemem.experiments._adding_training import DIVERGED_MSE, SOLVED_MSE, Setting, fates, start, train
+from wavemem.experiments.adding import DIVERGED_MSE, SOLVED_MSE, Setting, Training, fates, start, train
+from wavemem.experiments.adding_search import STARTS, StartsConfig, adding_starts, by_network, start_networks
 from wavemem.models.identity_rnn import IdentityRNN
-from wavemem.training.generic import FitConfig
+from wavemem.records.experiment import Where
 
 TINY = experiment.Config(
     lengths=(6, 8),
@@ -36,6 +37,8 @@ TINY = experiment.Config(
     test_batch=8,
     log_every=2,
 )
+
+LITTLE = Training(batch=4, test_batch=8, log_every=1)
 
 
 def curve(values: list[float], **names: object) -> list[dict[str, object]]:
@@ -120,16 +123,13 @@ def test_better_is_more_seeds_then_sooner() -> None:
     assert not edge["V_scale at an edge"]
 
 
-def test_the_grid_is_complete_and_resumes(tmp_path: Path) -> None:
+def test_the_grid_is_complete() -> None:
     result = experiment.run(TINY, 2, progress=False)
     tests = result.rows[result.rows["quantity"] == "test MSE"]
     assert sorted(tests["seed"].unique()) == [2000, 2001]
     assert len(tests[(tests["model"] == "iRNN") & (tests["T"] == 6)]) == 2 * 2 * 2 * 2
     assert len(tests[(tests["model"] == "wRNN") & (tests["T"] == 6)]) == 2 * 2
     assert len(tests[tests["T"] == 8]) == 2  # one finalist, one rate
-    for _ in range(2):
-        again = experiment.run(TINY, 2, progress=False, checkpoints=tmp_path)
-        pd.testing.assert_frame_equal(again.rows, result.rows)
 
 
 def test_the_waves_best_start_goes_on_to_longer_sequences() -> None:
@@ -149,19 +149,15 @@ def test_a_start_is_its_settings() -> None:
     assert torch.equal(network.run(1).V, alone.V)
     assert not network.run(0).b_V.any()
     assert network.run(2).b_V.any()
-    with pytest.raises(ValueError, match="model"):
-        start("LSTM", [quiet], [0], 5)
 
 
 def test_training_ends_a_margin_after_the_last_run_has_solved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("wavemem.experiments._adding_training.SOLVED_MSE", 10.0)  # solved at the first look
+    monkeypatch.setattr("wavemem.experiments.adding.SOLVED_MSE", 10.0)  # solved at the first look
     settings = [Setting(0.1, False, 1e-3, 1.0)]
     ended = []
     for _ in range(2):  # the second reads the checkpoint
-        network = start("iRNN", settings, [0, 1], 5)
-        rows, _ = train(
-            network, 6, settings, [0, 1], FitConfig(50, log_every=1), 4, 8, False, checkpoint=tmp_path / "c", margin=4
-        )
+        network, where = start("iRNN", settings, [0, 1], 5), Where(torch.device("cpu"), checkpoint=tmp_path / "c")
+        rows, _ = train(LITTLE, network, 6, 50, settings, [{"model": "iRNN"}], [0, 1], where, margin=4)
         ended.append(rows)
     assert ended[0]["iteration"].max() == 5
     pd.testing.assert_frame_equal(*ended)
@@ -171,19 +167,84 @@ def test_training_ends_a_margin_after_the_last_run_has_solved(monkeypatch: pytes
 def test_a_frozen_run_is_not_waited_for_and_one_that_has_not_solved_is(
     monkeypatch: pytest.MonkeyPatch, threshold: float, updates: int
 ) -> None:
-    monkeypatch.setattr("wavemem.experiments._adding_training.SOLVED_MSE", threshold)
+    monkeypatch.setattr("wavemem.experiments.adding.SOLVED_MSE", threshold)
     settings = [Setting(0.1, False, 1e-3, 1.0)]
     network = start("iRNN", settings, [0, 1], 5)
     with torch.no_grad():
         network.V[0] = math.nan  # the first run is frozen from the start
-    rows, _ = train(network, 6, settings, [0, 1], FitConfig(6, log_every=1), 4, 8, False, margin=3)
+    where = Where(torch.device("cpu"))
+    rows, _ = train(LITTLE, network, 6, 6, settings, [{"model": "iRNN"}], [0, 1], where, margin=3)
     assert rows["iteration"].max() == updates
 
 
+RING, PUBLISHED = "shift, unit sparse V", "identity, small normal V, biases"
+SMALL = StartsConfig(T=6, units=6, rates=(1e-3, 1e-2), runs=2, iterations=12, batch=8, test_batch=16, log_every=4)
+
+
+def test_only_the_start_differs() -> None:
+    network = start_networks(SMALL, 0)
+    assert len(STARTS) == 16
+    assert network.K == 16 * 2 * 2
+    at = {name: network.run(4 * i) for i, name in enumerate(SMALL.starts)}
+    for name, own in STARTS.items():
+        eye = torch.eye(6)
+        assert torch.equal(at[name].U[0], eye if own.U == "identity" else eye.roll(1, 1))
+        assert bool(at[name].b_V.any()) == own.biases
+        assert not at[name].b_U.any()
+        assert at[name].parameter_count() == at[RING].parameter_count()
+        assert bool((at[name].V[0, 1:] == 0).all()) == (own.V == "sparse")
+    with_biases = [at[name].b_V for name, own in STARTS.items() if own.biases]
+    assert all(torch.equal(b, with_biases[0]) for b in with_biases)
+
+
+def test_both_patterns_have_the_same_size() -> None:
+    for own in STARTS.values():
+        length = own.scale(400) * (20 if own.V == "normal" else 1)
+        assert length == pytest.approx(1.0 if own.unit_size else 0.02)
+    assert STARTS[PUBLISHED].scale(40) == pytest.approx(0.001)
+    assert STARTS[RING].scale(40) == 1.0
+
+
+def test_rows_and_tables() -> None:
+    result = adding_starts.run(SMALL, 0, progress=False)
+    assert set(result.rows["quantity"]) == {"train MSE", "test MSE"}
+    assert len(by_network(result.rows)) == 64
+    table = adding_starts.summarise(result.rows)
+    assert set(table.index) == set(SMALL.starts)
+    assert (table[["solved", "lost", "diverged", "stalled"]].sum(axis=1) == 2).all()
+
+
+def test_a_start_is_shown_at_the_rate_that_solves_most_and_of_those_soonest() -> None:
+    rows = []
+    for name, lr, *curves in (
+        (PUBLISHED, 1e-3, [0.2, 0.2], [0.2, 0.01]),
+        (RING, 1e-1, [0.01, 0.01], [9.0, 9.0]),
+        (RING, 1e-3, [0.2, 0.01], [0.2, 0.01]),
+        (RING, 1e-2, [0.01, 0.01], [0.01, 0.01]),
+    ):
+        rows += [
+            {"start": name, "lr": lr, "seed": s, "iteration": 10 * (i + 1), "quantity": "train MSE", "value": value}
+            for s, curve in enumerate(curves)
+            for i, value in enumerate(curve)
+        ]
+    table = adding_starts.summarise(pd.DataFrame(rows))
+    assert table.index.tolist() == [RING, PUBLISHED]
+    assert table["lr"].tolist() == [1e-2, 1e-3]
+    assert table["median"].tolist() == [10, 20]
+    assert table[["solved", "stalled", "networks"]].to_numpy().tolist() == [[2, 0, 2], [1, 1, 2]]
+
+
+def test_runs_do_not_depend_on_their_company() -> None:
+    alone = replace(SMALL, starts=(RING,), rates=(1e-2,), runs=1)
+    one = adding_starts.run(alone, 0, progress=False).rows
+    many = adding_starts.run(SMALL, 0, progress=False).rows
+    own = many[(many["start"] == RING) & (many["lr"] == 1e-2) & (many["seed"] == 0)]
+    both = [rows[rows["quantity"] == "train MSE"]["value"].to_numpy() for rows in (one, own)]
+    assert both[0] == pytest.approx(both[1], rel=1e-4)
+
+
 def test_bad_configurations_are_refused() -> None:
-    with pytest.raises(ValueError, match="models"):
-        experiment.Config(models=("LSTM",))
     with pytest.raises(ValueError, match="dense_updates"):
         experiment.Config(dense_updates=(1,))
-    with pytest.raises(ValueError, match="profile"):
-        experiment.Config.profile("huge")
+    with pytest.raises(ValueError, match="seed"):
+        adding_starts.run(SMALL, -1, progress=False)

@@ -399,8 +399,10 @@ def test_every_experiment_that_can_be_resumed_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_time_that_was_spent_before_a_stop_counts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever an experiment calls its checkpoints: the record's duration is that of the whole measurement."""
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_numbers(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever an experiment calls its checkpoints; the record's duration is that of the whole measurement."""
     clock, save = itertools.count(step=1000.0), Checkpoint.save
 
     def stopped(self: Checkpoint, *arguments: Any) -> None:
@@ -415,4 +417,9 @@ def test_time_that_was_spent_before_a_stop_counts(name: str, tmp_path: Path, mon
     assert store.find(tmp_path) == []
     record = store.open_record(run_experiment(name, "quick", root=tmp_path, settings=TINY[name]))
     assert record.provenance.wall_seconds >= 1000.0
+    config = dataclasses.replace(get_experiment(name).Config.profile("quick"), **TINY[name])
+    whole = get_experiment(name).run(config, 0, "cpu")
+    pd.testing.assert_frame_equal(record.rows, whole.rows, check_dtype=False)
+    assert record.weights.keys() == whole.weights.keys()
+    assert all(torch.equal(value, whole.weights[own]) for own, value in record.weights.items())
     assert [path.name for path in record.path.parent.iterdir()] == [record.path.name]

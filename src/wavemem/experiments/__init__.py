@@ -1,6 +1,7 @@
-"""Experiments: one module per figure or table family of the papers.
+"""Experiments that regenerate the papers' figures and tables.
 
-Each module holds a frozen dataclass ``Config`` whose ``Config.profile("quick" | "paper")`` names the two sizes at which
-the book runs it, a function ``run(config, seed, device)`` that returns rows (one measurement each) and weights, and a
-function ``summarise(rows)`` that turns rows into the numbers a chapter shows.
+A module of this package is an experiment, see `wavemem.records.experiment`; modules may hold further ones.
 """
+
+SHARING = {"adding_compared": "adding", "adding_starts": "adding_search"}
+"""Experiments that are not modules of their own: name → module in which an `Experiment` of this name is."""

@@ -3,45 +3,251 @@
 Trained as the public code does: Adam on the squared error of one output after the last step, batches of 128, with the
 learning rates and clipping that the paper's grid search found (its Table 6). "Solved" is the first training batch with
 an error of at most 0.05, looked for at every logged update.
+
+`adding_compared` has every network at its best, too. How runs are trained and judged is here for `adding_search` as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
-from wavemem.checks import one_of
-from wavemem.experiments._adding_training import MODELS, Setting, train
-from wavemem.experiments.copying import networks
+from wavemem.checks import one_of, require
+from wavemem.kernels.wave_cpu import own_threads
+from wavemem.models.gated import network_of
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Count, OneOf, Runs, Size, Within, check_fields
-from wavemem.streams import run_seeds
-from wavemem.tasks.adding import SOLVED_MSE
-from wavemem.training.generic import FitConfig
-from wavemem.training.pieces import work_through
+from wavemem.records.experiment import (
+    Configuration,
+    Experiment,
+    Pieces,
+    Result,
+    Source,
+    Where,
+    resumable,
+    under,
+    weights_of,
+)
+from wavemem.records.fields import Batch, Count, Items, OneOf, Runs, Size, Within
+from wavemem.streams import run_seeds, stream
+from wavemem.tasks.adding import BASELINE_MSE, SOLVED_MSE, AddingTask, adding_loss
+from wavemem.training.generic import FitConfig, fit
+from wavemem.training.grids import TABLE_6, best_of
 
-__all__ = ["BEST", "MODELS", "Config", "initial", "networks", "run", "solved_at", "summarise"]
+__all__ = [
+    "CONTESTANTS",
+    "DIVERGED_MSE",
+    "FATES",
+    "MODELS",
+    "SEARCHED",
+    "ComparedConfig",
+    "Config",
+    "Setting",
+    "Training",
+    "adding_compared",
+    "by_run",
+    "fates",
+    "networks",
+    "published",
+    "run",
+    "setting",
+    "solved_at",
+    "start",
+    "summarise",
+    "train",
+]
 
-BEST: dict[str, dict[int, tuple[float, float]]] = {
-    "wRNN": {100: (1e-3, 100), 200: (1e-4, 100), 400: (1e-4, 1), 700: (1e-4, 100), 1000: (1e-4, 10)},
-    "iRNN": {100: (1e-3, 1000), 200: (1e-3, 100), 400: (1e-3, 10), 700: (1e-4, 100), 1000: (1e-3, 1)},
-}
-"""The paper's Table 6: model → T → learning rate, largest gradient norm."""
+MODELS: Final = ("wRNN", "iRNN")
+
+FATES: Final = ("solved", "lost", "diverged", "stalled")
+"""What can become of a run; see `fates`."""
+
+DIVERGED_MSE: Final = 10 * BASELINE_MSE
+"""An error that has left the level of the constant by a factor of ten."""
+
+Length = Annotated[int, Within(2, 100_000)]
+"""T of the adding task."""
+
+
+class Setting(NamedTuple):
+    """How a network starts and is trained.
+
+    Attributes:
+        V_scale: size of its input weights, None for the published one.
+        biases: whether its hidden units start with the random biases of the public code.
+        lr: learning rate.
+        clip: largest gradient norm.
+    """
+
+    V_scale: float | None
+    biases: bool
+    lr: float
+    clip: float
+
+
+def published(model: str, T: int) -> Setting:
+    """How the paper starts and trains a model: lengths between those of its Table 6 take the next longer one's."""
+    found = best_of(TABLE_6, model, T)
+    return Setting(None, True, found.lr, found.clip)
+
+
+def start(
+    model: str, settings: Sequence[Setting], seeds: Sequence[int], units: int, channels: int = 1
+) -> RecurrentNetwork:
+    """Untrained networks, all seeds of a setting side by side: run i·len(seeds) + k has setting i and seed k.
+
+    Args:
+        model: "wRNN" (n = units, c = channels) or "iRNN" (N = units).
+        settings: starts.
+        seeds: one per run of a setting.
+        units, channels: sizes.
+
+    Raises:
+        ValueError: If the model is unknown or a size is not allowed.
+    """
+    one_of("model", model, MODELS)
+    drawn = []
+    for own in settings:
+        how: Any = {"V_scale": own.V_scale, "biases": own.biases}
+        if model == "wRNN":
+            drawn.append(WaveRNN.initialise(seeds, units, channels, 2, 1, **how).parameters_dict())
+        else:
+            drawn.append(IdentityRNN.initialise(seeds, units, 2, 1, **how).parameters_dict())
+    stacked = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
+    return WaveRNN(stacked) if model == "wRNN" else IdentityRNN(stacked)
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and training.
+class Training(Configuration):
+    """What all experiments on the adding task have.
+
+    Attributes:
+        batch, test_batch: sequences per run and update, and of the test.
+        log_every: updates between two rows, which is also how finely "solved" is resolved.
+    """
+
+    batch: Batch = 32
+    test_batch: Batch = 1000
+    log_every: Count = 10
+
+
+def _batches(task: AddingTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
+    drawn = [task.batch(size, generator, device) for generator in generators]
+    return torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn])
+
+
+def train(
+    config: Training,
+    network: RecurrentNetwork,
+    T: int,
+    updates: int,
+    settings: Sequence[Setting],
+    names: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int],
+    where: Where,
+    margin: int | None = None,
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Train an ensemble of settings × seeds and test it. All settings of a seed see the same sequences.
+
+    Args:
+        config: batches, and how often the training is logged.
+        network: from `start`.
+        T: length of the sequences.
+        updates: how long to train.
+        settings, seeds: those of the network; rates and clips are taken from the settings.
+        names: columns that tell the settings apart, one mapping per setting.
+        where: as in `Where`.
+        margin: end the training when every run was solved at least so many updates ago, or has frozen; None: never.
+
+    Returns:
+        Rows (names, seed, iteration, quantity, value): "train MSE" along the training, and at its end "test MSE"; and the
+        trained parameters.
+    """
+    device, task, S, count = where.device, AddingTask(T), len(settings), len(seeds)
+    network = network.to(device)
+    generators = [stream(seed, f"adding/{T}/training") for seed in seeds]
+
+    def loss(parameters: dict[str, Tensor], done: int) -> Tensor:
+        x, y = _batches(task, config.batch, generators, device)
+        return adding_loss(functional_call(network, parameters, (x.repeat(1, S, 1, 1),)), y.repeat(S, 1))
+
+    solved: dict[int, int] = {}
+
+    def enough(rows: Sequence[Mapping[str, Any]]) -> bool:
+        latest = rows[-network.K :]
+        for row in rows if len(solved) == 0 else latest:
+            if row["loss"] <= SOLVED_MSE:
+                solved.setdefault(row["run"], row["iteration"])
+        settled = [row for row in latest if row["iteration"] - solved.get(row["run"], np.inf) >= (margin or 0)]
+        return len(settled) + sum(not row["finite"] and row["run"] not in solved for row in latest) == network.K
+
+    training = FitConfig(
+        updates,
+        lr=tuple(own.lr for own in settings for _ in seeds),
+        clip=tuple(own.clip for own in settings for _ in seeds),
+        log_every=config.log_every,
+    )
+    label = "adding " + ", ".join(f"{name} {value}" for name, value in names[0].items())
+    with own_threads():
+        fitted = fit(
+            network.parameters_dict(),
+            loss,
+            training,
+            where.progress,
+            label,
+            where.checkpoint,
+            generators,
+            None if margin is None else enough,
+        )
+    log, trained = fitted.log, type(network).from_parameters(fitted.parameters)
+    with torch.no_grad():
+        x, y = _batches(task, config.test_batch, [stream(s, f"adding/{T}/test") for s in seeds], device)
+        errors = adding_loss(trained(x.repeat(1, S, 1, 1)).double(), y.repeat(S, 1).double()).tolist()
+    curves = {"run": log["run"], "iteration": log["iteration"], "quantity": "train MSE", "value": log["loss"]}
+    tests = {"run": range(len(errors)), "iteration": log["iteration"].max(), "quantity": "test MSE", "value": errors}
+    rows = pd.concat([pd.DataFrame(curves), pd.DataFrame(tests)], ignore_index=True)
+    runs = rows.pop("run")
+    rows.insert(0, "seed", [seeds[k] for k in runs % count])
+    return pd.concat([pd.DataFrame(names).loc[runs // count].reset_index(drop=True), rows], axis=1), fitted.parameters
+
+
+def _train_one(
+    config: Training,
+    column: str,
+    name: str,
+    T: int,
+    own: Setting,
+    seeds: Sequence[int],
+    sizes: tuple[int, int],
+    updates: int,
+    where: Where,
+    counted: Sequence[str] = ("parameters",),
+    margin: int | None = None,
+) -> Result:
+    """Train and test one model at one length, sizes being n and c, or N and 1; its numbers of parameters and states are rows."""
+    network, names = start(name.split()[0], [own], seeds, *sizes), {column: name, "T": T}
+    rows, parameters = train(config, network, T, updates, [own], [names], seeds, where, margin)
+    counts = {"parameters": network.parameter_count(), "state": network.hidden}
+    further = [
+        {**names, "seed": seed, "iteration": rows["iteration"].max(), "quantity": each, "value": float(counts[each])}
+        for seed in seeds
+        for each in counted
+    ]
+    return Result(pd.concat([rows, pd.DataFrame(further)], ignore_index=True), under(f"{name}/T{T}", parameters))
+
+
+@dataclass(frozen=True)
+class Config(Training):
+    """Sizes and training: quick: T = 100, fewer channels, half the batch, fewer updates; paper: the paper's.
 
     Attributes:
         models: among `MODELS`.
@@ -50,14 +256,20 @@ class Config:
         dense_units: N of the network without waves.
         runs: seeds per model and length; see `wavemem.streams.run_seeds`.
         iterations, dense_iterations: updates of the Wave-RNN and of the network without waves.
-        batch, test_batch: sequences per run and update, and of the test.
-        log_every: updates between two rows of the learning curves, which is also how finely "solved" is resolved.
+        batch, test_batch, log_every: see `Training`.
     """
 
     PARTS: ClassVar = ("models", "lengths", "runs")
+    PAPER: ClassVar = {
+        "lengths": (100, 200, 400, 700, 1000),
+        "channels": 27,
+        "iterations": 60_000,
+        "dense_iterations": 60_000,
+        "batch": 128,
+    }
 
     models: tuple[Annotated[str, OneOf(MODELS)], ...] = MODELS
-    lengths: tuple[Annotated[int, Within(2, 100_000)], ...] = (100,)
+    lengths: tuple[Length, ...] = (100,)
     units: Size = 100
     channels: Size = 16
     dense_units: Size = 100
@@ -65,105 +277,76 @@ class Config:
     iterations: Count = 400
     dense_iterations: Count = 2000
     batch: Batch = 64
-    test_batch: Batch = 1000
-    log_every: Count = 10
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": T = 100, fewer channels, half the batch, fewer updates; "paper": the paper's.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: If there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            lengths=(100, 200, 400, 700, 1000),
-            channels=27,
-            iterations=60_000,
-            dense_iterations=60_000,
-            batch=128,
-        )
-
-    def setting(self, model: str, T: int) -> tuple[float, float]:
-        """Learning rate and clipping; lengths between the paper's take the next longer one's."""
-        table = BEST[model]
-        lr, clip = table[min((known for known in table if known >= T), default=max(table))]
-        return lr, clip
 
 
-def initial(config: Config, model: str, seeds: Sequence[int]) -> RecurrentNetwork:
-    """A model as training starts it, one run per seed.
-
-    Raises:
-        ValueError: If the model is unknown.
-    """
-    one_of("model", model, MODELS)
-    if model == "wRNN":
-        return WaveRNN.initialise(seeds, config.units, config.channels, 2, 1)
-    return IdentityRNN.initialise(seeds, config.dense_units, 2, 1)
-
-
-def _train(
-    config: Config, model: str, T: int, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
-) -> tuple[pd.DataFrame, dict[str, Tensor]]:
-    """Train and test one model at one length: rows and weights."""
-    network = initial(config, model, seeds).to(device)
-    lr, clip = config.setting(model, T)
-    iterations = config.iterations if model == "wRNN" else config.dense_iterations
-    training = FitConfig(iterations, log_every=config.log_every)
-    setting, label = Setting(None, True, lr, clip), f"adding T = {T}, {model}"
-    found, parameters = train(
-        network, T, [setting], seeds, training, config.batch, config.test_batch, progress, label, path
-    )
-    sizes = pd.DataFrame({"seed": seeds}).assign(
-        iteration=iterations, quantity="parameters", value=float(network.parameter_count())
-    )
-    rows = pd.concat([found, sizes], ignore_index=True).assign(model=model, T=T)
-    rows = rows[["model", "T", "seed", "iteration", "quantity", "value"]]
-    return rows, {f"{model}/T{T}/{name}": value.cpu() for name, value in parameters.items()}
-
-
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str,
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Pieces:
     """Train both models at every length.
 
-    Args:
-        config: Sizes.
-        seed: The first run's seed; the others follow.
-        device: Where to compute.
-        progress: Whether to report progress.
-        checkpoints: Folder from which a run that was stopped goes on, and which processes may share; None for none.
-
-    Returns:
-        Rows (model, T, seed, iteration, quantity, value): "train MSE" along the training, at its end "test MSE" and
-        "parameters" (without biases). Weights "<model>/T<T>/<name>", stacked over seeds.
+    Rows (model, T, seed, iteration, quantity, value): "train MSE" along the training, at its end "test MSE" and "parameters"
+    (without biases). Weights "<model>/T<T>/<name>", stacked over seeds.
     """
-    device = torch.device(device)
     seeds = run_seeds(seed, config.runs)
-    pieces: dict[str, Callable[[Path | None], tuple[pd.DataFrame, dict[str, Tensor]]]] = {
-        f"{model}-T{T}": partial(_train, config, model, T, seeds, device, progress)
+    sizes = {"wRNN": (config.units, config.channels), "iRNN": (config.dense_units, 1)}
+    updates = {"wRNN": config.iterations, "iRNN": config.dense_iterations}
+    return {
+        f"{model}-T{T}": partial(
+            _train_one,
+            config,
+            "model",
+            model,
+            T,
+            published(model, T),
+            seeds,
+            sizes[model],
+            updates[model],
+        )
         for model in config.models
         for T in config.lengths
     }
-    done = work_through(pieces, checkpoints)
-    rows = pd.concat([new for new, _ in done.values()], ignore_index=True)
-    return Result(rows, {name: value for _, kept in done.values() for name, value in kept.items()})
+
+
+def networks(source: Source, name: str, T: int) -> RecurrentNetwork:
+    """The trained networks of one model or contestant at one length, one run per seed.
+
+    Raises:
+        ValueError: If they are not there.
+    """
+    return network_of(weights_of(source, f"{name}/T{T}"))  # type: ignore[return-value]
+
+
+def fates(rows: pd.DataFrame, keys: Sequence[str], margin: int, threshold: float = SOLVED_MSE) -> pd.DataFrame:
+    """What became of every run, from its training errors.
+
+    A run is *solved* if a logged error is at most the threshold and the median of the last five logged errors within
+    `margin` updates of the first such one is so, too; *lost* if only the first holds. Of the others, one has *diverged* if its
+    last logged error is not finite or above `DIVERGED_MSE`, and *stalled* otherwise. What happens later than `margin` updates
+    after the task was first solved does not count, so that a run which is trained on has no disadvantage.
+
+    Args:
+        rows: with the columns `keys`, seed, iteration, quantity, value.
+        keys: columns that tell the settings apart.
+        margin: updates.
+        threshold: error at which the task counts as solved.
+
+    Returns:
+        One line per setting and seed: `keys`, seed, "solved at" (NaN where it never was), "fate", "updates".
+    """
+    curves = rows[rows["quantity"] == "train MSE"]
+    table = []
+    for name, run in curves.groupby([*keys, "seed"], sort=False, dropna=False):
+        own = run.sort_values("iteration")
+        at, errors = own["iteration"].to_numpy(), own["value"].to_numpy(dtype=float)
+        below = np.flatnonzero(errors <= threshold)
+        first = float(at[below[0]]) if len(below) else float("nan")
+        if len(below):
+            late = errors[(at >= first) & (at <= first + margin)][-5:]
+            fate = "solved" if np.median(np.nan_to_num(late, nan=np.inf)) <= threshold else "lost"
+        else:
+            fate = "stalled" if errors[-1] <= DIVERGED_MSE else "diverged"  # NaN is not <= anything
+        line = dict(zip([*keys, "seed"], name, strict=True))
+        table.append({**line, "solved at": first, "fate": fate, "updates": int(at[-1])})
+    return pd.DataFrame(table)
 
 
 def solved_at(rows: pd.DataFrame, threshold: float = SOLVED_MSE) -> pd.DataFrame:
@@ -209,3 +392,143 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(table)
+
+
+CONTESTANTS: Final = ("wRNN published", "wRNN searched", "iRNN published", "iRNN searched")
+
+SEARCHED: Final = {  # without its type, whose name the reference could not tell from another module's
+    "wRNN": {
+        100: Setting(1.0, True, 3e-3, 1.0),
+        200: Setting(1.0, True, 1e-3, 1.0),
+        400: Setting(1.0, True, 1e-3, 1.0),
+    },
+    "iRNN": {
+        100: Setting(0.1, False, 1e-3, 1.0),
+        200: Setting(0.1, False, 1e-3, 1.0),
+        400: Setting(0.1, False, 1e-4, 1.0),
+    },
+}
+"""What the search found: model → T → setting. A length that was not searched takes the next shorter one's."""
+
+
+@dataclass(frozen=True)
+class ComparedConfig(Training):
+    """The adding task with every network at its best: how many runs solve it, how soon, and what becomes of the others.
+
+    Two networks, two starts each: as the paper starts and trains them, and as `wavemem.experiments.adding_search` found best.
+    Every contestant sees the same sequences, equally many in every update, and has the same number of updates; one whose runs
+    have all solved the task and kept it for `margin` updates stops there. quick: c = 16 rings, batches of 32; paper: the
+    paper's network, lengths, batch and updates.
+
+    Attributes:
+        contestants: among `CONTESTANTS`.
+        lengths: lengths T of the sequences.
+        runs: seeds, one number per length.
+        updates: updates at most, one number per length.
+        units, channels: n and c of the Wave-RNN, N of the iRNN.
+        batch, test_batch, log_every: see `Training`.
+        margin: for how many updates a solved task has to stay solved, see `fates`.
+    """
+
+    PARTS: ClassVar = ("contestants", "lengths", "runs")
+    PAPER: ClassVar = {
+        "lengths": (100, 200, 400, 700, 1000),
+        "runs": 5 * (3,),
+        "updates": 5 * (60_000,),
+        "channels": 27,
+        "batch": 128,
+    }
+
+    contestants: tuple[Annotated[str, OneOf(CONTESTANTS)], ...] = CONTESTANTS
+    lengths: tuple[Length, ...] = (100, 200, 400)
+    runs: Annotated[tuple[Runs, ...], Items(repeat=True)] = (5, 5, 3)
+    updates: Annotated[tuple[Count, ...], Items(repeat=True)] = (1500, 2000, 2000)
+    units: Size = 100
+    channels: Size = 16
+    margin: Count = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            min(len(self.runs), len(self.updates)) >= len(self.lengths),
+            f"{len(self.runs)} numbers of runs and {len(self.updates)} of updates for {len(self.lengths)} lengths",
+            "one of each per length",
+            "Give runs and updates as many entries as lengths.",
+        )
+
+
+def setting(contestant: str, T: int) -> Setting:
+    """How a contestant starts and is trained on sequences of T steps.
+
+    Raises:
+        ValueError: If there is no such contestant.
+    """
+    one_of("contestant", contestant, CONTESTANTS)
+    model, kind = contestant.split()
+    if kind == "searched":
+        table = SEARCHED[model]
+        return table[max((known for known in table if known <= T), default=min(table))]
+    return published(model, T)
+
+
+@resumable
+def _run_compared(config: ComparedConfig, seed: int) -> Pieces:
+    """Train every contestant at every length.
+
+    Rows (contestant, T, seed, iteration, quantity, value): "train MSE" along the training, and at its end "test MSE",
+    "parameters" (without biases) and "state" (numbers kept from step to step). Weights "<contestant>/T<T>/<name>".
+    """
+    return {
+        f"{contestant}-T{T}": partial(
+            _train_one,
+            config,
+            "contestant",
+            contestant,
+            T,
+            setting(contestant, T),
+            run_seeds(seed, runs),
+            (config.units, config.channels),
+            updates,
+            counted=("parameters", "state"),
+            margin=config.margin,
+        )
+        for T, runs, updates in zip(config.lengths, config.runs, config.updates, strict=False)
+        for contestant in config.contestants
+    }
+
+
+def by_run(rows: pd.DataFrame, margin: int = ComparedConfig.margin) -> pd.DataFrame:
+    """One line per run: contestant, T, seed, "solved at", "fate", "updates", "test MSE".
+
+    A run whose gradient has overflowed is frozen, and its error on the last training batch can look harmless: one that stalled
+    with a test error above `DIVERGED_MSE` has diverged. (This was added after the first records were seen.)
+    """
+    table = fates(rows, ["contestant", "T"], margin)
+    tests = rows[rows["quantity"] == "test MSE"].rename(columns={"value": "test MSE"})
+    table = table.merge(tests[["contestant", "T", "seed", "test MSE"]], on=["contestant", "T", "seed"])
+    overflown = (table["fate"] == "stalled") & ~(table["test MSE"] <= DIVERGED_MSE)
+    return table.assign(fate=table["fate"].mask(overflown, "diverged"))
+
+
+def _summarise_compared(rows: pd.DataFrame, margin: int = ComparedConfig.margin) -> pd.DataFrame:
+    """One line per contestant and length.
+
+    Returns:
+        Columns contestant, T, parameters, state, n, the number of runs of each fate, "median" (updates until solved, of those
+        that solved it and kept it), "median test MSE" (of all runs: one that diverged does not move it).
+    """
+    runs, table = by_run(rows, margin), []
+    for (contestant, T), own in runs.groupby(["contestant", "T"], sort=False):
+        of = rows[(rows["contestant"] == contestant) & (rows["T"] == T)]
+        line: dict[str, Any] = {"contestant": contestant, "T": T}
+        for quantity in ("parameters", "state"):
+            line[quantity] = int(of.loc[of["quantity"] == quantity, "value"].iloc[0])
+        line["n"] = len(own)
+        line |= {fate: int((own["fate"] == fate).sum()) for fate in FATES}
+        line["median"] = float(own.loc[own["fate"] == "solved", "solved at"].median())
+        line["median test MSE"] = float(own["test MSE"].fillna(float("inf")).median())
+        table.append(line)
+    return pd.DataFrame(table)
+
+
+adding_compared = Experiment(ComparedConfig, _run_compared, _summarise_compared)

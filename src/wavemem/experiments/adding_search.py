@@ -1,41 +1,54 @@
-"""The start and the rate with which each network learns the adding task best, searched alike for both.
+"""The start and the rate with which each network learns the adding task best, searched alike for both; and what makes it easy.
 
 The published comparison starts the iRNN with input weights N(0, 0.001²) and the Wave-RNN with weights of 1. Here the size of
 the input weights, the presence of random biases and the learning rate are searched for both, at T = 100 over a full grid, and
 for longer sequences the rates once more for the two best starts of the iRNN and the best of the Wave-RNN. Reduced: c = 16 rings
-of the Wave-RNN, batches of 32. The seeds serve for nothing else: `wavemem.experiments.adding_compared` tests what was found
-with others.
+of the Wave-RNN, batches of 32. The seeds serve for nothing else: `wavemem.experiments.adding.adding_compared` tests what was
+found with others. `adding_starts` takes the starts apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import pandas as pd
 import torch
 
 from wavemem.checks import one_of, require
-from wavemem.experiments._adding_training import FATES, Setting, fates, start, train
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Clip, Count, Items, Rate, Runs, Scale, Size, Within, check_fields
+from wavemem.experiments.adding import FATES, Length, Setting, Training, fates, start, train
+from wavemem.models.identity_rnn import IdentityRNN, RecurrentStart
+from wavemem.models.wave_rnn import PUBLISHED_SCALE, InputStart
+from wavemem.records.experiment import Experiment, Pieces, Result, Rounds, Where, resumable
+from wavemem.records.fields import Batch, Clip, Count, Items, OneOf, Rate, Runs, Scale, Size
 from wavemem.streams import run_seeds
-from wavemem.training.generic import FitConfig
-from wavemem.training.pieces import work_through
 
-__all__ = ["CELL", "Config", "at_edge", "best", "run", "summarise"]
+__all__ = [
+    "CELL",
+    "STARTS",
+    "Config",
+    "Start",
+    "StartsConfig",
+    "adding_starts",
+    "at_edge",
+    "best",
+    "by_network",
+    "run",
+    "start_networks",
+    "summarise",
+]
 
 CELL = ("model", "T", "V_scale", "biases", "lr")
 """Columns that name a point of the grids."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """Grids and sizes.
+class Config(Training):
+    """Grids and sizes: quick is the committed record's, twenty minutes of one core; paper has the paper's network and updates.
 
     Attributes:
         models: among "wRNN" and "iRNN".
@@ -48,18 +61,24 @@ class Config:
         runs, wave_runs: seeds per point, of the iRNN and of the Wave-RNN (ten times as costly).
         dense_updates: updates, one number per length.
         wave_updates: updates of the Wave-RNN on the first length.
-        batch, test_batch: sequences per run and update, and of the test.
+        batch, test_batch, log_every: see `wavemem.experiments.adding.Training`.
         clip: largest gradient norm, of all points.
-        log_every: updates between two rows.
-        margin: for how many updates a solved task has to stay solved, see `_adding_training.fates`.
+        margin: for how many updates a solved task has to stay solved, see `wavemem.experiments.adding.fates`.
     """
 
     PARTS: ClassVar = ("models", "wave_lengths", "runs", "wave_runs")
     UNSTATED: ClassVar = "an experiment of ours"
+    PAPER: ClassVar = {
+        "channels": 27,
+        "batch": 128,
+        "test_batch": 1000,
+        "dense_updates": 3 * (60_000,),
+        "wave_updates": 60_000,
+    }
 
     models: tuple[Literal["iRNN", "wRNN"], ...] = ("iRNN", "wRNN")
-    lengths: tuple[Annotated[int, Within(2, 100_000)], ...] = (100, 200, 400)
-    wave_lengths: Annotated[tuple[Annotated[int, Within(2, 100_000)], ...], Items(0)] = ()
+    lengths: tuple[Length, ...] = (100, 200, 400)
+    wave_lengths: Annotated[tuple[Length, ...], Items(0)] = ()
     dense_scales: tuple[Scale, ...] = (0.001, 0.03, 0.1, 0.3, 1.0, 3.0)
     wave_scales: tuple[Scale, ...] = (0.3, 1.0, 3.0)
     rates: tuple[Rate, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -72,14 +91,12 @@ class Config:
     wave_runs: Runs = 2
     dense_updates: Annotated[tuple[Count, ...], Items(repeat=True)] = (500, 1000, 1000)
     wave_updates: Count = 250
-    batch: Batch = 32
     test_batch: Batch = 500
     clip: Clip = 1.0
-    log_every: Count = 10
     margin: Count = 200
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         require(
             len(self.dense_updates) >= len(self.lengths),
             f"{len(self.dense_updates)} numbers of updates for {len(self.lengths)} lengths",
@@ -89,91 +106,48 @@ class Config:
         for T in self.wave_lengths:
             one_of("wave_lengths", T, self.lengths[1:])
 
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
 
-        Args:
-            name: "quick": the size of the committed record, about twenty minutes of one core; "paper": the paper's network, batch
-                and updates.
-
-        Raises:
-            ValueError: If there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        many = 60_000
-        return cls(channels=27, batch=128, test_batch=1000, dense_updates=(many, many, many), wave_updates=many)
-
-
-def _piece(
-    config: Config,
-    model: str,
-    T: int,
-    points: Sequence[Setting],
-    seed: int,
-    device: torch.device,
-    progress: bool,
-    path: Path | None,
-) -> pd.DataFrame:
+def _train_points(
+    config: Config, model: str, T: int, points: Sequence[Setting], seeds: Sequence[int], where: Where
+) -> Result:
     """The points of one model, length and start as one ensemble."""
-    seeds = run_seeds(seed, config.wave_runs if model == "wRNN" else config.runs)
-    network = start(model, points, seeds, config.units, config.channels).to(device)
     short = model == "wRNN" and config.lengths[0] == T
     updates = config.wave_updates if short else config.dense_updates[config.lengths.index(T)]
-    training = FitConfig(updates, log_every=config.log_every)
-    label = f"search, {model}, T = {T}"
-    rows, _ = train(
-        network, T, points, seeds, training, config.batch, config.test_batch, progress, label, checkpoint=path
-    )
-    named = pd.DataFrame([point._asdict() for point in points]).loc[rows["setting"]].reset_index(drop=True)
-    return pd.concat([named, rows.drop(columns="setting")], axis=1).assign(model=model, T=T)
+    names = [{"model": model, "T": T, **point._asdict()} for point in points]
+    network = start(model, points, seeds, config.units, config.channels)
+    return Result(train(config, network, T, updates, points, names, seeds, where)[0])
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Rounds:
     """Train every point of the grids, then the best starts on longer sequences.
 
-    Args:
-        config: grids and sizes.
-        seed: the base seed.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder from which a run that was stopped goes on, and which processes may share; None for none.
-
-    Returns:
-        Rows (`CELL`, clip, seed, iteration, quantity, value): "train MSE" and, at the end, "test MSE". No weights are kept.
+    Rows (`CELL`, clip, seed, iteration, quantity, value): "train MSE" and, at the end, "test MSE". No weights are kept.
     """
-    device, first = torch.device(device), config.lengths[0]
+    seeds = {"iRNN": run_seeds(seed, config.runs), "wRNN": run_seeds(seed, config.wave_runs)}
+
+    def pieces(model: str, T: int, starts: Iterable[tuple[float, bool]], rates: Sequence[float]) -> Pieces:
+        return {
+            f"{model}-T{T}-V{scale:g}-{'biases' if biases else 'none'}": partial(
+                _train_points, config, model, T, [Setting(scale, biases, lr, config.clip) for lr in rates], seeds[model]
+            )
+            for scale, biases in starts
+        }
+
     grids = {"iRNN": (config.dense_scales, config.rates), "wRNN": (config.wave_scales, config.wave_rates)}
-
-    def pieces(model: str, T: int, starts: Iterable[tuple[float, bool]], rates: Sequence[float]) -> list[pd.DataFrame]:
-        found: dict[str, Callable[[Path | None], pd.DataFrame]] = {}
-        for scale, biases in starts:
-            points = [Setting(scale, biases, lr, config.clip) for lr in rates]
-            name = f"{model}-T{T}-V{scale:g}-{'biases' if biases else 'none'}"
-            found[name] = partial(_piece, config, model, T, points, seed, device, progress)
-        return list(work_through(found, checkpoints).values())
-
-    parts = {}
+    short = {}
     for model in config.models:
         scales, rates = grids[model]
-        parts[model] = pieces(model, first, product(scales, (True, False)), rates)
-    rows = [part for found in parts.values() for part in found]
+        short[model] = yield pieces(model, config.lengths[0], product(scales, (True, False)), rates)
     longer = {"iRNN": (config.finalists, config.lengths[1:]), "wRNN": (1, config.wave_lengths)}
-    for model, found in parts.items():
+    for model, found in short.items():
         finalists, lengths = longer[model]
-        ranked = summarise(pd.concat(found), config.margin).drop_duplicates(["V_scale", "biases"])
+        ranked = summarise(pd.concat([part.rows for part in found]), config.margin).drop_duplicates(
+            ["V_scale", "biases"]
+        )
         starts = list(ranked[["V_scale", "biases"]].head(finalists).itertuples(index=False, name=None))
         for T in lengths:
-            rows += pieces(model, T, starts, config.long_rates)
-    return Result(pd.concat(rows, ignore_index=True)[[*CELL, "clip", "seed", "iteration", "quantity", "value"]])
+            yield pieces(model, T, starts, config.long_rates)
 
 
 def summarise(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
@@ -212,3 +186,145 @@ def at_edge(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
         outer = (ends[name] == ends["min"]) | (ends[name] == ends["max"])
         chosen[f"{name} at an edge"] = outer & (ends["min"] < ends["max"])
     return chosen
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a network starts.
+
+    Attributes:
+        U: recurrent weights, "identity" or "shift".
+        V: input weights, "normal": into all units, "sparse": into unit 0.
+        unit_size: whether every input's weights have length 1 (its root mean square, if normal: N(0, 1/N)); else the length
+            that the iRNN's have as published, 0.001·√N.
+        biases: whether the random input biases of the iRNN's public code, U(-1/√2, 1/√2), are there; else 0.
+    """
+
+    U: RecurrentStart
+    V: InputStart
+    unit_size: bool
+    biases: bool
+
+    @property
+    def name(self) -> str:
+        """For instance "identity, small normal V, biases"."""
+        size = "unit" if self.unit_size else "small"
+        return f"{self.U}, {size} {self.V} V" + (", biases" if self.biases else "")
+
+    def scale(self, units: int) -> float:
+        """`V_scale` of a network of N units."""
+        length = 1.0 if self.unit_size else PUBLISHED_SCALE["normal"] * units**0.5
+        return length if self.V == "sparse" else length / units**0.5
+
+
+STARTS: Final[dict[str, Start]] = {
+    start.name: start
+    for start in itertools.starmap(
+        Start, itertools.product(("identity", "shift"), ("normal", "sparse"), (False, True), (False, True))
+    )
+}
+"""Name → start. "identity, small normal V, biases" is the published iRNN, "shift, unit sparse V" a Wave-RNN of one ring that
+may become any dense network."""
+
+
+@dataclass(frozen=True)
+class StartsConfig(Training):
+    """What makes the adding task easy to learn: one dense network, one optimiser, sixteen ways to start.
+
+    The paper compares a Wave-RNN with an iRNN; they differ in architecture (27 coupled rings, 2,700 units, against 100 dense
+    ones), in the recurrent start (shift against identity), in the input weights (one unit against all of them, weight 1 against
+    0.001) and in the biases. Here everything is the same dense network with the same number of weights, readouts and sequences,
+    and the four parts of the start are crossed: U, pattern of V, size of V, biases. (The paper has an ablation for the copy
+    task, Table 4, not for adding.) quick: T = N = 40, the size of the committed record; paper: T = N = 100 and the paper's batch.
+
+    Attributes:
+        T: length of the sequences.
+        units: N.
+        starts: among `STARTS`.
+        rates: learning rates; every start is trained with each.
+        runs: networks per start and rate; see `wavemem.streams.run_seeds`.
+        iterations, clip: of the training; sequences depend on the seed alone.
+        batch, test_batch, log_every: see `wavemem.experiments.adding.Training`.
+        margin: for how many updates a solved task has to stay solved, see `wavemem.experiments.adding.fates`.
+    """
+
+    PARTS: ClassVar = ("starts", "runs")
+    UNSTATED: ClassVar = "an experiment of ours"
+    PAPER: ClassVar = {"T": 100, "units": 100, "iterations": 20_000, "batch": 128, "log_every": 100}
+
+    T: Length = 40
+    units: Size = 40
+    starts: tuple[Annotated[str, OneOf(STARTS)], ...] = tuple(STARTS)
+    rates: tuple[Rate, ...] = (1e-3, 3e-3, 1e-2)
+    runs: Runs = 8
+    iterations: Count = 1300
+    batch: Batch = 64
+    clip: Clip = 1.0
+    margin: Count = 200
+
+
+def start_networks(config: StartsConfig, seed: int, device: torch.device | str = "cpu") -> IdentityRNN:
+    """The untrained networks: run (i·len(rates) + j)·runs + k has start i, rate j and the k-th seed."""
+    seeds = run_seeds(seed, config.runs) * len(config.rates)
+    N, drawn = config.units, []
+    for name in config.starts:
+        start = STARTS[name]
+        network = IdentityRNN.initialise(
+            seeds, N, 2, 1, U_init=start.U, V_init=start.V, V_scale=start.scale(N), device=device
+        )
+        parameters = network.parameters_dict()
+        parameters["b_V"].zero_()
+        if start.biases:  # sparse starts have none of their own: the same as the normal start of this seed
+            parameters["b_V"] += IdentityRNN.initialise(seeds, N, 2, 1, device=device).b_V.detach()
+        drawn.append(parameters)
+    return IdentityRNN({name: torch.cat([part[name] for part in drawn]) for name in drawn[0]})
+
+
+def _train_starts(config: StartsConfig, seed: int, where: Where) -> Result:
+    cells = [(name, lr) for name in config.starts for lr in config.rates]
+    settings = [Setting(STARTS[name].scale(config.units), STARTS[name].biases, lr, config.clip) for name, lr in cells]
+    names, seeds = [{"start": name, "lr": lr} for name, lr in cells], run_seeds(seed, config.runs)
+    network = start_networks(config, seed, where.device)
+    return Result(train(config, network, config.T, config.iterations, settings, names, seeds, where)[0])
+
+
+@resumable
+def _run_starts(config: StartsConfig, seed: int) -> Pieces:
+    """Train the networks of all starts side by side; all use the same seeds, hence the same sequences.
+
+    Rows (start, lr, seed, iteration, quantity, value): "train MSE" of the batch of that update, before it, and "test MSE".
+    No weights are kept.
+    """
+    return {"starts": partial(_train_starts, config, seed)}
+
+
+def by_network(rows: pd.DataFrame, margin: int = StartsConfig.margin) -> pd.DataFrame:
+    """One line per trained network: start, lr, seed, "solved at", "fate", "updates".
+
+    Raises:
+        ValueError: if the rows lack the columns of `run`.
+    """
+    for column in ("start", "lr", "seed", "quantity", "value"):
+        one_of("column", column, rows.columns)
+    return fates(rows, ["start", "lr"], margin)
+
+
+def _summarise_starts(rows: pd.DataFrame, margin: int = StartsConfig.margin) -> pd.DataFrame:
+    """One line per start, at the rate at which most of its networks solve the task and, of equals, the median is soonest.
+
+    Returns:
+        Columns U, V, size, biases, lr, networks, the number of each fate, "median" (updates until solved, of those that solved
+        it and kept it; NaN where none did); sorted from the quickest to the slowest.
+    """
+    table = []
+    for (name, lr), own in by_network(rows, margin).groupby(["start", "lr"], sort=False):
+        start = STARTS[str(name)]
+        line = {"U": start.U, "V": start.V, "size": "unit" if start.unit_size else "small", "biases": start.biases}
+        counts = {fate: int((own["fate"] == fate).sum()) for fate in FATES}
+        median = float(own.loc[own["fate"] == "solved", "solved at"].median())
+        table.append({"start": name, **line, "lr": lr, "networks": len(own), **counts, "median": median})
+    order = pd.DataFrame(table).sort_values(["solved", "median"], ascending=[False, True], kind="stable")
+    return order.drop_duplicates("start").set_index("start")
+
+
+adding_starts = Experiment(StartsConfig, _run_starts, _summarise_starts)

@@ -20,10 +20,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wavemem.checks import one_of, positive_int, require, shape_is
+from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import draw_readout, uniform
+from wavemem.models.wave_rnn import WaveRNN
 from wavemem.streams import stream
 
-__all__ = ["Cell", "GatedRNN"]
+__all__ = ["Cell", "GatedRNN", "network_of"]
 
 Cell = Literal["LSTM", "GRU"]
 
@@ -202,3 +204,13 @@ class GatedRNN(nn.Module):
             biases: Whether biases count. The numbers that the Wave-RNN paper prints for LSTMs and GRUs come out with them.
         """
         return sum(value[0].numel() for name, value in self.named_parameters() if biases or not name.startswith("b"))
+
+
+def network_of(parameters: Mapping[str, Tensor]) -> WaveRNN | IdentityRNN | GatedRNN:
+    """The networks whose stacked parameters these are, whatever their kind."""
+    if "u" in parameters:
+        return WaveRNN.from_parameters(parameters)
+    if "W_hh" not in parameters:
+        return IdentityRNN.from_parameters(parameters)
+    _, gates, N = parameters["W_hh"].shape
+    return GatedRNN.from_parameters(parameters, "LSTM" if gates == 4 * N else "GRU")

@@ -1,24 +1,60 @@
-"""What an experiment is: a configuration with named profiles, a run, a summary.
+"""What an experiment is: sizes with named profiles, trainings, and a summary of what they measured.
 
-Each module in ``wavemem.experiments`` regenerates one figure or table family of the papers and has the three names of
-:class:`Experiment`. Nothing has to be inherited: a module with the right names is an experiment.
+An experiment is a module of ``wavemem.experiments``, or an :class:`Experiment` inside one, with three names: ``Config`` (the
+sizes), ``run`` (measures) and ``summarise`` (the table that the book shows). A long one names its trainings, and `resumable`
+makes the run::
+
+    @dataclass(frozen=True)
+    class Config(Configuration):
+        PAPER: ClassVar = {"iterations": 60_000}
+        models: tuple[Annotated[str, OneOf(MODELS)], ...] = MODELS
+        iterations: Count = 400
+
+    def _train(config: Config, model: str, seeds: Sequence[int], where: Where) -> Result: ...
+
+    @resumable
+    def run(config: Config, seed: int) -> Pieces:
+        seeds = run_seeds(seed, config.runs)
+        return {model: partial(_train, config, model, seeds) for model in config.models}
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from wavemem.checks import one_of, require
 from wavemem.records.errors import nearest
+from wavemem.records.fields import check_fields
+from wavemem.training.pieces import work_through
 
-__all__ = ["PROFILES", "Configuration", "Experiment", "Result", "experiment_names", "get_experiment"]
+__all__ = [
+    "PROFILES",
+    "Configuration",
+    "Experiment",
+    "Pieces",
+    "Result",
+    "Rounds",
+    "Source",
+    "Where",
+    "experiment_names",
+    "get_experiment",
+    "module_of",
+    "resumable",
+    "under",
+    "weights_of",
+]
 
 PROFILES = ("quick", "paper")
 """Sizes that something can be measured at: those of a laptop and those of the papers."""
@@ -37,46 +73,198 @@ class Result:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Configuration(Protocol):
-    """A frozen dataclass of plain values with named profiles; what its fields mean for the size is in `wavemem.records.sizes`."""
+class Source(Protocol):
+    """What trained weights are read from: a result or a record."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @classmethod
-    def profile(cls, name: str) -> Configuration:
-        """The configuration called ``name`` ("quick" or "paper")."""
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Named tensors."""
         ...
 
 
-@runtime_checkable
-class Experiment(Protocol):
-    """The three names that a module in ``wavemem.experiments`` has."""
+@dataclass(frozen=True)
+class Configuration:
+    """Base class of the sizes of an experiment: plain fields whose defaults are the profile "quick".
 
-    Config: type[Configuration]
+    Attributes:
+        PARTS, OTHER_DATA, UNSTATED: what fields mean for the size, see `wavemem.records.sizes`.
+        PAPER: the fields in which the profile "paper" differs from the defaults, and their values.
+        LIVE: the fields in which what the book trains while it is built differs from "quick", and their values.
+    """
 
-    def run(self, config: Any, seed: int, device: torch.device | str) -> Result:
-        """Measure; the same configuration, seed and device give the same rows.
+    PARTS: ClassVar[tuple[str, ...]] = ()
+    OTHER_DATA: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    UNSTATED: ClassVar[str] = ""
+    PAPER: ClassVar[Mapping[str, Any]] = {}
+    LIVE: ClassVar[Mapping[str, Any]] = {}
 
-        Experiments that train for long take a further ``checkpoints: Path | None`` and go on from what is there.
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @classmethod
+    def profile(cls, name: str) -> Self:
+        """The configuration called "quick" or "paper".
+
+        Raises:
+            ValueError: there is no such profile.
+        """
+        one_of("profile", name, PROFILES)
+        return cls(**cls.PAPER) if name == "paper" else cls()
+
+    @classmethod
+    def live(cls, name: str) -> Self:
+        """What the book trains while it is built: a part of "quick", all of "paper".
+
+        Raises:
+            ValueError: there is no such profile.
+        """
+        whole = cls.profile(name)
+        return whole if name == "paper" else dataclasses.replace(whole, **cls.LIVE)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a training takes place.
+
+    Args:
+        device: where to compute.
+        progress: whether to report progress.
+        checkpoint: file that keeps the state of the training, so that it can go on after a kill; None keeps nothing.
+    """
+
+    device: torch.device
+    progress: bool = False
+    checkpoint: Path | None = None
+
+
+Pieces = Mapping[str, Callable[[Where], Result]]
+"""Name → training. A name becomes a file name. Pieces are independent, and can be pickled for other processes."""
+Rounds = Generator[Pieces, list[Result], None]
+"""Pieces after pieces: each yield is sent what its pieces gave."""
+C = TypeVar("C", contravariant=True)
+
+
+class Run(Protocol[C]):
+    """How an experiment is run."""
+
+    def __call__(
+        self,
+        config: C,
+        seed: int,
+        device: torch.device | str = "cpu",
+        progress: bool = True,
+        checkpoints: Path | None = None,
+    ) -> Result:
+        """Measure; the same configuration, seed and kind of device give the same rows and weights.
+
+        Args:
+            config: the sizes.
+            seed: the base seed; see `wavemem.streams.run_seeds`.
+            device: where to compute.
+            progress: whether to report progress.
+            checkpoints: folder from which a run that was stopped goes on, and whose work processes may share; None for none.
         """
         ...
 
-    def summarise(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The table that the book shows, from the rows."""
-        ...
+
+def _in_place(
+    piece: Callable[[Where], Result], device: torch.device, progress: bool, checkpoint: Path | None
+) -> Result:
+    return piece(Where(device, progress, checkpoint))
+
+
+def resumable(plan: Callable[[C, int], Pieces | Rounds]) -> Run[C]:
+    """Make the ``run`` of an experiment, see `Run`, from a function that names its trainings.
+
+    Args:
+        plan: from a configuration and a base seed to pieces, whose rows are put one below the other in this order, and whose
+            weights are put together. A search whose later trainings depend on the earlier ones yields several sets of pieces.
+    """
+
+    @functools.wraps(plan)
+    def run(
+        config: C,
+        seed: int,
+        device: torch.device | str = "cpu",
+        progress: bool = True,
+        checkpoints: Path | None = None,
+    ) -> Result:
+        def work(pieces: Pieces) -> list[Result]:
+            placed = {
+                name.replace("/", "-").replace(" ", "_"): partial(_in_place, piece, torch.device(device), progress)
+                for name, piece in pieces.items()
+            }
+            return list(work_through(placed, checkpoints).values())
+
+        planned = plan(config, seed)
+        if isinstance(planned, Mapping):
+            done = work(planned)
+        else:
+            done, latest = [], None
+            while (pieces := _next(planned, latest)) is not None:
+                latest = work(pieces)
+                done += latest
+        rows = pd.concat([part.rows for part in done], ignore_index=True)
+        return Result(rows, {name: value for part in done for name, value in part.weights.items()})
+
+    del run.__wrapped__  # its signature is not the plan's
+    return run
+
+
+def _next(rounds: Rounds, latest: list[Result] | None) -> Pieces | None:
+    try:
+        return next(rounds) if latest is None else rounds.send(latest)
+    except StopIteration:
+        return None
+
+
+def under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a result, called "<name>/<own name>"."""
+    return {f"{name}/{own}": value.detach().cpu() for own, value in tensors.items()}
+
+
+def weights_of(source: Source, name: str) -> dict[str, Tensor]:
+    """The weights called "<name>/…", by the rest of their names.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = {own[len(name) + 1 :]: value for own, value in source.weights.items() if own.startswith(f"{name}/")}
+    known = dict.fromkeys(own.rsplit("/", 1)[0] for own in source.weights)
+    require(
+        len(found) > 0, f"no weights of {name!r}", ", ".join(known) or "none in this source", "Choose one of these."
+    )
+    return found
+
+
+@dataclass
+class Experiment:
+    """An experiment that shares its module with others; it is described by the documentation of its `Config`."""
+
+    Config: type[Any]
+    run: Run[Any]
+    summarise: Callable[[pd.DataFrame], pd.DataFrame]
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self.Config.__doc__
 
 
 def experiment_names() -> list[str]:
-    """The experiments that exist, in alphabetical order (found by name, without importing them)."""
-    try:
-        package = importlib.import_module("wavemem.experiments")
-    except ModuleNotFoundError:
-        return []
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    """The experiments that exist, in alphabetical order (found by name, without importing their modules)."""
+    package = importlib.import_module("wavemem.experiments")
+    modules = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+    return sorted([*modules, *package.SHARING])
 
 
-def get_experiment(name: str) -> Experiment:
-    """The module ``wavemem.experiments.<name>``.
+def module_of(name: str) -> str:
+    """The module of an experiment, by its dotted name."""
+    shared: Mapping[str, str] = importlib.import_module("wavemem.experiments").SHARING
+    return f"wavemem.experiments.{shared.get(name, name)}"
+
+
+def get_experiment(name: str) -> Any:
+    """The experiment of a name: the module ``wavemem.experiments.<name>``, or an `Experiment` in another's module.
 
     Raises:
         ValueError: there is no such experiment, or the module lacks ``Config``, ``run`` or ``summarise``.
@@ -86,7 +274,9 @@ def get_experiment(name: str) -> Experiment:
         raise ValueError(
             f"experiment {name!r} does not exist; allowed: {', '.join(names) or '(none)'}. {nearest(name, names)}"
         )
-    module = importlib.import_module(f"wavemem.experiments.{name}")
+    module = importlib.import_module(module_of(name))
+    if module_of(name) != f"wavemem.experiments.{name}":
+        return getattr(module, name)
     missing = [part for part in ("Config", "run", "summarise") if not hasattr(module, part)]
     if missing:
         raise ValueError(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from wavemem.records.errors import ExistingRecord
-from wavemem.records.experiment import Result, get_experiment
+from wavemem.records.experiment import Result, get_experiment, module_of
 from wavemem.records.places import project_root, records_root
 from wavemem.records.provenance import code_version, computing, measure
 from wavemem.records.settings import with_settings
@@ -38,7 +38,7 @@ def run_experiment(
     replace: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Run ``wavemem.experiments.<name>`` and store what it measured.
+    """Run an experiment and store what it measured.
 
     An experiment whose ``run`` takes ``checkpoints`` keeps its trainings' state in a hidden folder beside the records
     until its own record is written: killed at any moment, the same call goes on from there.
@@ -62,7 +62,7 @@ def run_experiment(
     experiment = get_experiment(name)
     check_names(name, profile)
     config = with_settings(experiment.Config.profile(profile), settings or {})
-    code = code_version(f"wavemem.experiments.{name}")
+    code = code_version(module_of(name))
     target = records_root(root) / name / f"{profile}-{record_key(name, config, seed, code, computed=computing(device))}"
     if target.exists() and not replace:  # said before the hours of training, not after
         raise existing(target)
@@ -113,9 +113,13 @@ def shared_run(name: str, config: Any, seed: int = 0, device: torch.device | str
         CheckpointError: a stored training is damaged; the message says which file to move away.
     """
     experiment = get_experiment(name)
-    code = code_version(f"wavemem.experiments.{name}")
-    folder = runs_root() / f"{name}-{record_key(name, config, seed, code, computed=computing(device))}"
-    return experiment.run(config, seed, device, checkpoints=folder)  # type: ignore[call-arg]
+    module = module_of(name)
+    code = code_version(module)
+    # By its module: `wavemem book run --force` removes the trainings of the modules that a chapter imports.
+    folder = (
+        runs_root() / f"{module.rpartition('.')[2]}-{record_key(name, config, seed, code, computed=computing(device))}"
+    )
+    return experiment.run(config, seed, device, checkpoints=folder)
 
 
 def recorded(

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from wavemem.records.errors import DamagedRecord, ExistingRecord, ForeignRecord, MissingRecord, nearest
-from wavemem.records.experiment import PROFILES, Result
+from wavemem.records.experiment import PROFILES, Result, module_of
 from wavemem.records.places import records_root
 from wavemem.records.provenance import Provenance, code_version
 from wavemem.records.table import read_rows, write_rows
@@ -237,7 +237,7 @@ def write(
         result: rows and weights.
         provenance: from :func:`wavemem.records.provenance.measure`.
         seed: the seed the experiment was run with.
-        code: hash of the code used; None computes it from ``wavemem.experiments.<experiment>``.
+        code: hash of the code used; None computes it from the experiment's module.
         data: hash of the data read, if any.
         replace: store again where a record of the same key exists.
 
@@ -248,7 +248,7 @@ def write(
         ValueError: a name, the configuration or a column cannot be stored, or the record exists and ``replace`` is False.
     """
     check_names(experiment, provenance.profile)
-    code = code_version(f"wavemem.experiments.{experiment}") if code is None else code
+    code = code_version(module_of(experiment)) if code is None else code
     key = record_key(experiment, config, seed, code, data, provenance.computed)
     folder = records_root(root) / experiment
     target = folder / f"{provenance.profile}-{key}"

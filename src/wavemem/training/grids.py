@@ -14,7 +14,19 @@ from typing import Any
 
 from wavemem.checks import one_of, require
 
-__all__ = ["EPOCHS", "MODELS", "PAPER_GRIDS", "TABLE_5", "TABLE_6", "TASKS", "Best", "Grid", "Setting", "grid"]
+__all__ = [
+    "EPOCHS",
+    "MODELS",
+    "PAPER_GRIDS",
+    "TABLE_5",
+    "TABLE_6",
+    "TASKS",
+    "Best",
+    "Grid",
+    "Setting",
+    "best_of",
+    "grid",
+]
 
 TASKS = ("copy", "copy ablation", "adding", "smnist", "psmnist", "nscifar10", "sdigits", "psdigits", "nsdigits")
 """Tasks with a grid; the last three, 8 × 8 digits, are this book's small stand-ins and take the grids of the large ones."""
@@ -239,6 +251,12 @@ TABLE_6: tuple[Best, ...] = (
                             (700, 1e-4, 100, "identity"), (1000, 1e-3, 1, "identity")]),
 )  # fmt: skip
 """The paper's Table 6: the best settings of the adding task."""
+
+
+def best_of(table: Sequence[Best], model: str, T: int, units: int = 100) -> Best:
+    """The setting of a model that a table of the paper has for T, or for the next longer of its lengths."""
+    known = {best.T: best for best in table if (best.model, best.units) == (model, units)}
+    return known[min((length for length in known if length >= T), default=max(known))]
 
 
 def grid(task: str, model: str) -> Grid:
