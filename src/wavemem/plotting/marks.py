@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
@@ -17,19 +18,21 @@ from wavemem.plotting.style import MUTED, figure_size
 __all__ = ["legend_below", "level", "not_measured", "plain_log"]
 
 
-def legend_below(fig: Figure, axes: Iterable[Axes] | None = None, ncols: int | None = None) -> Legend:
+def legend_below(fig: Figure, axes: Iterable[Axes] | None = None, ncols: int | None = None, **look: Any) -> Legend:
     """One legend below the panels: each label once, in the order in which it first appears, in one row unless ncols says else.
 
     Args:
         fig: the figure.
         axes: whose labels; all of the figure's unless given.
         ncols: labels in a row.
+        look: what else `Figure.legend` takes, for instance fontsize.
     """
     handles: dict[str, Artist] = {}
     for ax in fig.axes if axes is None else axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    return fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols or len(handles))
+    ncols = ncols or len(handles)
+    return fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols, **look)
 
 
 def level(ax: Axes, value: float, text: str) -> None:
