@@ -8,24 +8,20 @@ seeds serve no other purpose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from itertools import product
 from typing import Annotated, Any, ClassVar, Final
 
 import pandas as pd
-import torch
-from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require
-from wavemem.experiments._image_settings import SETTINGS, Job, Setting
-from wavemem.experiments.images import train
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Count, OneOf, Runs, Within, check_fields
+from wavemem.checks import one_of, require
+from wavemem.experiments.images import SETTINGS, Job, train
+from wavemem.records.experiment import Configuration, Result, Rounds, Where, resumable
+from wavemem.records.fields import Count, OneOf, Runs, Within
 from wavemem.streams import run_seeds
 from wavemem.tasks.images import KINDS, STAND_INS
-from wavemem.training.pieces import work_through
 
 __all__ = ["GRIDS", "Config", "Grid", "at_edge", "best", "neighbour", "run", "summarise"]
 
@@ -62,8 +58,8 @@ GRIDS: Final[dict[str, Grid]] = {
 
 
 @dataclass(frozen=True)
-class Config:
-    """What to search.
+class Config(Configuration):
+    """What to search; the same for both profiles: the paper's tasks have the paper's settings.
 
     Attributes:
         task: among `wavemem.tasks.images.KINDS`.
@@ -86,24 +82,9 @@ class Config:
     rounds: Annotated[int, Within(0, 100)] = 8
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         for model in self.models:
             one_of("models", model, [name for name in GRIDS if name in SETTINGS[self.task]])
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The same for both profiles: the paper's tasks have the paper's settings.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        return cls()
-
-
-def _setting(config: Config, model: str, scale: float | None, biases: bool, lr: float) -> Setting:
-    known = SETTINGS[config.task][model]
-    return replace(known, lr=lr, V_scale=scale, biases=biases, epochs=config.epochs, drop=None)
 
 
 def _table(rows: pd.DataFrame, model: str, published: bool = False) -> pd.DataFrame:
@@ -159,60 +140,40 @@ def neighbour(value: float, direction: int) -> float:
     return float(f"{ladder[at + direction]:.6g}")
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str,
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+def _train(jobs: Sequence[Job], seeds: list[int], log_every: int, number: int, where: Where) -> Result:
+    rows = train(jobs, seeds, log_every, where).rows.assign(round=number)
+    columns = ["task", "model", "lr", "V_scale", "biases", "round", "seed", "quantity", "value"]
+    return Result(rows.loc[rows["quantity"] == QUANTITY, columns])
+
+
+@resumable
+def run(config: Config, seed: int) -> Rounds:
     """Search the settings of every model.
 
-    Args:
-        config: what to search.
-        seed: the base seed.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder from which a search that was stopped goes on; None for none.
-
-    Returns:
-        Rows (task, model, lr, V_scale, biases, round, seed, quantity, value), the quantity being "best validation accuracy" in
-        [0, 1]; a V_scale of NaN is the published one. No weights.
-
-    Raises:
-        ValueError: if the configuration or the seed is not usable.
+    Rows (task, model, lr, V_scale, biases, round, seed, quantity, value), the quantity being "best validation accuracy" in
+    [0, 1]; a V_scale of NaN is the published one. No weights.
     """
-    seeds = run_seeds(positive_int("seed", seed, minimum=0), config.runs)
-    rows = pd.DataFrame()
-    wanted: dict[str, list[dict[str, Any]]] = {
+    seeds, found = run_seeds(seed, config.runs), []
+    wanted = {
         model: [
             {"lr": lr, "V_scale": scale, "biases": biases}
-            for lr in GRIDS[model].rates
-            for scale in GRIDS[model].scales
-            for biases in GRIDS[model].biases
+            for lr, scale, biases in product(GRIDS[model].rates, GRIDS[model].scales, GRIDS[model].biases)
         ]
         for model in config.models
     }
     for number in range(config.rounds + 1):
-        pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {}
+        pieces = {}
         for model, settings in wanted.items():
+            known = replace(SETTINGS[config.task][model], epochs=config.epochs, drop=None)
             for lr in sorted({setting["lr"] for setting in settings}):
-                jobs = [
-                    Job(config.task, model, _setting(config, model, s["V_scale"], s["biases"], lr))
-                    for s in settings
-                    if s["lr"] == lr
-                ]
-                name = f"{number}-{model.replace(' ', '')}-{lr:g}"
-                pieces[name] = partial(train, jobs, seeds, torch.device(device), config.log_every, progress)
-        done = work_through(pieces, checkpoints)
-        found = pd.DataFrame([row for new, _ in done.values() for row in new]).assign(round=number)
-        columns = ["task", "model", "lr", "V_scale", "biases", "round", "seed", "quantity", "value"]
-        rows = pd.concat([rows, found.loc[found["quantity"] == QUANTITY, columns]], ignore_index=True)
+                jobs = [Job(config.task, model, replace(known, **s)) for s in settings if s["lr"] == lr]
+                pieces[f"{number}-{model}-{lr:g}"] = partial(_train, jobs, seeds, config.log_every, number)
+        found += yield pieces
+        rows = pd.concat([part.rows for part in found], ignore_index=True)
         wanted = {model: at_edge(rows, model) for model in config.models}
         wanted = {model: settings for model, settings in wanted.items() if settings}
         if not wanted:
             break
-    return Result(rows)
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,11 +12,10 @@ Data sets are looked for in the folder that the environment variable WAVEMEM_DAT
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Protocol
+from typing import Annotated, Any, ClassVar, Final
 
 import pandas as pd
 import torch
@@ -24,17 +23,15 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from wavemem.checks import one_of, positive_int, require
-from wavemem.experiments._image_settings import EPOCHS, MODELS, SETTINGS, Job, Setting
-from wavemem.models.gated import GatedRNN
+from wavemem.checks import one_of, require
+from wavemem.models.gated import GatedRNN, network_of
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.wave_rnn import WaveRNN
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Count, Items, OneOf, Runs, Size, check_fields
+from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
+from wavemem.records.fields import Count, Items, OneOf, Runs, Size
 from wavemem.streams import run_seeds, stream
 from wavemem.tasks.images import KINDS, STAND_INS, SequentialImages
 from wavemem.training.generic import FitConfig, fit
-from wavemem.training.pieces import work_through
 
 __all__ = [
     "DENSE",
@@ -55,16 +52,121 @@ __all__ = [
 ]
 
 Network = WaveRNN | IdentityRNN | GatedRNN
+
+MODELS: Final = ("wRNN", "wRNN searched", "iRNN", "iRNN searched", "wRNN + MLP", "LSTM", "GRU")
+"""The first and the third start as published, the searched ones with the input weights and biases that a search chose."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a model is made and trained on a task.
+
+    Attributes:
+        units: n of the Wave-RNN, N of the others.
+        channels: c of the Wave-RNN.
+        lr: learning rate.
+        clip: largest gradient norm; 0 for no clipping.
+        batch: images per update.
+        epochs: how often the training images are visited.
+        drop: (epochs, factor): the learning rate is divided by the factor after every so many epochs.
+        V_scale, biases: the start, as in `wavemem.models.wave_rnn.WaveRNN.initialise`; None and True are the published one.
+    """
+
+    units: int
+    channels: int = 1
+    lr: float = 1e-3
+    clip: float = 0.0
+    batch: int = 128
+    epochs: int = 120
+    drop: tuple[int, float] | None = (100, 10.0)
+    V_scale: float | None = None
+    biases: bool = True
+
+
+EPOCHS: Final = 60
+"""Epochs in which all models are compared on the small digits."""
+
+
+def _digits(more: int) -> dict[str, Setting]:
+    """Small digits; networks without waves go on to `more` times as many epochs.
+
+    Learning rates and starts are those that `wavemem.experiments.image_search` found on the permuted digits.
+    """
+    small = partial(Setting, clip=1.0, batch=64, epochs=EPOCHS, drop=None)
+    dense = partial(small, 64, epochs=more * EPOCHS)
+    return {
+        "wRNN": small(32, 8, lr=3e-3),
+        "wRNN searched": small(32, 8, lr=1e-3, V_scale=10.0),
+        "iRNN": dense(lr=3e-2),
+        "iRNN searched": dense(lr=3e-3, V_scale=3.0),
+        "wRNN + MLP": small(32, 8, lr=3e-3),
+        "LSTM": small(32, lr=1e-2),
+        "GRU": small(32, lr=3e-2),
+    }
+
+
+_NOISY: Final = {
+    "wRNN": Setting(256, 16, lr=1e-4, batch=256, epochs=250),
+    "iRNN": Setting(529, lr=1e-5, batch=256, epochs=250),
+}
+SETTINGS: Final[dict[str, dict[str, Setting]]] = {
+    "sdigits": _digits(3),
+    "psdigits": _digits(3),
+    "nsdigits": _digits(1),
+    "smnist": {
+        "wRNN": Setting(256, 16, lr=1e-4, clip=1.0),
+        "iRNN": Setting(256, lr=1e-4),
+        "wRNN + MLP": Setting(256, 16, lr=1e-4, clip=1.0),
+    },
+    "psmnist": {
+        "wRNN": Setting(256, 16, lr=1e-4, clip=100.0),
+        "iRNN": Setting(256, lr=1e-4, clip=1000.0, epochs=250),
+        "wRNN + MLP": Setting(256, 16, lr=1e-4, clip=100.0),
+    },
+    "nscifar10": _NOISY,
+    "nscifar10-jpeg": _NOISY,
+}
+"""Task → model → setting. Those of the paper's tasks are the ones that its Appendix B marks in its search ranges; where the
+text has lost the mark they are those of the public code's defaults."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model of one size on one task.
+
+    Attributes:
+        task, model: see `wavemem.experiments.images.Config`.
+        setting: its size, its start, and how it is trained.
+    """
+
+    task: str
+    model: str
+    setting: Setting
+
+    @property
+    def name(self) -> str:
+        """A name for files and weights."""
+        return f"{self.task}/{self.model}/{self.setting.units}x{self.setting.channels}"
+
+    @property
+    def together(self) -> tuple[object, ...]:
+        """Jobs that agree in this have the same shapes and are trained in one ensemble."""
+        s = self.setting
+        return (self.task, self.model.removesuffix(" searched"), s.units, s.channels, s.clip, s.batch, s.epochs, s.drop)
+
+
 WAVES: Final = ("wRNN", "wRNN searched")
 DENSE: Final = ("iRNN", "iRNN searched")
 """Models with and without waves that are compared: the published start and the searched one."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Configuration):
     """What to train.
 
-    The defaults are the protocol of the committed record: base seed 1, which no search used; see `live`.
+    quick: digits of 8 × 8 pixels, a quarter of an hour on one core; paper: MNIST and CIFAR-10 with the sizes of the paper. The
+    defaults are the protocol of the committed record: base seed 1, which no search used. The book trains live permuted digits,
+    two seeds and a third of the epochs, at one size.
 
     Attributes:
         tasks: among `wavemem.tasks.images.KINDS`.
@@ -92,6 +194,17 @@ class Config:
         "log_every",
     )
     OTHER_DATA: ClassVar = {"tasks": STAND_INS, "size_task": STAND_INS}
+    PAPER: ClassVar = {
+        "tasks": ("smnist", "psmnist", "nscifar10"),
+        "models": ("wRNN", "iRNN", "wRNN + MLP"),
+        "further": (),
+        "size_task": "psmnist",
+        "wave_sizes": tuple((n, c) for n in (16, 36, 64, 144) for c in (1, 4, 16, 32)),
+        "dense_sizes": (64, 144, 529),
+        "size_epochs": None,
+        "log_every": None,
+    }
+    LIVE: ClassVar = {"tasks": ("psdigits",), "further": (), "size_task": None, "runs": 2, "epochs": EPOCHS // 3}
 
     tasks: tuple[Annotated[str, OneOf(KINDS)], ...] = ("psdigits", "sdigits", "nsdigits")
     models: Annotated[tuple[Annotated[str, OneOf(MODELS)], ...], Items(0)] = (
@@ -111,56 +224,13 @@ class Config:
     log_every: Count | None = 54
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         require(
             len(self.jobs) > 0,
             f"no settings of {', '.join(self.models) or 'no models'} for {', '.join(self.tasks)}",
             "; ".join(f"{task}: {', '.join(SETTINGS[task])}" for task in self.tasks),
             "Name models that have settings for a task.",
         )
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": digits of 8 × 8 pixels, a quarter of an hour on one core; "paper": MNIST and CIFAR-10 with the paper's
-                sizes and epochs.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            tasks=("smnist", "psmnist", "nscifar10"),
-            models=("wRNN", "iRNN", "wRNN + MLP"),
-            further=(),
-            size_task="psmnist",
-            wave_sizes=tuple((n, c) for n in (16, 36, 64, 144) for c in (1, 4, 16, 32)),
-            dense_sizes=(64, 144, 529),
-            size_epochs=None,
-            log_every=None,
-        )
-
-    @classmethod
-    def live(cls, name: str) -> Config:
-        """What the book trains while it is built: of "quick" permuted digits, two seeds and a third of the epochs, at one size.
-
-        Args:
-            name: as in `profile`.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        whole = cls.profile(name)
-        if name == "paper":
-            return whole
-        return replace(whole, tasks=("psdigits",), further=(), size_task=None, runs=2, epochs=EPOCHS // 3)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -195,14 +265,6 @@ def initial(job: Job, task: SequentialImages, seeds: list[int]) -> Network:
     return GatedRNN.initialise(seeds, cell="LSTM" if job.model == "LSTM" else "GRU", **sizes)
 
 
-def _network(model: str, parameters: Mapping[str, Tensor]) -> Network:
-    if model.startswith("wRNN"):
-        return WaveRNN.from_parameters(parameters)
-    if model in DENSE:
-        return IdentityRNN.from_parameters(parameters)
-    return GatedRNN.from_parameters(parameters, "LSTM" if model == "LSTM" else "GRU")
-
-
 class _Orders:
     """Which images each run sees in an update: a function of the number of updates done, so that nothing need be stored."""
 
@@ -229,23 +291,14 @@ def _accuracy(network: Network, parameters: Mapping[str, Tensor], task: Sequenti
     return right / len(part)
 
 
-def train(
-    jobs: Sequence[Job],
-    seeds: list[int],
-    device: torch.device,
-    log_every: int | None = None,
-    progress: bool = True,
-    path: Path | None = None,
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: Where) -> Result:
     """Train and test networks of one shape as one ensemble; every job has all seeds, and each seed its order of images.
 
     Args:
         jobs: that agree in `Job.together`.
         seeds: one per run.
-        device: where to train.
         log_every: as in `Config`.
-        progress: whether to report progress.
-        path: checkpoint.
+        where: as in `Where`.
 
     Returns:
         Rows and weights as in `run`.
@@ -260,9 +313,9 @@ def train(
         "Train others by another call.",
     )
     job, setting, S = jobs[0], jobs[0].setting, len(seeds)
-    task = SequentialImages(job.task, device=device)
+    task = SequentialImages(job.task, device=where.device)
     drawn = [initial(own, task, seeds).parameters_dict() for own in jobs]
-    network = _network(job.model, {name: torch.cat([own[name] for own in drawn]) for name in drawn[0]}).to(device)
+    network = network_of({name: torch.cat([own[name] for own in drawn]) for name in drawn[0]}).to(where.device)
     orders = _Orders(task, seeds, setting.batch)
     updates = orders.per_epoch * setting.epochs
     every = log_every or orders.per_epoch
@@ -286,9 +339,9 @@ def train(
         network.parameters_dict(),
         loss,
         FitConfig(updates, rates, clip=setting.clip or None, log_every=every, lr_drop=drop),
-        progress,
+        where.progress,
         f"images {', '.join(own.name for own in jobs)}, {setting.epochs} epochs",
-        checkpoint=path,
+        where.checkpoint,
     )
     validation = _accuracy(network, fitted.parameters, task, task.validation).tolist()
     test = _accuracy(network, fitted.parameters, task, task.test).tolist()
@@ -324,61 +377,33 @@ def train(
         note(k, updates, {"validation accuracy": validation[k], "test accuracy": test[k]})
         note(k, updates, {"final test accuracy": best[k][1], "best validation accuracy": best[k][0]})
     weights = {
-        f"{own.name}/{name}": value[i * S : (i + 1) * S].detach().cpu()
+        name: value
         for i, own in enumerate(jobs)
-        for name, value in fitted.parameters.items()
+        for name, value in under(own.name, {n: v[i * S : (i + 1) * S] for n, v in fitted.parameters.items()}).items()
     }
-    return [row for own in rows for row in own], weights
+    return Result(pd.DataFrame([row for own in rows for row in own]), weights)
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str,
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Pieces:
     """Train every model on its tasks.
 
-    Args:
-        config: what to train.
-        seed: the first run's seed; the others follow.
-        device: where to compute.
-        progress: whether to report progress.
-        checkpoints: folder from which a run that was stopped goes on, and which processes may share; None for none.
-
-    Returns:
-        Rows (task, data, model, units, channels, parameters, lr, V_scale, biases, seed, iteration, epoch, quantity, value); a
-        V_scale of NaN is the published one. Along the training, the iteration being the number of updates done: "train loss"
-        and "train accuracy" (of the batch that comes next),
-        "validation accuracy", "test accuracy". At its end also "best validation accuracy" and "final test accuracy", the test
-        accuracy at the time of the former (the earliest, if there are several). Accuracies lie in [0, 1]; parameters are counted
-        without biases, but for the gated networks. Weights "<task>/<model>/<units>x<channels>/<name>" after the last update,
-        stacked over seeds.
+    Rows (task, data, model, units, channels, parameters, lr, V_scale, biases, seed, iteration, epoch, quantity, value); a V_scale
+    of NaN is the published one. Along the training, the iteration being the number of updates done: "train loss" and "train
+    accuracy" (of the batch that comes next), "validation accuracy", "test accuracy". At its end also "best validation accuracy"
+    and "final test accuracy", the test accuracy at the time of the former (the earliest, if there are several). Accuracies lie in
+    [0, 1]; parameters are counted without biases, but for the gated networks. Weights "<task>/<model>/<units>x<channels>/<name>"
+    after the last update, stacked over seeds.
     """
-    positive_int("seed", seed, minimum=0)
     seeds = run_seeds(seed, config.runs)
     stacks: dict[tuple[object, ...], list[Job]] = {}
     for job in config.jobs:
         stacks.setdefault(job.together, []).append(job)
-    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
-        jobs[0].name.replace("/", "-").replace(" ", ""): partial(
-            train, jobs, seeds, torch.device(device), config.log_every, progress
-        )
-        for jobs in stacks.values()
-    }
-    done = work_through(pieces, checkpoints)
-    rows = [row for new, _ in done.values() for row in new]
-    return Result(pd.DataFrame(rows), {name: value for _, kept in done.values() for name, value in kept.items()})
+    return {jobs[0].name: partial(train, jobs, seeds, config.log_every) for jobs in stacks.values()}
 
 
-class Source(Protocol):
-    """A result or a record."""
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """Named tensors."""
-        ...
+def _setting(task: str, model: str) -> Setting:
+    return SETTINGS[one_of("task", task, SETTINGS)][one_of("model", model, SETTINGS[task])]
 
 
 def networks(source: Source, task: str, model: str, units: int | None = None, channels: int | None = None) -> Network:
@@ -392,18 +417,9 @@ def networks(source: Source, task: str, model: str, units: int | None = None, ch
     Raises:
         ValueError: if they are not there.
     """
-    one_of("task", task, SETTINGS)
-    one_of("model", model, SETTINGS[task])
-    setting = SETTINGS[task][model]
-    name = Job(task, model, replace(setting, units=units or setting.units, channels=channels or setting.channels)).name
-    parameters = {key[len(name) + 1 :]: value for key, value in source.weights.items() if key.startswith(name + "/")}
-    require(
-        len(parameters) > 0,
-        f"no weights of {name}",
-        ", ".join(sorted({key.rsplit("/", 1)[0] for key in source.weights})) or "none in this source",
-        "Choose one of these.",
-    )
-    return _network(model, parameters)
+    own = _setting(task, model)
+    size = replace(own, units=units or own.units, channels=channels or own.channels)
+    return network_of(weights_of(source, Job(task, model, size).name))
 
 
 def scores(
@@ -421,9 +437,7 @@ def scores(
         task, model, units, channels: as in `networks`.
         epochs: how much of the training counts; None is all of it.
     """
-    one_of("task", task, SETTINGS)
-    one_of("model", model, SETTINGS[task])
-    setting = SETTINGS[task][model]
+    setting = _setting(task, model)
     own = rows[
         (rows["task"] == task)
         & (rows["model"] == model)
@@ -447,7 +461,7 @@ def updates_to(rows: pd.DataFrame, task: str, model: str, level: float) -> pd.Se
         task, model: which; of the size that `SETTINGS` names.
         level: accuracy in [0, 1].
     """
-    setting = SETTINGS[one_of("task", task, SETTINGS)][one_of("model", model, SETTINGS[task])]
+    setting = _setting(task, model)
     curve = rows[
         (rows["task"] == task)
         & (rows["model"] == model)
