@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.experiments import adding_search as experiment
-from wavemem.experiments.adding import DIVERGED_MSE, SOLVED_MSE, Setting, Training, fates, start, train
+from wavemem.experiments.adding import DIVERGED_MSE, SOLVED_MSE, Config, Setting, fates, start, train
 from wavemem.experiments.adding_search import STARTS, StartsConfig, adding_starts, by_network, start_networks
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.records.experiment import Where
@@ -38,7 +38,7 @@ TINY = experiment.Config(
     log_every=2,
 )
 
-LITTLE = Training(batch=4, test_batch=8, log_every=1)
+LITTLE = Config(batch=4, test_batch=8, log_every=1)
 
 
 def curve(values: list[float], **names: object) -> list[dict[str, object]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from wavemem.experiments.copying import BEST
 from wavemem.training.grids import MODELS, PAPER_GRIDS, TABLE_5, TABLE_6, TASKS, Grid, grid
 
 
@@ -65,11 +64,3 @@ def test_unknown_or_empty_grids_are_refused() -> None:
         grid("copy", "LSTM")
     with pytest.raises(ValueError, match="clips of copy, wRNN is empty"):
         Grid("copy", "wRNN", clips=())
-
-
-def test_the_copying_experiment_uses_the_paper_s_best_settings() -> None:
-    names = {("wRNN", 100): "wRNN", ("iRNN", 100): "iRNN", ("iRNN", 625): "iRNN large"}
-    table: dict[str, dict[int, tuple[float, float, str]]] = {}
-    for found in TABLE_5:
-        table.setdefault(names[found.model, found.units], {})[found.T] = (found.lr, found.clip, found.recurrent)
-    assert table == BEST

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -126,18 +126,15 @@ def start(
     return WaveRNN(stacked) if model == "wRNN" else IdentityRNN(stacked)
 
 
-@dataclass(frozen=True)
-class Training(Configuration):
-    """What all experiments on the adding task have.
+class Training(Protocol):
+    """What the configurations of all experiments on the adding task have: sequences per update and test, updates between rows."""
 
-    Attributes:
-        batch, test_batch: sequences per run and update, and of the test.
-        log_every: updates between two rows, which is also how finely "solved" is resolved.
-    """
-
-    batch: Batch = 32
-    test_batch: Batch = 1000
-    log_every: Count = 10
+    @property
+    def batch(self) -> int: ...
+    @property
+    def test_batch(self) -> int: ...
+    @property
+    def log_every(self) -> int: ...
 
 
 def _batches(task: AddingTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
@@ -246,7 +243,7 @@ def _train_one(
 
 
 @dataclass(frozen=True)
-class Config(Training):
+class Config(Configuration):
     """Sizes and training: quick: T = 100, fewer channels, half the batch, fewer updates; paper: the paper's.
 
     Attributes:
@@ -256,7 +253,8 @@ class Config(Training):
         dense_units: N of the network without waves.
         runs: seeds per model and length; see `wavemem.streams.run_seeds`.
         iterations, dense_iterations: updates of the Wave-RNN and of the network without waves.
-        batch, test_batch, log_every: see `Training`.
+        batch, test_batch: sequences per run and update, and of the test.
+        log_every: updates between two rows, which is also how finely "solved" is resolved.
     """
 
     PARTS: ClassVar = ("models", "lengths", "runs")
@@ -277,6 +275,8 @@ class Config(Training):
     iterations: Count = 400
     dense_iterations: Count = 2000
     batch: Batch = 64
+    test_batch: Batch = 1000
+    log_every: Count = 10
 
 
 @resumable
@@ -412,7 +412,7 @@ SEARCHED: Final = {  # without its type, whose name the reference could not tell
 
 
 @dataclass(frozen=True)
-class ComparedConfig(Training):
+class ComparedConfig(Configuration):
     """The adding task with every network at its best: how many runs solve it, how soon, and what becomes of the others.
 
     Two networks, two starts each: as the paper starts and trains them, and as `wavemem.experiments.adding_search` found best.
@@ -426,7 +426,8 @@ class ComparedConfig(Training):
         runs: seeds, one number per length.
         updates: updates at most, one number per length.
         units, channels: n and c of the Wave-RNN, N of the iRNN.
-        batch, test_batch, log_every: see `Training`.
+        batch, test_batch: sequences per run and update, and of the test.
+        log_every: updates between two rows, which is also how finely "solved" is resolved.
         margin: for how many updates a solved task has to stay solved, see `fates`.
     """
 
@@ -445,6 +446,9 @@ class ComparedConfig(Training):
     updates: Annotated[tuple[Count, ...], Items(repeat=True)] = (1500, 2000, 2000)
     units: Size = 100
     channels: Size = 16
+    batch: Batch = 32
+    test_batch: Batch = 1000
+    log_every: Count = 10
     margin: Count = 200
 
     def __post_init__(self) -> None:

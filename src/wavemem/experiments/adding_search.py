@@ -20,10 +20,10 @@ import pandas as pd
 import torch
 
 from wavemem.checks import one_of, require
-from wavemem.experiments.adding import FATES, Length, Setting, Training, fates, start, train
+from wavemem.experiments.adding import FATES, Length, Setting, fates, start, train
 from wavemem.models.identity_rnn import IdentityRNN, RecurrentStart
 from wavemem.models.wave_rnn import PUBLISHED_SCALE, InputStart
-from wavemem.records.experiment import Experiment, Pieces, Result, Rounds, Where, resumable
+from wavemem.records.experiment import Configuration, Experiment, Pieces, Result, Rounds, Where, resumable
 from wavemem.records.fields import Batch, Clip, Count, Items, OneOf, Rate, Runs, Scale, Size
 from wavemem.streams import run_seeds
 
@@ -47,7 +47,7 @@ CELL = ("model", "T", "V_scale", "biases", "lr")
 
 
 @dataclass(frozen=True)
-class Config(Training):
+class Config(Configuration):
     """Grids and sizes: quick is the committed record's, twenty minutes of one core; paper has the paper's network and updates.
 
     Attributes:
@@ -61,8 +61,9 @@ class Config(Training):
         runs, wave_runs: seeds per point, of the iRNN and of the Wave-RNN (ten times as costly).
         dense_updates: updates, one number per length.
         wave_updates: updates of the Wave-RNN on the first length.
-        batch, test_batch, log_every: see `wavemem.experiments.adding.Training`.
+        batch, test_batch: sequences per run and update, and of the test.
         clip: largest gradient norm, of all points.
+        log_every: updates between two rows.
         margin: for how many updates a solved task has to stay solved, see `wavemem.experiments.adding.fates`.
     """
 
@@ -91,8 +92,10 @@ class Config(Training):
     wave_runs: Runs = 2
     dense_updates: Annotated[tuple[Count, ...], Items(repeat=True)] = (500, 1000, 1000)
     wave_updates: Count = 250
+    batch: Batch = 32
     test_batch: Batch = 500
     clip: Clip = 1.0
+    log_every: Count = 10
     margin: Count = 200
 
     def __post_init__(self) -> None:
@@ -228,7 +231,7 @@ may become any dense network."""
 
 
 @dataclass(frozen=True)
-class StartsConfig(Training):
+class StartsConfig(Configuration):
     """What makes the adding task easy to learn: one dense network, one optimiser, sixteen ways to start.
 
     The paper compares a Wave-RNN with an iRNN; they differ in architecture (27 coupled rings, 2,700 units, against 100 dense
@@ -243,8 +246,9 @@ class StartsConfig(Training):
         starts: among `STARTS`.
         rates: learning rates; every start is trained with each.
         runs: networks per start and rate; see `wavemem.streams.run_seeds`.
-        iterations, clip: of the training; sequences depend on the seed alone.
-        batch, test_batch, log_every: see `wavemem.experiments.adding.Training`.
+        iterations, batch, clip: of the training; sequences depend on the seed alone.
+        test_batch: sequences of the test.
+        log_every: updates between two rows, and the resolution of "solved at".
         margin: for how many updates a solved task has to stay solved, see `wavemem.experiments.adding.fates`.
     """
 
@@ -260,6 +264,8 @@ class StartsConfig(Training):
     iterations: Count = 1300
     batch: Batch = 64
     clip: Clip = 1.0
+    test_batch: Batch = 1000
+    log_every: Count = 10
     margin: Count = 200
 
 

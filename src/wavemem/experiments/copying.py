@@ -14,12 +14,11 @@ the last update. Neither training nor validation sees the test's sequences; scor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,20 +28,19 @@ from torch.func import functional_call
 
 from wavemem.checks import one_of, require
 from wavemem.kernels.wave_cpu import own_threads
-from wavemem.models.gated import GatedRNN
+from wavemem.models.gated import GatedRNN, network_of
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import PUBLISHED_SCALE, WaveRNN
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within, check_fields
+from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
+from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.tasks.copying import CopyScores, CopyTask, copy_scores, exact_recall, paper_loss
 from wavemem.training.generic import FitConfig, fit
-from wavemem.training.pieces import work_through
+from wavemem.training.grids import TABLE_5, best_of
 
 __all__ = [
     "ABLATIONS",
-    "BEST",
     "GRIDS",
     "MODELS",
     "PAPER_TEST_BATCH",
@@ -63,31 +61,6 @@ MODELS = ("wRNN", "iRNN", "iRNN large", "wRNN searched", "iRNN searched", "iRNN 
 
 PAPER_TEST_BATCH = 50
 """By how much the public code divides the cross-entropy of its tests."""
-
-BEST: dict[str, dict[int, tuple[float, float, str]]] = {
-    "wRNN": {
-        0: (1e-3, 1, "shift"),
-        10: (1e-3, 0, "shift"),
-        30: (1e-3, 0, "shift"),
-        80: (1e-3, 1, "shift"),
-        480: (1e-4, 1, "shift"),
-    },
-    "iRNN": {
-        0: (1e-3, 10, "uniform"),
-        10: (1e-3, 1, "identity"),
-        30: (1e-4, 1, "identity"),
-        80: (1e-4, 1, "identity"),
-        480: (1e-4, 10, "identity"),
-    },
-    "iRNN large": {
-        0: (1e-3, 1, "uniform"),
-        10: (1e-4, 10, "identity"),
-        30: (1e-4, 1, "identity"),
-        80: (1e-4, 1, "identity"),
-        480: (1e-4, 1, "identity"),
-    },
-}
-"""The paper's Table 5: model → T → learning rate, largest gradient norm (0: no clipping), start of the recurrent weights."""
 
 
 class Point(NamedTuple):
@@ -144,8 +117,8 @@ Network = RecurrentNetwork | GatedRNN
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and training.
+class Config(Configuration):
+    """Sizes and training: quick has the paper's networks, half its batch, 1,200 of its 60,000 updates and one learning rate.
 
     Attributes:
         models: among `MODELS`.
@@ -172,6 +145,18 @@ class Config:
         "validate_every",
         "validation_batch",
     )
+    PAPER: ClassVar = {
+        "models": MODELS,
+        "lengths": (0, 10, 30, 80, 480),
+        "ablation_lengths": (0, 10, 30, 80),
+        "iterations": 60_000,
+        "batch": 128,
+        "test_batch": 1000,
+        "validation_batch": 500,
+        "log_every": 100,
+        "validate_every": 100,
+        "lr": None,
+    }
 
     models: tuple[Annotated[str, OneOf(MODELS)], ...] = ("wRNN", "iRNN", "iRNN searched", *ABLATIONS)
     lengths: Annotated[tuple[Blanks, ...], Items(0)] = (0, 10, 30)
@@ -192,7 +177,7 @@ class Config:
     search: Annotated[int, Within(0, max(map(len, GRIDS.values())))] = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         for model in self.models:
             require(
                 self.search <= len(GRIDS.get(model, ())) or not self.search,
@@ -205,36 +190,6 @@ class Config:
             f"no lengths for {', '.join(self.models)}",
             "at least one model with a length",
             "Fill lengths (wRNN, iRNN, iRNN large) or ablation_lengths (the others).",
-        )
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": the paper's networks, half its batch, 1,200 of its 60,000 updates and one learning rate;
-                "paper": its sizes, lengths, settings and number of updates.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: If there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            models=MODELS,
-            lengths=(0, 10, 30, 80, 480),
-            ablation_lengths=(0, 10, 30, 80),
-            iterations=60_000,
-            batch=128,
-            test_batch=1000,
-            validation_batch=500,
-            log_every=100,
-            validate_every=100,
-            lr=None,
         )
 
     @property
@@ -251,16 +206,16 @@ class Config:
 
         The lengths between those of the paper's table take the next longer one's.
         """
-        base = "GRU" if model == "GRU" else model.removesuffix(" searched")
-        table = BEST.get(base, BEST["wRNN" if model.startswith("wRNN") else "iRNN"])
-        at = min((known for known in table if known >= T), default=max(table))
-        lr, clip, start = table[at]
+        base = model.removesuffix(" searched")
+        kind, units = "wRNN" if model.startswith("wRNN") else "iRNN", 625 if model.startswith("iRNN large") else 100
+        best = best_of(TABLE_5, kind, T, units)
         if model == "GRU" or model.endswith("searched"):
             lr, scale, biases = SEARCHED[base]
-            return Point(lr, clip or None, "shift" if model.startswith("wRNN") else "identity", scale, biases)
+            return Point(lr, best.clip or None, "shift" if kind == "wRNN" else "identity", scale, biases)
         starts = {"wRNN -u": "normal", "wRNN -V -u": "normal", "wRNN dirac": "dirac"}
-        start = "shift" if model.startswith("iRNN +Σ") else starts.get(model, start)
-        return Point(lr if self.lr is None else self.lr, clip or None, start, PUBLISHED_SCALE[_entrance(model)], True)
+        start = "shift" if model.startswith("iRNN +Σ") else starts.get(model, best.recurrent)
+        lr = best.lr if self.lr is None else self.lr
+        return Point(lr, best.clip or None, start, PUBLISHED_SCALE[_entrance(model)], True)
 
     def points(self, model: str, T: int) -> tuple[Point, ...]:
         """The settings that are trained side by side: the model's own, or its whole grid."""
@@ -306,13 +261,6 @@ def initial(config: Config, model: str, T: int, seeds: Sequence[int], point: Poi
     return IdentityRNN.initialise(seeds, units, categories, categories, U_init=start, **how)
 
 
-def _rebuild(model: str, parameters: Mapping[str, Tensor]) -> Network:
-    if model == "GRU":
-        return GatedRNN.from_parameters(parameters, "GRU")
-    kind: type[RecurrentNetwork] = WaveRNN if model.startswith("wRNN") else IdentityRNN
-    return kind.from_parameters(parameters)
-
-
 def _batches(task: CopyTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
     drawn = [task.batch(size, generator, device) for generator in generators]
     return torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn], 1)
@@ -324,14 +272,12 @@ def _train(
     T: int,
     points: Sequence[Point],
     seeds: Sequence[int],
-    device: torch.device,
-    progress: bool,
-    path: Path | None,
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Train and test one model at one length, all seeds of a point side by side: rows and weights."""
-    task, S = CopyTask(T), len(points)
+    where: Where,
+) -> Result:
+    """Train and test one model at one length, all seeds of a point side by side."""
+    task, S, device = CopyTask(T), len(points), where.device
     started = [initial(config, model, T, seeds, point).parameters_dict() for point in points]
-    network = _rebuild(model, {name: torch.cat([part[name] for part in started]) for name in started[0]}).to(device)
+    network = network_of({name: torch.cat([part[name] for part in started]) for name in started[0]}).to(device)
     generators = [stream(seed, f"copying/{T}/training") for seed in seeds]
 
     def held_out(name: str, size: int) -> tuple[Tensor, Tensor]:
@@ -364,7 +310,7 @@ def _train(
     )
     label = f"copying T = {T}, {model}"
     with own_threads():
-        trained = fit(network.parameters_dict(), loss, settings, progress, label, checkpoint=path, streams=generators)
+        trained = fit(network.parameters_dict(), loss, settings, where.progress, label, where.checkpoint, generators)
         found = trained.best
         assert found is not None
         found.update(scores(trained.parameters, validation).cross_entropy, config.iterations, trained.parameters)
@@ -395,59 +341,32 @@ def _train(
         rows.append({**at, "quantity": "validation loss", "value": float(found.value[k])})
         rows.append({**at, "quantity": "parameters", "value": count})
         rows.append({**at, "quantity": "state", "value": float(network.hidden)})
-    weights = {f"{model}/T{T}/{name}": value.cpu() for name, value in found.parameters.items()}
-    return rows, {} if config.search else weights
+    # The weights of N = 625 are 1.6 MB per run, and no figure needs them.
+    kept = {} if config.search or model.startswith("iRNN large") else under(f"{model}/T{T}", found.parameters)
+    return Result(pd.DataFrame(rows), kept)
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str,
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Pieces:
     """Train every model at its lengths.
 
-    Args:
-        config: Sizes.
-        seed: The first run's seed; the others follow.
-        device: Where to compute.
-        progress: Whether to report progress.
-        checkpoints: Folder from which a run that was stopped goes on, and which processes may share; None for none.
+    Rows (model, T, lr, V_scale, biases, seed, iteration, quantity, value). Along the training: "train loss" (the paper's
+    quantity), "train recall" and "gradient" (norm before clipping). Of the network at the update (its iteration) with the lowest
+    "validation loss": "cross-entropy" (nats per position), "test loss" (divided by 50 as in the public code's tests), "recall"
+    (share of sequences without a mistake), "symbol accuracy"; the same with "last " of the network after the last update;
+    "parameters" (without biases) and "state" (numbers kept from step to step). Weights "<model>/T<T>/<name>" of the former,
+    stacked over seeds. A search has the ends alone, without weights.
 
-    Returns:
-        Rows (model, T, lr, V_scale, biases, seed, iteration, quantity, value). Along the training: "train loss" (the paper's
-        quantity), "train recall" and "gradient" (norm before clipping). Of the network at the update (its iteration) with
-        the lowest "validation loss": "cross-entropy" (nats per position), "test loss" (divided by 50 as in the public code's
-        tests), "recall" (share of sequences without a mistake), "symbol accuracy"; the same with "last " of the network
-        after the last update; "parameters" (without biases) and "state" (numbers kept from step to step). Weights
-        "<model>/T<T>/<name>" of the former, stacked over seeds. A search has the ends alone, without weights.
-
-        Records of before the validation was kept have the last update's scores under the plain names.
+    Records of before the validation was kept have the last update's scores under the plain names.
     """
-    device = torch.device(device)
     seeds = run_seeds(seed, config.runs)
-    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {}
+    pieces = {}
     for model, T in config.jobs:
         points = config.points(model, T)
         for lr in sorted({point.lr for point in points}):
-            name = f"{model.replace(' ', '_')}-T{T}" + (f"-lr{lr:g}" if config.search else "")
-            chosen = [point for point in points if point.lr == lr]
-            pieces[name] = partial(_train, config, model, T, chosen, seeds, device, progress)
-    done = work_through(pieces, checkpoints)
-    rows = [row for new, _ in done.values() for row in new]
-    weights = {name: value for _, kept in done.values() for name, value in kept.items()}
-    # The weights of N = 625 are 1.6 MB per run, and no figure needs them.
-    return Result(pd.DataFrame(rows), {n: v for n, v in weights.items() if not n.startswith("iRNN large")})
-
-
-class Source(Protocol):
-    """A result or a record."""
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """Named tensors."""
-        ...
+            name = f"{model}-T{T}" + (f"-lr{lr:g}" if config.search else "")
+            pieces[name] = partial(_train, config, model, T, [point for point in points if point.lr == lr], seeds)
+    return pieces
 
 
 def networks(source: Source, model: str, T: int) -> Network:
@@ -456,15 +375,7 @@ def networks(source: Source, model: str, T: int) -> Network:
     Raises:
         ValueError: If they are not there.
     """
-    prefix = f"{model}/T{T}/"
-    parameters = {name[len(prefix) :]: value for name, value in source.weights.items() if name.startswith(prefix)}
-    require(
-        len(parameters) > 0,
-        f"no weights of model {model!r} at T = {T}",
-        ", ".join(sorted({name.rsplit("/", 1)[0] for name in source.weights})) or "none in this source",
-        "Choose one of these.",
-    )
-    return _rebuild(model, parameters)
+    return network_of(weights_of(source, f"{model}/T{T}"))
 
 
 KEYS = ("model", "T", "lr", "V_scale", "biases")

@@ -154,7 +154,7 @@ def run(config: Config, seed: int) -> Rounds:
     [0, 1]; a V_scale of NaN is the published one. No weights.
     """
     seeds, found = run_seeds(seed, config.runs), []
-    wanted = {
+    wanted: dict[str, list[dict[str, Any]]] = {
         model: [
             {"lr": lr, "V_scale": scale, "biases": biases}
             for lr, scale, biases in product(GRIDS[model].rates, GRIDS[model].scales, GRIDS[model].biases)
