@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int
-from wavemem.experiments._wave_losses import pass_of, recall_loss
 from wavemem.experiments.image_search import neighbour
+from wavemem.experiments.wave_learning import pass_of, recall_loss
 from wavemem.kernels.wave import WaveActivation
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import PROFILES, Result

@@ -14,49 +14,36 @@ activity that differs between sequences ("velocity"), and of a small disturbance
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
-from wavemem.checks import one_of, positive_int, require
-from wavemem.experiments._wave_losses import naming_loss, pass_of, recall_loss
+from wavemem.checks import one_of, require
+from wavemem.models.gated import network_of
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import (
-    Batch,
-    Blanks,
-    Clip,
-    Count,
-    Items,
-    OneOf,
-    Rate,
-    Runs,
-    Size,
-    Updates,
-    Within,
-    check_fields,
-)
+from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
+from wavemem.records.fields import Batch, Blanks, Clip, Count, Items, OneOf, Rate, Runs, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.substrate.velocity import Velocity
 from wavemem.substrate.wave_readings import (
     direction,
     onset_order,
+    ring_pass,
     ring_velocity,
     state_response,
     varying_part,
 )
-from wavemem.tasks.copying import CopyTask, exact_recall
+from wavemem.tasks.copying import CopyTask, copy_loss, exact_recall
 from wavemem.tasks.images import KINDS, STAND_INS, SequentialImages
-from wavemem.training.generic import FitConfig, FitResult, fit
-from wavemem.training.pieces import work_through
+from wavemem.training.generic import FitConfig, LossFunction, fit
 
 __all__ = [
     "CHANNELS",
@@ -66,9 +53,12 @@ __all__ = [
     "Config",
     "activity",
     "initial",
+    "naming_loss",
     "networks",
     "onset_orders",
+    "pass_of",
     "probe_inputs",
+    "recall_loss",
     "run",
     "summarise",
 ]
@@ -89,8 +79,11 @@ SHOWN: Final = 15
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and training; the defaults are the protocol of the committed record, see `live`.
+class Config(Configuration):
+    """Sizes and training; the defaults are the protocol of the committed record.
+
+    quick: four minutes on one core, of which the book trains live two seeds and a tenth of the updates; paper: the paper's sizes
+    for the copy task of T = 10 and for sMNIST, and 20,000 updates (where it shows these figures the paper names neither).
 
     Attributes:
         T, memory, symbols: the copy task.
@@ -108,6 +101,25 @@ class Config:
     PARTS: ClassVar = ("runs", "snapshots", "image_runs")
     OTHER_DATA: ClassVar = {"images": STAND_INS}
     UNSTATED: ClassVar = "the paper does not give the sizes of these networks"
+    PAPER: ClassVar = {
+        "T": 10,
+        "memory": 10,
+        "symbols": 8,
+        "units": 100,
+        "dense_units": 100,
+        "runs": 3,
+        "iterations": 20_000,
+        "batch": 128,
+        "lr": 1e-3,
+        "snapshots": (0, 30, 100, 400, 2_000, 20_000),
+        "images": "smnist",
+        "image_units": 256,
+        "image_runs": 1,
+        "image_iterations": 5_000,
+        "image_batch": 128,
+        "image_lr": 1e-3,
+    }
+    LIVE: ClassVar = {"runs": 2, "iterations": 400, "snapshots": (0, 30, 100, 400)}
 
     T: Blanks = 5
     memory: Size = 5
@@ -132,7 +144,7 @@ class Config:
     image_lr: Rate = 2e-3
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         require(
             self.snapshots[0] == 0 and self.snapshots[-1] == self.iterations,
             f"snapshots = {self.snapshots} with iterations = {self.iterations}",
@@ -145,52 +157,6 @@ class Config:
             "5 or more",
             "A velocity needs that many: lengthen T or memory.",
         )
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": four minutes on one core; "paper": the paper's sizes for the copy task of T = 10 and for sMNIST,
-                and 20,000 updates (where it shows these figures the paper names neither).
-
-        Raises:
-            ValueError: If there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            T=10,
-            memory=10,
-            symbols=8,
-            units=100,
-            dense_units=100,
-            runs=3,
-            iterations=20_000,
-            batch=128,
-            lr=1e-3,
-            snapshots=(0, 30, 100, 400, 2_000, 20_000),
-            images="smnist",
-            image_units=256,
-            image_runs=1,
-            image_iterations=5_000,
-            image_batch=128,
-            image_lr=1e-3,
-        )
-
-    @classmethod
-    def live(cls, name: str) -> Config:
-        """What the book trains while it is built: of "quick" two seeds and a tenth of the updates.
-
-        Args:
-            name: as in `profile`.
-
-        Raises:
-            ValueError: If there is no such profile.
-        """
-        whole = cls.profile(name)
-        return whole if name == "paper" else replace(whole, runs=2, iterations=400, snapshots=whole.snapshots[:-2])
 
     @property
     def task(self) -> CopyTask:
@@ -259,6 +225,46 @@ def activity(network: RecurrentNetwork, inputs: Tensor, varying: bool = True) ->
     return torch.stack([varying_part(own) for own in ordered] if varying else ordered)
 
 
+def recall_loss(
+    network: RecurrentNetwork, task: CopyTask, batch: int, generators: Sequence[torch.Generator]
+) -> LossFunction:
+    """Cross-entropy of the copy task over all positions; run k draws its sequences from generator k."""
+    device = network.V.device
+
+    def loss(parameters: dict[str, Tensor], _done: int) -> Tensor:
+        drawn = [task.batch(batch, generator, device) for generator in generators]
+        inputs = torch.stack([own.inputs for own in drawn], 1)
+        logits = functional_call(network, parameters, (inputs,), {"every_step": True})
+        return copy_loss(logits, torch.stack([own.targets for own in drawn], 1))
+
+    return loss
+
+
+def naming_loss(
+    network: RecurrentNetwork, images: SequentialImages, batch: int, generators: Sequence[torch.Generator]
+) -> LossFunction:
+    """Cross-entropy of naming an image after its last step; run k draws its training images from generator k."""
+    device = network.V.device
+
+    def loss(parameters: dict[str, Tensor], _done: int) -> Tensor:
+        drawn = [images.train[torch.randint(len(images.train), (batch,), generator=g)] for g in generators]
+        inputs = torch.stack([images.sequence(indices) for indices in drawn], 1).to(device)
+        labels = torch.stack([images.labels[indices] for indices in drawn]).to(device)
+        logits: Tensor = functional_call(network, parameters, (inputs,), {"every_step": False})
+        return torch.nn.functional.cross_entropy(logits.mT, labels, reduction="none").mean(-1)
+
+    return loss
+
+
+def pass_of(response: Tensor) -> dict[str, float]:
+    """What `ring_pass` reads off a response; NaN where the network has diverged."""
+    names = ("travel", "gain", "travelling", "recirculating")
+    if not bool(torch.isfinite(response).all()):
+        return dict.fromkeys(names, float("nan"))
+    wave = ring_pass(response)
+    return {name: float(getattr(wave, name)) for name in names}
+
+
 def _named(prefix: str, velocity: Velocity) -> dict[str, float]:
     return {
         f"{prefix}velocity": velocity.value,
@@ -321,11 +327,9 @@ def _score(config: Config, network: RecurrentNetwork, seed: int, images: Sequent
     return [float(share) for share in found]
 
 
-def _train(
-    config: Config, model: str, seed: int, device: torch.device | str, progress: bool, path: Path | None
-) -> Result:
+def _train(config: Config, model: str, seed: int, where: Where) -> Result:
     """Train the networks of one model and measure them at every snapshot."""
-    network = initial(config, model, seed, device)
+    network = initial(config, model, seed, where.device)
     generators = [stream(own, "data") for own in run_seeds(seed, network.K)]
     images = SequentialImages(config.images) if model == CHANNELS else None
     if images is None:
@@ -335,9 +339,7 @@ def _train(
         iterations, lr, snapshots = config.image_iterations, config.image_lr, (0, config.image_iterations)
         loss = naming_loss(network, images, config.image_batch, generators)
     training = FitConfig(iterations, lr=lr, clip=config.clip, log_every=max(1, iterations // 50), snapshots=snapshots)
-    trained: FitResult = fit(
-        network.parameters_dict(), loss, training, progress, label=model, checkpoint=path, streams=generators
-    )
+    trained = fit(network.parameters_dict(), loss, training, where.progress, model, where.checkpoint, generators)
     log = trained.log
     rows: list[dict[str, Any]] = [
         {"run": run, "channel": -1, "quantity": "loss", "value": value, "iteration": iteration}
@@ -351,7 +353,7 @@ def _train(
         for k, share in enumerate(_score(config, then, seed, images)):
             found.append({"run": k, "channel": -1, "quantity": "right", "value": share})
         rows += [{**row, "iteration": iteration} for row in found]
-        weights |= {f"{model}/{iteration}/{name}": value for name, value in parameters.items()}
+        weights |= under(f"{model}/{iteration}", parameters)
     table = pd.DataFrame(rows).assign(
         model=model, seed=lambda found: found["run"].map(dict(enumerate(run_seeds(seed, network.K))))
     )
@@ -360,59 +362,26 @@ def _train(
     )
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Pieces:
     """Train every model and measure its waves.
 
-    Args:
-        config: sizes and training.
-        seed: the first seed.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder in which the trainings keep their state; None keeps nothing.
-
-    Returns:
-        Rows (model, seed, iteration, channel, quantity, value); channel −1 stands for all. Quantities: "loss" (of the batch of an
-        update), "right" (share of test sequences recalled without a mistake, of images named rightly), "velocity",
-        "velocity error" (nan where nothing travels), "coherence", "direction", the same with "response " before it,
-        "coupling" (share of the power of u between different channels), and before and after training of rings "travel", "gain",
-        "travelling" and "recirculating" (`wavemem.substrate.wave_readings.ring_pass`).
-        Weights "<model>/<iteration>/<parameter>", stacked.
-
-    Raises:
-        ValueError: If the configuration or the seed is not usable.
-        DatasetError: If the images of the third part are missing and cannot be fetched.
+    Rows (model, seed, iteration, channel, quantity, value); channel −1 stands for all. Quantities: "loss" (of the batch of an
+    update), "right" (share of test sequences recalled without a mistake, of images named rightly), "velocity", "velocity error"
+    (nan where nothing travels), "coherence", "direction", the same with "response " before it, "coupling" (share of the power of
+    u between different channels), and before and after training of rings "travel", "gain", "travelling" and "recirculating"
+    (`wavemem.substrate.wave_readings.ring_pass`). Weights "<model>/<iteration>/<parameter>", stacked.
     """
-    positive_int("seed", seed, minimum=0)
-    pieces: dict[str, Callable[[Path | None], Result]] = {
-        model.replace(" ", "-"): partial(_train, config, model, seed, device, progress) for model in config.models
-    }
-    results = work_through(pieces, checkpoints)
-    weights = {key: value for result in results.values() for key, value in result.weights.items()}
-    return Result(pd.concat([result.rows for result in results.values()], ignore_index=True), weights)
+    return {model: partial(_train, config, model, seed) for model in config.models}
 
 
-def networks(result: Any, model: str, iteration: int) -> RecurrentNetwork:
+def networks(source: Source, model: str, iteration: int) -> RecurrentNetwork:
     """The networks of a model after so many updates, from a result or a record.
 
     Raises:
         ValueError: If there are none.
     """
-    prefix = f"{model}/{iteration}/"
-    parameters = {name.removeprefix(prefix): value for name, value in result.weights.items() if name.startswith(prefix)}
-    known = sorted({int(name.split("/")[1]) for name in result.weights if name.startswith(f"{model}/")})
-    require(
-        len(parameters) > 0,
-        f"no weights of {model!r} after {iteration} updates",
-        f"updates {known}" if known else "a model of the result",
-        "Choose a snapshot of the configuration.",
-    )
-    return (WaveRNN if "u" in parameters else IdentityRNN).from_parameters(parameters)
+    return network_of(weights_of(source, f"{model}/{iteration}"))  # type: ignore[return-value]
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
