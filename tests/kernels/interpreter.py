@@ -171,15 +171,18 @@ def refuse_wave(channels: int, dtype: str) -> dict[str, Any]:
 
 
 def selective(softplus: bool, gradient: Tensor, gradient_last: Tensor | None, **given: Any) -> dict[str, Any]:
-    """Call `scan` and `scan_backward` of `wavemem.kernels.selective_triton`; arguments are named as there."""
+    """Call `scan` and `scan_backward` of `wavemem.kernels.selective_triton`; arguments are named as in `Given`."""
+    from wavemem.kernels.selective_chunked import Given
     from wavemem.kernels.selective_triton import scan, scan_backward
 
-    y, last, kept = scan(**given, softplus=softplus, keep=True)
-    found = scan_backward(**given, kept=kept, gy=gradient, gh=gradient_last, softplus=softplus)
-    without, same, nothing = scan(**given, softplus=softplus, keep=False)
+    problem = Given(**given)
+    y, last, kept = scan(problem, softplus=softplus, keep=True)
+    assert kept is not None
+    found = scan_backward(problem, kept, gradient, gradient_last, softplus=softplus)
+    without, same, nothing = scan(problem, softplus=softplus, keep=False)
     assert nothing is None
     unkept = without.equal(y) and same.equal(last)
-    return {"y": y, "last": last, "unkept": unkept, **found._asdict()}
+    return {"y": y, "last": last, "unkept": unkept, **dict(zip(Given._fields, found, strict=True))}
 
 
 def selective_network(weight: Tensor, **given: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from torch import Tensor
 from wavemem.checks import one_of, require, shape_is
 from wavemem.kernels import selective_chunked, selective_cpu, selective_triton
 from wavemem.kernels.arguments import alike, first_derivatives, gradients_wanted
+from wavemem.kernels.selective_chunked import Given, step_sizes
 
 __all__ = [
     "SelectiveMethod",
@@ -38,11 +39,6 @@ __all__ = [
 ]
 
 SelectiveMethod = Literal["auto", "compiled", "chunked", "triton", "reference"]
-
-
-def _step_sizes(delta: Tensor, bias: Tensor | None, softplus: bool) -> Tensor:
-    raw = delta if bias is None else delta + bias
-    return nnf.softplus(raw) if softplus else raw
 
 
 def selective_scan_reference(
@@ -65,35 +61,25 @@ def selective_scan_reference(
     Returns:
         y, shape (K, B, L, E), and the states h_1 … h_L, shape (L, K, B, E, N).
     """
-    _check(u, delta, A, B, C, D, z, delta_bias, h0)
+    given = Given(u, delta, A, B, C, D, z, delta_bias, h0)
+    _check(given)
     h = u.new_zeros(*u.shape[:2], *A.shape[1:]) if h0 is None else h0
     outputs, states = [], []
     for t in range(u.shape[2]):
-        gate = None if z is None else z[:, :, t]
-        y, h = _step(u[:, :, t], delta[:, :, t], A, B[:, :, t], C[:, :, t], D, gate, delta_bias, softplus, h)
+        y, h = _step(given, softplus, h, t)
         outputs.append(y)
         states.append(h)
     return torch.stack(outputs, 2), torch.stack(states)
 
 
-def _step(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    softplus: bool,
-    h: Tensor,
-) -> tuple[Tensor, Tensor]:
-    d = _step_sizes(delta, None if delta_bias is None else delta_bias[:, None], softplus)
-    h = torch.exp(d.unsqueeze(-1) * A[:, None]) * h + (d * u).unsqueeze(-1) * B.unsqueeze(2)
+def _step(given: Given, softplus: bool, h: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    u, B, C = given.u[:, :, t], given.B[:, :, t], given.C[:, :, t]
+    d = step_sizes(given.delta[:, :, t], given.delta_bias, softplus)
+    h = torch.exp(d.unsqueeze(-1) * given.A[:, None]) * h + (d * u).unsqueeze(-1) * B.unsqueeze(2)
     y = (h * C.unsqueeze(2)).sum(-1)
-    if D is not None:
-        y = y + D[:, None] * u
-    return (y if z is None else y * nnf.silu(z)), h
+    if given.D is not None:
+        y = y + given.D[:, None] * u
+    return (y if given.z is None else y * nnf.silu(given.z[:, :, t])), h
 
 
 def _backend(method: SelectiveMethod, u: Tensor, states: int) -> Any:
@@ -117,25 +103,10 @@ class _Scan(torch.autograd.Function):
     """Outputs and last state, by a module's `scan`; gradients by its `scan_backward`."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        backend: Any,
-        softplus: bool,
-        keep: bool,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor | None,
-        z: Tensor | None,
-        delta_bias: Tensor | None,
-        h0: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        given = (u, delta, A, B, C, D, z, delta_bias, h0)
-        y, h, kept = backend.scan(*given, softplus=softplus, keep=keep)
+    def forward(ctx: Any, backend: Any, softplus: bool, keep: bool, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        y, h, kept = backend.scan(Given(*tensors), softplus=softplus, keep=keep)
         if keep:
-            ctx.save_for_backward(*given, kept)
+            ctx.save_for_backward(*tensors, kept)
             ctx.backend, ctx.softplus = backend, softplus
             ctx.set_materialize_grads(False)
         return y, h
@@ -143,22 +114,14 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @first_derivatives
     def backward(ctx: Any, gy: Tensor | None, gh: Tensor | None) -> tuple[Tensor | None, ...]:
-        *given, kept = ctx.saved_tensors
-        gy = torch.zeros_like(given[0]) if gy is None else gy
-        return None, None, None, *ctx.backend.scan_backward(*given, kept, gy, gh, softplus=ctx.softplus)
+        *tensors, kept = ctx.saved_tensors
+        given = Given(*tensors)
+        gy = torch.zeros_like(given.u) if gy is None else gy
+        return None, None, None, *ctx.backend.scan_backward(given, kept, gy, gh, softplus=ctx.softplus)
 
 
-def _check(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    h0: Tensor | None,
-) -> None:
+def _check(given: Given) -> None:
+    u, A = given.u, given.A
     shape_is("u", u, ("K", "B", "L", "E"))
     K, batch, length, E = u.shape
     shape_is("A", A, (K, E, "N"))
@@ -170,19 +133,11 @@ def _check(
         "Pass a sequence that is not empty.",
     )
     sequence, mixing = (K, batch, length, E), (K, batch, length, N)
-    wanted = {
-        "delta": (delta, sequence),
-        "B": (B, mixing),
-        "C": (C, mixing),
-        "D": (D, (K, E)),
-        "z": (z, sequence),
-        "delta_bias": (delta_bias, (K, E)),
-        "h0": (h0, (K, batch, E, N)),
-    }
-    for name, (tensor, shape) in wanted.items():
+    shapes = (sequence, sequence, (K, E, N), mixing, mixing, (K, E), sequence, (K, E), (K, batch, E, N))
+    for name, tensor, shape in zip(Given._fields, given, shapes, strict=True):
         if tensor is not None:
             shape_is(name, tensor, shape)
-    alike(u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias, h0=h0)
+    alike(**given._asdict())
 
 
 def selective_scan_with_state(
@@ -207,8 +162,8 @@ def selective_scan_with_state(
         y, shape (K, B, L, E), and h_L, shape (K, B, E, N).
     """
     one_of("method", method, get_args(SelectiveMethod))
-    _check(u, delta, A, B, C, D, z, delta_bias, h0)
-    given = (u, delta, A, B, C, D, z, delta_bias, h0)
+    given = Given(u, delta, A, B, C, D, z, delta_bias, h0)
+    _check(given)
     if method == "reference":
         y, states = selective_scan_reference(*given[:8], softplus=softplus, h0=h0)
         return y, states[-1]
@@ -289,5 +244,6 @@ def selective_step(
             shape_is(name, value, (*u.shape[:2], "any"))
     shape_is("h", h, (*u.shape[:2], *A.shape[1:]))
     gate = None if z is None else z.unsqueeze(2)
-    _check(u.unsqueeze(2), delta.unsqueeze(2), A, B.unsqueeze(2), C.unsqueeze(2), D, gate, delta_bias, h)
-    return _step(u, delta, A, B, C, D, z, delta_bias, softplus, h)
+    given = Given(u.unsqueeze(2), delta.unsqueeze(2), A, B.unsqueeze(2), C.unsqueeze(2), D, gate, delta_bias, h)
+    _check(given)
+    return _step(given, softplus, h, 0)

@@ -10,13 +10,29 @@ does not overflow in the plain loop.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["scan", "scan_backward"]
+__all__ = ["Given", "scan", "scan_backward", "step_sizes"]
+
+
+class Given(NamedTuple):
+    """What a scan is given, as in `wavemem.kernels.selective.selective_scan`."""
+
+    u: Float[Tensor, "K B L E"]
+    delta: Float[Tensor, "K B L E"]
+    A: Float[Tensor, "K E N"]
+    B: Float[Tensor, "K B L N"]
+    C: Float[Tensor, "K B L N"]
+    D: Float[Tensor, "K E"] | None = None
+    z: Float[Tensor, "K B L E"] | None = None
+    delta_bias: Float[Tensor, "K E"] | None = None
+    h0: Float[Tensor, "K B E N"] | None = None
+
 
 _NUMBERS = {"cpu": 2**21, "cuda": 2**26}  # of the states of one segment: a few of these arrays are alive at a time
 
@@ -47,26 +63,15 @@ def _linear_scan(a: Tensor, x: Tensor, h: Tensor) -> None:
         h = x[:, :, t]
 
 
-def _step_sizes(delta: Tensor, delta_bias: Tensor | None, softplus: bool) -> Tensor:
-    raw = delta if delta_bias is None else delta + delta_bias[:, None, None]
+def step_sizes(delta: Tensor, delta_bias: Tensor | None, softplus: bool) -> Tensor:
+    """Δ = softplus(delta + bias), or without the softplus; delta has one axis or two between runs and channels."""
+    raw = delta if delta_bias is None else delta + delta_bias.view(len(delta), *[1] * (delta.ndim - 2), -1)
     return nnf.softplus(raw) if softplus else raw
 
 
-def scan(
-    u: Float[Tensor, "K B L E"],
-    delta: Float[Tensor, "K B L E"],
-    A: Float[Tensor, "K E N"],
-    B: Float[Tensor, "K B L N"],
-    C: Float[Tensor, "K B L N"],
-    D: Float[Tensor, "K E"] | None,
-    z: Float[Tensor, "K B L E"] | None,
-    delta_bias: Float[Tensor, "K E"] | None,
-    h0: Float[Tensor, "K B E N"] | None,
-    *,
-    softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Outputs, last state, and (where `keep` asks for them) the states before every segment, (segments, K, B, E, N)."""
+    u, delta, A, B, C, D, z, delta_bias, h0 = given
     K, batch, length, E = u.shape
     N = A.shape[2]
     h = u.new_zeros(K, batch, E, N) if h0 is None else h0
@@ -74,7 +79,7 @@ def scan(
     for start, stop in _segments(K * batch, length, E * N, u.device.type):
         kept.append(h)
         at = slice(start, stop)
-        d = _step_sizes(delta[:, :, at], delta_bias, softplus)
+        d = step_sizes(delta[:, :, at], delta_bias, softplus)
         states = (d * u[:, :, at]).unsqueeze(-1) * B[:, :, at, None]
         _linear_scan(torch.exp(d.unsqueeze(-1) * A[:, None, None]), states, h)
         h = states[:, :, -1].clone()
@@ -114,22 +119,15 @@ def _scan_gradients(
 
 
 def scan_backward(
-    u: Float[Tensor, "K B L E"],
-    delta: Float[Tensor, "K B L E"],
-    A: Float[Tensor, "K E N"],
-    B: Float[Tensor, "K B L N"],
-    C: Float[Tensor, "K B L N"],
-    D: Float[Tensor, "K E"] | None,
-    z: Float[Tensor, "K B L E"] | None,
-    delta_bias: Float[Tensor, "K E"] | None,
-    h0: Float[Tensor, "K B E N"] | None,
+    given: Given,
     kept: Float[Tensor, "segments K B E N"],
     gy: Float[Tensor, "K B L E"],
     gh: Float[Tensor, "K B E N"] | None,
     *,
     softplus: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of (u, delta, A, B, C, D, z, delta_bias, h0), None for what was not given."""
+    """Gradients of everything given, in its order; None for what was not given."""
+    u, delta, A, B, C, D, z, delta_bias, h0 = given
     K, batch, length, E = u.shape
     later = torch.zeros_like(kept[0]) if gh is None else gh
     du, ddelta = torch.empty_like(u), torch.empty_like(delta)
@@ -139,7 +137,7 @@ def scan_backward(
     segments = _segments(K * batch, length, E * A.shape[2], u.device.type)
     for start, (first, stop) in zip(reversed(kept.unbind()), reversed(segments), strict=True):
         at = slice(first, stop)
-        d, u_at, go = _step_sizes(delta[:, :, at], delta_bias, softplus), u[:, :, at], gy[:, :, at]
+        d, u_at, go = step_sizes(delta[:, :, at], delta_bias, softplus), u[:, :, at], gy[:, :, at]
         if z is not None:
             go = go * nnf.silu(z[:, :, at])
         outputs, dd, du_at, dA_at, dB[:, :, at], dC[:, :, at], later = _scan_gradients(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wavemem.kernels.arguments import address, dense
 from wavemem.kernels.compiled import load_library
+from wavemem.kernels.selective_chunked import Given
 from wavemem.kernels.wave_cpu import share
 
 __all__ = ["available", "scan", "scan_backward"]
@@ -53,21 +54,9 @@ def _base_two(A: Tensor) -> Tensor:
     return dense((A * math.log2(math.e)).mT)
 
 
-def scan(
-    u: Float[Tensor, "K B L E"],
-    delta: Float[Tensor, "K B L E"],
-    A: Float[Tensor, "K E N"],
-    B: Float[Tensor, "K B L N"],
-    C: Float[Tensor, "K B L N"],
-    D: Float[Tensor, "K E"] | None,
-    z: Float[Tensor, "K B L E"] | None,
-    delta_bias: Float[Tensor, "K E"] | None,
-    h0: Float[Tensor, "K B E N"] | None,
-    *,
-    softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Outputs, last state, and (where `keep` asks for them) the states that the backward pass starts from."""
+    u, delta, A, B, C, D, z, delta_bias, h0 = given
     library = _library()
     K, batch, length, E = u.shape
     N, lanes = A.shape[2], library.selective_lanes()
@@ -87,22 +76,15 @@ def scan(
 
 
 def scan_backward(
-    u: Float[Tensor, "K B L E"],
-    delta: Float[Tensor, "K B L E"],
-    A: Float[Tensor, "K E N"],
-    B: Float[Tensor, "K B L N"],
-    C: Float[Tensor, "K B L N"],
-    D: Float[Tensor, "K E"] | None,
-    z: Float[Tensor, "K B L E"] | None,
-    delta_bias: Float[Tensor, "K E"] | None,
-    h0: Float[Tensor, "K B E N"] | None,
+    given: Given,
     kept: Float[Tensor, "rows chunks blocks N lanes"],
     gy: Float[Tensor, "K B L E"],
     gh: Float[Tensor, "K B E N"] | None,
     *,
     softplus: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of (u, delta, A, B, C, D, z, delta_bias, h0), None for what was not given."""
+    """Gradients of everything given, in its order; None for what was not given."""
+    u, delta, A, B, C, D, z, delta_bias, h0 = given
     library = _library()
     K, batch, length, E = u.shape
     N, groups = A.shape[2], -(-E // library.selective_group())

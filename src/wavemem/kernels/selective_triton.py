@@ -20,13 +20,13 @@ not been run on a GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import positive_int, require, shape_is
+from wavemem.kernels.arguments import dense
+from wavemem.kernels.selective_chunked import Given
 from wavemem.kernels.triton_choice import Choice
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "REGISTERS",
     "STEPS",
     "VARIABLE",
-    "Gradients",
     "Tile",
     "choose_tile",
     "require_triton",
@@ -73,33 +72,13 @@ class Tile:
     warps: int
 
 
-class Gradients(NamedTuple):
-    """What `scan_backward` finds; None for what the scan was not given."""
-
-    u: Tensor
-    delta: Tensor
-    A: Tensor
-    B: Tensor
-    C: Tensor
-    D: Tensor | None
-    z: Tensor | None
-    delta_bias: Tensor | None
-    h0: Tensor | None
-
-
 def choose_tile(channels: int, states: int) -> Tile:
-    """Return the tile of the two scans.
+    """Return the tile of the two scans, for at most `LARGEST` states.
 
     A thread holds eight numbers at most of each array of states: enough to work on while others wait for memory, and few
     enough for the registers there are (compiled for compute capabilities 8.0 and 9.0). Programs are small, one group of threads
     wherever that suffices, so that even short batches occupy the device and the sums within a program need no memory.
-
-    Raises:
-        ValueError: If there is not a positive number of channels, or the states are fewer than 1 or more than `LARGEST`.
     """
-    channels, states = positive_int("channels", channels), positive_int("states", states)
-    advice = f"Set {VARIABLE}=torch for larger states."
-    require(states <= LARGEST, f"states of {states} numbers per channel", f"1 to {LARGEST}", advice)
     width = 1 << (states - 1).bit_length()
     rows = min(max(4, min(64, 256 // width)), 1 << (channels - 1).bit_length())
     return Tile(width, rows, max(1, rows * width // 256))
@@ -130,138 +109,54 @@ def require_triton(u: Float[Tensor, "K B L E"], states: int) -> None:
 
 def _right_numbers(device: torch.device, states: int) -> bool:
     """Compare outputs and all gradients of a small problem with float64."""
+    from wavemem.kernels.selective import selective_scan_reference
+
     K, B, L, E = 2, 2, STEPS + 2, 5
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    u, delta, z, gradient = (drawn(K, B, L, E) for _ in range(4))
-    A, D, bias = -drawn(K, E, states).exp(), drawn(K, E), drawn(K, E)
-    into, out = drawn(K, B, L, states), drawn(K, B, L, states)
-    h0, sent = drawn(K, B, E, states), drawn(K, B, E, states)
-    given = (u, delta, A, into, out, D, z, bias, h0)
-    wanted = [x.clone().requires_grad_() for x in given]
-    y, h = _in_float64(*wanted)
+    series, numbers, state = (K, B, L, E), (K, B, L, states), (K, B, E, states)
+    problem = Given(
+        drawn(*series),
+        drawn(*series),
+        -drawn(K, E, states).exp(),
+        drawn(*numbers),
+        drawn(*numbers),
+        drawn(K, E),
+        drawn(*series),
+        drawn(K, E),
+        drawn(*state),
+    )
+    gradient, sent = drawn(*series), drawn(*state)
+    wanted = [x.clone().requires_grad_() for x in problem if x is not None]
     with torch.enable_grad():
-        expected = torch.autograd.grad((y * gradient).sum() + (h * sent).sum(), wanted)
-    u, delta, A, into, out, D, z, bias, h0 = (x.float().to(device) for x in given)
-    mine, last, kept = scan(u, delta, A, into, out, D, z, bias, h0, softplus=True, keep=True)
-    gy, gh = gradient.float().to(device), sent.float().to(device)
-    found = scan_backward(u, delta, A, into, out, D, z, bias, h0, kept, gy, gh, softplus=True)
-    pairs = [(mine, y.detach()), (last, h.detach()), *zip(found, expected, strict=True)]
+        y, hs = selective_scan_reference(*wanted[:8], softplus=True, h0=wanted[8])
+        expected = torch.autograd.grad((y * gradient).sum() + (hs[-1] * sent).sum(), wanted)
+    given = Given._make(x.float().to(device) for x in problem if x is not None)
+    mine, last, kept = scan(given, softplus=True, keep=True)
+    assert kept is not None
+    found = scan_backward(given, kept, gradient.float().to(device), sent.float().to(device), softplus=True)
+    pairs = [(mine, y.detach()), (last, hs[-1].detach()), *zip(found, expected, strict=True)]
     return all(
         x is not None and torch.allclose(x.double().cpu(), e, rtol=1e-3, atol=1e-4 * float(e.abs().max()))
         for x, e in pairs
     )
 
 
-@torch.enable_grad()
-def _in_float64(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    into: Tensor,
-    out: Tensor,
-    D: Tensor,
-    z: Tensor,
-    bias: Tensor,
-    h: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The equations at the head of this module, step by step; outputs and last state."""
-    outputs = []
-    for t in range(u.shape[2]):
-        step = torch.nn.functional.softplus(delta[:, :, t] + bias[:, None])[..., None]
-        h = torch.exp(step * A[:, None]) * h + step * into[:, :, t, None] * u[:, :, t, :, None]
-        y = (h * out[:, :, t, None]).sum(-1) + D[:, None] * u[:, :, t]
-        outputs.append(y * torch.nn.functional.silu(z[:, :, t]))
-    return torch.stack(outputs, 2), h
-
-
-def _contiguous(first: Tensor, **tensors: tuple[Tensor | None, tuple[int, ...]]) -> list[Tensor | None]:
-    """Check shapes and types; return the tensors, contiguous."""
-    found: list[Tensor | None] = []
-    for name, (tensor, shape) in tensors.items():
-        if tensor is None:
-            found.append(None)
-            continue
-        shape_is(name, tensor, shape)
-        alike = tensor.dtype == torch.float32 and tensor.device == first.device
-        got = f"{name} of {tensor.dtype} on {tensor.device}"
-        require(alike, got, f"float32 on {first.device}", f"Convert {name} with .float() and .to(device).")
-        found.append(tensor.contiguous())
-    return found
-
-
-def _sizes(u: Tensor, A: Tensor) -> tuple[int, int, int, int, int]:
-    """Return K, B, L, E and N."""
-    shape_is("u", u, ("K", "B", "L", "E"))
-    K, B, L, E = u.shape
-    shape_is("A", A, (K, E, "N"))
-    return K, B, L, E, A.shape[2]
-
-
 @torch.no_grad()
-def scan(
-    u: Float[Tensor, "K B L E"],
-    delta: Float[Tensor, "K B L E"],
-    A: Float[Tensor, "K E N"],
-    B: Float[Tensor, "K B L N"],
-    C: Float[Tensor, "K B L N"],
-    D: Float[Tensor, "K E"] | None,
-    z: Float[Tensor, "K B L E"] | None,
-    delta_bias: Float[Tensor, "K E"] | None,
-    h0: Float[Tensor, "K B E N"] | None,
-    *,
-    softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    r"""Carry out the scan.
-
-    Args:
-        u: Inputs, float32, as everything here.
-        delta: $\delta$, the step sizes before bias and softplus.
-        A: Rates of the states.
-        B: What the input adds to the state.
-        C: What the output reads from the state.
-        D: What the output takes from the input directly; nothing if None.
-        z: Gate; none if None.
-        delta_bias: b; 0 if None.
-        h0: The state before the first step; 0 if None.
-        softplus: Whether $\Delta = \mathrm{softplus}(\delta + b)$; else $\Delta = \delta + b$.
-        keep: Whether to keep what `scan_backward` needs.
-
-    Returns:
-        y (K, B, L, E); the last state (K, B, E, N); and the state before every `STEPS` steps, (K, B, chunks, E, N), or None
-        where it is not to be kept.
-
-    Raises:
-        ValueError: If shapes or types do not fit together, or a state has more than `LARGEST` numbers.
-    """
-    K, batch, L, E, N = _sizes(u, A)
-    series, rows, numbers, state = (K, batch, L, E), (K, E), (K, batch, L, N), (K, batch, E, N)
-    u_, *others = _contiguous(
-        u,
-        u=(u, series),
-        delta=(delta, series),
-        A=(A, (K, E, N)),
-        B=(B, numbers),
-        C=(C, numbers),
-        D=(D, rows),
-        z=(z, series),
-        delta_bias=(delta_bias, rows),
-        h0=(h0, state),
-    )
-    tile = choose_tile(max(1, E), N)
-    chunks = -(-L // STEPS)
-    y, last = torch.empty_like(u, memory_format=torch.contiguous_format), u.new_zeros(state)
+def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Outputs, last state, and (where `keep` asks for them) the states before every `STEPS` steps, (K, B, chunks, E, N)."""
+    given = Given._make(dense(x) for x in given)
+    u = given.u
+    K, batch, L, E = u.shape
+    N, tile, chunks = given.A.shape[2], choose_tile(E, given.A.shape[2]), -(-L // STEPS)
+    y, last = torch.empty_like(u), u.new_zeros(K, batch, E, N)
     starts = u.new_empty((K, batch, chunks, E, N)) if keep else None
-    if not y.numel():
-        return y, last if h0 is None else h0.clone(), starts
     with torch.cuda.device_of(u):
         _CHOICE.kernels().scan_forward[(K * batch, -(-E // tile.channels))](
-            u_,
-            *(u_ if x is None else x for x in others),
+            *(u if x is None else x for x in given),
             y,
             last,
             last if starts is None else starts,
@@ -273,10 +168,10 @@ def scan(
             CHANNELS=tile.channels,
             STATES=tile.states,
             STEPS=STEPS,
-            HAS_D=D is not None,
-            HAS_Z=z is not None,
-            HAS_BIAS=delta_bias is not None,
-            HAS_H0=h0 is not None,
+            HAS_D=given.D is not None,
+            HAS_Z=given.z is not None,
+            HAS_BIAS=given.delta_bias is not None,
+            HAS_H0=given.h0 is not None,
             SOFTPLUS=softplus,
             KEEP=keep,
             num_warps=tile.warps,
@@ -287,106 +182,55 @@ def scan(
 
 @torch.no_grad()
 def scan_backward(
-    u: Float[Tensor, "K B L E"],
-    delta: Float[Tensor, "K B L E"],
-    A: Float[Tensor, "K E N"],
-    B: Float[Tensor, "K B L N"],
-    C: Float[Tensor, "K B L N"],
-    D: Float[Tensor, "K E"] | None,
-    z: Float[Tensor, "K B L E"] | None,
-    delta_bias: Float[Tensor, "K E"] | None,
-    h0: Float[Tensor, "K B E N"] | None,
-    kept: Float[Tensor, "K B chunks E N"] | None,
+    given: Given,
+    kept: Float[Tensor, "K B chunks E N"],
     gy: Float[Tensor, "K B L E"],
     gh: Float[Tensor, "K B E N"] | None,
     *,
     softplus: bool,
-) -> Gradients:
-    r"""Return the gradients of a loss with respect to everything that the scan was given.
-
-    Args:
-        u: As in `scan`, as all down to h0.
-        delta: See there.
-        A: See there.
-        B: See there.
-        C: See there.
-        D: See there.
-        z: See there.
-        delta_bias: See there.
-        h0: See there; its values are not needed.
-        kept: What `scan` kept.
-        gy: $\partial L/\partial y$.
-        gh: $\partial L/\partial h(L)$ of the last state; 0 if None.
-        softplus: See there.
-
-    Raises:
-        ValueError: If shapes or types do not fit together, the states were not kept, or have more than `LARGEST` numbers.
-    """
-    K, batch, L, E, N = _sizes(u, A)
-    series, rows, numbers, state = (K, batch, L, E), (K, E), (K, batch, L, N), (K, batch, E, N)
-    chunks = -(-L // STEPS)
-    require(kept is not None, "kept = None", "what `scan` kept", "Call scan with keep=True.")
-    given = _contiguous(
-        u,
-        gy=(gy, series),
-        gh=(gh, state),
-        kept=(kept, (K, batch, chunks, E, N)),
-        u=(u, series),
-        delta=(delta, series),
-        A=(A, (K, E, N)),
-        B=(B, numbers),
-        C=(C, numbers),
-        D=(D, rows),
-        z=(z, series),
-        delta_bias=(delta_bias, rows),
-    )
-    tile = choose_tile(max(1, E), N)
+) -> tuple[Tensor | None, ...]:
+    """Gradients of everything given, in its order; None for what was not given."""
+    given = Given._make(dense(x) for x in given)
+    u, D, z, bias, h0 = given.u, given.D, given.z, given.delta_bias, given.h0
+    K, batch, L, E = u.shape
+    N = given.A.shape[2]
+    tile, chunks = choose_tile(E, N), -(-L // STEPS)
     blocks = -(-E // tile.channels)
-    found: dict[str, Tensor] = {
-        "u": u.new_zeros(series),
-        "delta": u.new_zeros(series),
-        "z": u.new_zeros(series if z is not None else (1,)),
-        "B": u.new_zeros((K, batch, blocks, L, N)),
-        "C": u.new_zeros((K, batch, blocks, L, N)),
-        "A": u.new_zeros(state),
-        "D": u.new_zeros((K, batch, E)),
-        "h0": u.new_zeros(state),
-    }
-    if u.numel():
-        scratch = u.new_empty((K * batch * blocks, STEPS, tile.channels, tile.states))
-        with torch.cuda.device_of(u):
-            _CHOICE.kernels().scan_back[(K * batch, blocks)](
-                *(given[3] if x is None else x for x in given),
-                *found.values(),
-                scratch,
-                batch,
-                L,
-                E,
-                N,
-                chunks,
-                blocks,
-                CHANNELS=tile.channels,
-                STATES=tile.states,
-                STEPS=STEPS,
-                HAS_D=D is not None,
-                HAS_Z=z is not None,
-                HAS_BIAS=delta_bias is not None,
-                HAS_LAST=gh is not None,
-                SOFTPLUS=softplus,
-                num_warps=tile.warps,
-                num_stages=1,
-                maxnreg=REGISTERS,
-            )
-    elif gh is not None:
-        found["h0"].copy_(gh)
-    return Gradients(
-        found["u"],
-        found["delta"],
-        found["A"].sum(1),
-        found["B"].sum(2),
-        found["C"].sum(2),
-        None if D is None else found["D"].sum(1),
-        None if z is None else found["z"],
-        None if delta_bias is None else found["delta"].sum((1, 2)),
-        None if h0 is None else found["h0"],
+    du, ddelta, dz = torch.zeros_like(u), torch.zeros_like(u), torch.zeros_like(u) if z is not None else u.new_zeros(1)
+    dB, dC = u.new_zeros((K, batch, blocks, L, N)), u.new_zeros((K, batch, blocks, L, N))
+    dA, dD, dh0 = u.new_zeros((K, batch, E, N)), u.new_zeros((K, batch, E)), u.new_zeros((K, batch, E, N))
+    scratch = u.new_empty((K * batch * blocks, STEPS, tile.channels, tile.states))
+    with torch.cuda.device_of(u):
+        _CHOICE.kernels().scan_back[(K * batch, blocks)](
+            *(u if x is None else x for x in (dense(gy), dense(gh), dense(kept), *given[:8])),
+            *(du, ddelta, dz, dB, dC, dA, dD, dh0),
+            scratch,
+            batch,
+            L,
+            E,
+            N,
+            chunks,
+            blocks,
+            CHANNELS=tile.channels,
+            STATES=tile.states,
+            STEPS=STEPS,
+            HAS_D=D is not None,
+            HAS_Z=z is not None,
+            HAS_BIAS=bias is not None,
+            HAS_LAST=gh is not None,
+            SOFTPLUS=softplus,
+            num_warps=tile.warps,
+            num_stages=1,
+            maxnreg=REGISTERS,
+        )
+    return (
+        du,
+        ddelta,
+        dA.sum(1),
+        dB.sum(2),
+        dC.sum(2),
+        None if D is None else dD.sum(1),
+        None if z is None else dz,
+        None if bias is None else ddelta.sum((1, 2)),
+        None if h0 is None else dh0,
     )
