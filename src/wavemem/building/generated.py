@@ -64,7 +64,8 @@ def write_pages(root: Path, results: Path, folder: Path) -> None:
         results: What the chapters measured.
         folder: Where to write.
     """
-    from wavemem.figures import string_cost, welcome
+    from wavemem.figures import string_cost
+    from wavemem.plotting import welcome
     from wavemem.records import claims_page, cost_page, report_page
 
     records = root / "records"
