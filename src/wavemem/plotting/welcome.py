@@ -62,10 +62,10 @@ def write(path: Path) -> None:
         (axes[:, 0], states, states[s - 1].reshape(d, s), f"the states of {s * d} neurons"),
         (axes[:, 1], bands, waves[s - 1].reshape(s, d).T, "the same states in the wave basis"),
     ):
-        top.imshow(over_time.T, aspect="auto", **look)
+        top.imshow(over_time.T.numpy(), aspect="auto", **look)
         top.set(title=title, xlabel="time step")
         top.axvline(s - 0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        bottom.imshow(snapshot, **look)
+        bottom.imshow(snapshot.numpy(), **look)
         bottom.set(title=f"at the dashed line, as {d} × {s}", xticks=[], yticks=[])
     axes[0, 0].set_ylabel("neuron")
     axes[0, 1].set_ylabel("wave")
