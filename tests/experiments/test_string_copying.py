@@ -157,12 +157,6 @@ def test_the_narrow_size_is_the_paper_profile_made_small() -> None:
 
 
 def test_configuration_says_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="models"):
-        Config(models=("Elman",))
-    with pytest.raises(ValueError, match=r"models = \(\); allowed: 1 or more"):
-        Config(models=())
-    with pytest.raises(ValueError, match="profile"):
-        Config.profile("medium")
     with pytest.raises(ValueError, match="context"):
         Config(context=20)
     with pytest.raises(ValueError, match="N = 4"):

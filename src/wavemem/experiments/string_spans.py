@@ -16,35 +16,31 @@ square over channels and layers).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require
-from wavemem.experiments._string_training import Training, train
+from wavemem.checks import positive_int, require
+from wavemem.experiments.string_copying import train
 from wavemem.models.wave_mamba import WaveMamba
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Clip, Count, Decay, Items, Rate, Runs, Size, Velocity, Within, check_fields
+from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable
+from wavemem.records.fields import Batch, Clip, Count, Decay, Items, Rate, Runs, Size, Velocity, Within
 from wavemem.streams import run_seeds
 from wavemem.substrate.register_span import delay_mean, delay_variance, memory_by_age, pulses, tail_length
 from wavemem.tasks.strings import StringTask
-from wavemem.training.pieces import work_through
 
 __all__ = [
     "Config",
     "cells",
     "coverage",
-    "from_settings",
     "guessing_loss",
     "initial",
     "orderings",
@@ -57,8 +53,11 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Configuration):
     """Sizes and training.
+
+    quick: six frozen cells and three learned ones, two seeds, 300 updates; paper: the full grid at the same size of model and
+    task, three seeds, 450 updates.
 
     Attributes:
         registers: numbers of neurons n.
@@ -83,6 +82,16 @@ class Config:
         "log_every",
     )
     UNSTATED: ClassVar = "an experiment of ours"
+    PAPER: ClassVar = {
+        "registers": (2, 4, 6, 8, 12),
+        "velocities": (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0),
+        "learned_registers": (4, 12),
+        "learned_velocities": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
+        "test_lengths": (4, 7, 10, 12, 15),
+        "test_size": 300,
+        "runs": 3,
+        "iterations": 450,
+    }
 
     registers: Annotated[tuple[Size, ...], Items(0)] = (4, 6)
     velocities: Annotated[tuple[Velocity, ...], Items(0)] = (0.3, 0.6, 1.0)
@@ -106,54 +115,14 @@ class Config:
     log_every: Count = 10
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         require(len(self.jobs) > 0, "no cells", "at least one n and one velocity", "Fill registers and velocities.")
         _ = self.task
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": six frozen cells and three learned ones, two seeds, 300 updates; "paper": the full grid at the same
-                size of model and task, three seeds, 450 updates.
-
-        Raises:
-            ValueError: If there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            registers=(2, 4, 6, 8, 12),
-            velocities=(0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0),
-            learned_registers=(4, 12),
-            learned_velocities=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
-            test_lengths=(4, 7, 10, 12, 15),
-            test_size=300,
-            runs=3,
-            iterations=450,
-        )
 
     @property
     def task(self) -> StringTask:
         """The strings."""
         return StringTask("copy", self.letters, self.lengths, self.context)
-
-    @property
-    def training(self) -> Training:
-        """What all cells have in common."""
-        return Training(
-            self.task,
-            self.iterations,
-            self.batch,
-            self.warmup,
-            self.weight_decay,
-            self.clip,
-            self.log_every,
-            self.test_lengths,
-            self.test_size,
-        )
 
     @property
     def jobs(self) -> tuple[tuple[int, bool], ...]:
@@ -227,88 +196,41 @@ def steady_below(iterations: Sequence[int], losses: Sequence[float], threshold: 
     return float(iterations[0 if len(above) == 0 else int(above[-1]) + 1])
 
 
-def _train(
-    config: Config, n: int, learned: bool, seeds: Sequence[int], device: torch.device, progress: bool, path: Path | None
-) -> tuple[pd.DataFrame, dict[str, Tensor]]:
-    """Train and test one ensemble: rows and weights."""
-    speeds = _velocities(config, learned)
-    kind = "learned" if learned else "frozen"
-    runs = [seed for _ in speeds for seed in seeds]
-    before = initial(config, n, learned, seeds).velocities().double()
-
-    def build(_: Sequence[int]) -> WaveMamba:
-        return initial(config, n, learned, seeds)
-
-    labels = {"model": f"n = {n}, {kind}", "register": n, "learned": learned}
-    found, network = train(
-        build, config.training, runs, [config.lr] * len(runs), seeds[0], labels, device, progress, path
-    )
-    rows = pd.DataFrame(found).drop(columns=["model", "lr"])
-    # Rows of one moment and quantity come in the order of the runs.
-    which = rows.groupby(["iteration", "length", "quantity"], sort=False).cumcount().to_numpy()
-    assert (rows["seed"].to_numpy() == np.array(runs)[which]).all()
-    rows.insert(1, "velocity", np.repeat(speeds, len(seeds))[which])
-    assert isinstance(network, WaveMamba)
+def _train(config: Config, n: int, learned: bool, seeds: Sequence[int], where: Where) -> Result:
+    """Train and test one ensemble."""
+    cells = [(v, seed) for v in _velocities(config, learned) for seed in seeds]
+    names = [{"register": n, "velocity": v, "learned": learned, "seed": seed} for v, seed in cells]
+    network, runs = initial(config, n, learned, seeds), [seed for _, seed in cells]
+    before = network.velocities().detach().double()
+    tested, rates = (config.test_lengths, config.test_size), [config.lr] * len(runs)
+    rows = train(config, config.task, network, runs, rates, names, *tested, where)
     after = network.velocities().double().cpu()
     further = []
-    for k, seed in enumerate(runs):
-        speed = speeds[k // len(seeds)]
-        own = rows[(rows["velocity"] == speed) & (rows["seed"] == seed) & (rows["quantity"] == "loss")]
+    for k, name in enumerate(names):
+        same = (rows["velocity"] == name["velocity"]) & (rows["seed"] == name["seed"])
+        own = rows[same & (rows["quantity"] == "loss")]
+        at, losses = own["iteration"].tolist(), own["value"].tolist()
         values = {
             "mean loss": float(own["value"].mean()),
-            "updates to half": steady_below(
-                own["iteration"].tolist(), own["value"].tolist(), guessing_loss(config.task) / 2
-            ),
+            "updates to half": steady_below(at, losses, guessing_loss(config.task) / 2),
             "velocity mean": float(after[k].mean()),
             "velocity sd": float(after[k].std()),
             "velocity moved": float((after[k] - before[k]).square().mean().sqrt()),
         }
-        at = {"register": n, "velocity": speed, "learned": learned, "seed": seed, "iteration": config.iterations}
-        further += [{**at, "length": 0, "quantity": name, "value": value} for name, value in values.items()]
+        end = {**name, "iteration": config.iterations, "length": 0}
+        further += [{**end, "quantity": quantity, "value": value} for quantity, value in values.items()]
     weights = {f"learned/n{n}/velocities": after.float()} if learned else {}
-    rows = pd.concat([rows, pd.DataFrame(further)], ignore_index=True)
-    order = ["register", "velocity", "learned", "seed", "iteration", "length", "quantity", "value"]
-    return rows[order], weights
+    return Result(pd.concat([rows, pd.DataFrame(further)], ignore_index=True), weights)
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str,
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
-    """Train every cell.
-
-    Args:
-        config: sizes.
-        seed: the first seed.
-        device: where to train.
-        progress: whether to report it.
-        checkpoints: folder of checkpoints, one per ensemble.
-
-    Returns:
-        Rows of all cells, and the learned velocities, "learned/n<n>/velocities" (runs, layers, E).
-    """
+@resumable
+def run(config: Config, seed: int) -> Pieces:
+    """Train every cell; the weights are the learned velocities, "learned/n<n>/velocities" (runs, layers, E)."""
     seeds = run_seeds(seed, config.runs)
-    pieces = {
-        f"n{n}-{'learned' if learned else 'frozen'}": partial(
-            _train, config, n, learned, seeds, torch.device(device), progress
-        )
+    return {
+        f"n{n}-{'learned' if learned else 'frozen'}": partial(_train, config, n, learned, seeds)
         for n, learned in config.jobs
     }
-    done = work_through(pieces, checkpoints).values()
-    rows = pd.concat([found for found, _ in done], ignore_index=True)
-    return Result(rows, {name: value for _, kept in done for name, value in kept.items()})
-
-
-class Source(Protocol):
-    """A result or a record."""
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """Named tensors."""
-        ...
 
 
 def velocities(config: Config, source: Source, n: int) -> Float[Tensor, "starts seeds channels"]:
@@ -327,14 +249,6 @@ def velocities(config: Config, source: Source, n: int) -> Float[Tensor, "starts 
     require(found is not None, f"n = {n}", known, "Choose a register whose velocities were learned.")
     assert found is not None
     return found.flatten(1).unflatten(0, (len(config.learned_velocities), -1))
-
-
-def from_settings(settings: Mapping[str, Any]) -> Config:
-    """The configuration of a record, whose lists are tuples here."""
-    plain: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
-    }
-    return Config(**plain)
 
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:

@@ -121,6 +121,16 @@ class Configuration:
         whole = cls.profile(name)
         return whole if name == "paper" else dataclasses.replace(whole, **cls.LIVE)
 
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration of a record, whose lists are tuples here; what is no longer a field is left out."""
+
+        def plain(value: Any) -> Any:
+            return tuple(plain(entry) for entry in value) if isinstance(value, list) else value
+
+        names = {each.name for each in dataclasses.fields(cls)}
+        return cls(**{name: plain(value) for name, value in values.items() if name in names})
+
 
 @dataclass(frozen=True)
 class Where:
