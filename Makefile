@@ -54,8 +54,8 @@ pages: book ## Build the book, then examine its pages in a browser
 serve: ## Serve the built site on this machine
 	@$(WAVEMEM) book serve --port $(PORT)
 
-bench: $(STAMP) ## Measure the speed of training against loops over torch.nn.RNN and torch.nn.Conv1d
-	@$(WAVEMEM) bench
+bench: $(STAMP) ## Measure what training costs, against loops over PyTorch's layers and against floors (DEVICE=cuda: on a GPU)
+	@$(BIN)/python -m bench --device '$(if $(filter auto,$(DEVICE)),cpu,$(DEVICE))'
 
 doctor: $(STAMP) ## Check versions, device, threads, disk and browser
 	@$(WAVEMEM) doctor

@@ -230,37 +230,6 @@ def test_doctor_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f" {subject} " in done.stdout
 
 
-def test_bench_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wavemem.benchmarks import __main__ as benchmarks
-
-    calls = []
-
-    def measured(*arguments: object) -> dict[str, object]:
-        calls.append(arguments)
-        return {"machine": {"processor": "abacus", "cores": 2, "torch": "2"}}
-
-    # Whatever a new kind of benchmark is called, the real one does not run here.
-    for name in benchmarks.__all__:
-        if name.startswith("run"):
-            monkeypatch.setattr(benchmarks, name, measured)
-    done = runner.invoke(app, ["bench", "--rounds", "3", "--no-scaling", "--out", str(tmp_path / "bench")])
-    assert done.exit_code == 0, done.exception
-    assert calls == [(3, 3, False, 10.0), ((1000,),), (3, 3, False, 10.0, "cpu"), (3, 3, False, 10.0, "cpu")]
-    written = sorted(path.name for path in (tmp_path / "bench").iterdir())
-    assert written == ["elman.json", "strings.json", "wave-linear.json", "wave.json"]
-    assert runner.invoke(app, ["bench", "--model", "wave", "--out", str(tmp_path / "one")]).exit_code == 0
-    assert [path.name for path in (tmp_path / "one").iterdir()] == ["wave.json"]
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "_toc.yml").touch()
-    assert runner.invoke(app, ["bench"]).exit_code == 0
-    assert (tmp_path / "records" / "bench" / "elman.json").is_file()
-
-
-def test_bench_refuses_unknown_options() -> None:
-    assert runner.invoke(app, ["bench", "--absent"]).exit_code == 2
-
-
 def test_the_order_reaches_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     orders = []
 

@@ -212,23 +212,6 @@ def run(
         print(f"another protocol than profile {profile}: {', '.join(other)}; chapters do not take it for the profile's")
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    options_metavar="[--help for its options]",
-)
-def bench(context: typer.Context) -> None:
-    """Measure the speed of training against loops over torch.nn.RNN and torch.nn.Conv1d."""
-    from wavemem.benchmarks.__main__ import main as measure
-    from wavemem.building.paths import find_root
-
-    benchmark = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    benchmark.command()(measure)
-    arguments = list(context.args)
-    if not any(argument == "--out" or argument.startswith("--out=") for argument in arguments):
-        arguments += ["--out", str(find_root() / "records" / "bench")]
-    benchmark(arguments, prog_name="wavemem bench", standalone_mode=False)
-
-
 @app.command()
 def doctor() -> None:
     """Check the set-up: versions, device, threads, disk, browser, tools of the book."""

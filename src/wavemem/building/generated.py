@@ -64,20 +64,15 @@ def write_pages(root: Path, results: Path, folder: Path) -> None:
         results: What the chapters measured.
         folder: Where to write.
     """
-    from wavemem.figures import string_cost
     from wavemem.plotting import welcome
-    from wavemem.records import claims_page, cost_page, report_page
+    from wavemem.records import claims_page, report_page
 
     records = root / "records"
     blocks = claims_page.write(folder / "claims.md", results, records)
     (folder / BLOCKS).write_text(json.dumps(blocks), encoding="utf-8")
     report_page.write(folder / "reproduction.md", results, records)
-    cost_page.write(folder / "cost.md", records / "bench")
     write_reference(folder / "api.md", Path(__file__).resolve().parents[1])
     welcome.write(folder / "welcome.svg")
-    strings = records / "bench" / "strings.json"
-    if strings.exists():
-        string_cost.write(folder / "cost-strings.svg", strings)
 
 
 def generate(layout: Layout, parameters: Parameters) -> dict[str, bytes]:

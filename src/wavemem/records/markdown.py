@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-__all__ = ["cell", "milliseconds", "number_table", "plain", "table"]
+__all__ = ["cell", "plain", "table"]
 
 
 def cell(text: str) -> str:
@@ -24,22 +23,3 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def number_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table whose columns are aligned to the right."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def milliseconds(timing: Mapping[str, Any] | None) -> str:
-    """Return a median with its quartiles in brackets; a dash for None."""
-    if timing is None:
-        return "–"
-    median, lower, upper = (_short(float(timing[name])) for name in ("median", "lower", "upper"))
-    return f"{median} ({lower}–{upper})"
-
-
-def _short(value: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
