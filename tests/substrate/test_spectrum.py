@@ -15,6 +15,7 @@ from wavemem.substrate.boundary import fibonacci_phi, phi_in_basis
 from wavemem.substrate.spectrum import (
     angle_error,
     angle_error_optimal,
+    counts_by_direction,
     eigenvalues,
     growth_polynomial,
     reduced_basis,
@@ -139,6 +140,22 @@ def test_reduced_basis_keeps_what_lasts(name: str) -> None:
 
 def test_reduced_basis_of_repeat_copy_is_everything() -> None:
     assert len(reduced_basis(repeat_copy(3, 2).Phi()).keep) == 6
+
+
+@pytest.mark.parametrize("name", ["T1", "T2", "T3", "T4"])
+def test_every_eigenvalue_counts_in_one_direction(name: str) -> None:
+    theory = theoretical_eigenvalues(paper_task(name, 4, 4), 0.9).numpy()
+    found = counts_by_direction(theory, 1.1 * theory * np.exp(0.02j))
+    assert sum(n for _, n, _ in found) == len(theory)
+    assert all(n == m for _, n, m in found)
+    assert min(np.diff([angle for angle, _, _ in found])) > 0.3
+
+
+def test_directions_merge_across_minus_pi() -> None:
+    theory = np.exp(1j * np.array([np.pi - 1e-7, -np.pi + 1e-7, 0.0]))
+    assert [(n, m) for _, n, m in counts_by_direction(theory, theory)] == [(1, 1), (2, 2)]
+    with pytest.raises(ValueError, match="no theoretical eigenvalue"):
+        counts_by_direction(theory[:0], theory)
 
 
 def test_batches_of_matrices() -> None:

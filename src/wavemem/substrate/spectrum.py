@@ -20,13 +20,14 @@ from jaxtyping import Complex, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from wavemem.checks import finite, number_in, one_of, positive_int, shape_is
+from wavemem.checks import finite, number_in, one_of, positive_int, require, shape_is
 
 __all__ = [
     "ReducedBasis",
     "SpectralError",
     "angle_error",
     "angle_error_optimal",
+    "counts_by_direction",
     "eigenvalues",
     "growth_polynomial",
     "reduced_basis",
@@ -218,6 +219,34 @@ def angle_error_optimal(theory: Any, learned: Any, modulus: float = 0.9) -> Spec
         ValueError: as :func:`angle_error`.
     """
     return angle_error(theory, learned, modulus, assignment="optimal")
+
+
+def counts_by_direction(
+    theory: Complex[np.ndarray, " n"], learned: Complex[np.ndarray, " m"]
+) -> list[tuple[float, int, int]]:
+    """How many eigenvalues lie in each direction of the theory (Fig. 6 of the paper).
+
+    Args:
+        theory: theoretical eigenvalues; angles closer than 1e-3 are one direction.
+        learned: learned ones; each counts for the direction nearest to it in angle.
+
+    Returns:
+        (angle, theoretical count, learned count) of every direction, by increasing angle.
+
+    Raises:
+        ValueError: if there is no theoretical eigenvalue.
+    """
+    require(
+        len(theory) > 0, "no theoretical eigenvalue", "at least one", "Lower the modulus above which they are kept."
+    )
+    width = 1e-3
+    # Turned by the width, eigenvalues on either side of the negative axis are neighbours.
+    angles = np.sort(np.angle(theory * np.exp(-1j * width)))
+    groups = np.split(angles, np.flatnonzero(np.diff(angles) > width) + 1)
+    centres = np.array([group.mean() + width for group in groups])
+    nearest = np.abs(np.angle(learned[:, None] * np.exp(-1j * centres))).argmin(1)
+    counts = np.bincount(nearest, minlength=len(groups))
+    return [(float(c), len(group), int(k)) for c, group, k in zip(centres, groups, counts, strict=True)]
 
 
 @dataclass(frozen=True)
