@@ -18,8 +18,9 @@ import wavemem.experiments
 from wavemem.building import build, doctor
 from wavemem.building.chapters import discover
 from wavemem.building.doctor import Finding
-from wavemem.building.paths import Layout
+from wavemem.building.layout import Layout
 from wavemem.building.site import Site
+from wavemem.building.worker import Failure
 from wavemem.cli import _RANGES, app, main
 from wavemem.records.experiment import experiment_names, get_experiment
 from wavemem.records.runs import recorded
@@ -235,7 +236,7 @@ def test_the_order_reaches_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def execute(layout: Layout, order: build.Order):
         orders.append(order)
-        failure = build.Failure("04-x", "error", "E: e", 3, "x = 1", "", "/somewhere/04-x.ipynb")
+        failure = Failure("04-x", "error", "E: e", 3, "x = 1", "", "/somewhere/04-x.ipynb")
         return build.Outcome({"01-a": 1.5}, ["01-a"], [failure]), order.parameters()
 
     monkeypatch.setattr(build, "execute", execute)
@@ -257,8 +258,8 @@ def test_the_printed_server_serves_this_machine_only(tmp_path: Path, monkeypatch
     root = tmp_path / "two words; $(touch here)"
     (root / "notebooks").mkdir(parents=True)
     (root / "_toc.yml").touch()
-    built = build.Built(build.Outcome({}, [], []), Site(root / "_build" / "html", True, [], []), [])
-    monkeypatch.setattr(build, "build_book", lambda *_: built)
+    site = Site(root / "_build" / "html", True, [], [])
+    monkeypatch.setattr(build, "build_book", lambda *_: (build.Outcome(), site))
     monkeypatch.chdir(root)
     done = runner.invoke(app, ["book", "build"])
     assert done.exit_code == 0, done.exception

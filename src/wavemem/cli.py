@@ -15,13 +15,12 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    from wavemem.building.build import Order
+from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, choose, find_root
 
 __all__ = ["app", "main"]
 
@@ -49,26 +48,25 @@ _RANGES = {
 def _number(name: str, text: str) -> Any:
     """An option that takes a whole number."""
     low, high = _RANGES[name]
-    return typer.Option(f"--{name}", help=f"{text} ({low:,} to {high:,})")
+
+    def whole(typed: Any) -> int | None:
+        digits = str(typed).strip()
+        if name == "timeout" and not digits:  # as make hands on what nobody has set
+            return None
+        if digits.isascii() and digits.isdigit() and len(digits) < 100 and low <= int(digits) <= high:
+            return int(digits)
+        raise typer.BadParameter(f"{name} is {reprlib.repr(typed)}; allowed: a whole number from {low:,} to {high:,}")
+
+    return typer.Option(f"--{name}", help=f"{text} ({low:,} to {high:,})", metavar="NUMBER", parser=whole)
 
 
 Profile = Annotated[str, typer.Option(help="quick: minutes on two CPU cores; paper: the papers' sizes.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[str, _number("seed", "Seed of everything random.")]
-Jobs = Annotated[str, _number("jobs", "How many chapters run at a time.")]
-Timeout = Annotated[str, _number("timeout", "Seconds that one cell may take; 0 for no limit.")]
-Threads = Annotated[str, _number("threads", "Threads that each chapter gets, however many run at a time.")]
+Seed = Annotated[int, _number("seed", "Seed of everything random.")]
+Jobs = Annotated[int, _number("jobs", "How many chapters run at a time.")]
+Timeout = Annotated[int | None, _number("timeout", "Seconds that one cell may take; 0 for no limit.")]
+Threads = Annotated[int, _number("threads", "Threads that each chapter gets, however many run at a time.")]
 Force = Annotated[bool, typer.Option("--force", help="Execute even what is up to date.")]
-
-
-def _whole(name: str, value: str) -> int:
-    """A whole number from the command line, or one clear line."""
-    from wavemem.building.errors import UsageError
-
-    digits, (low, high) = value.strip(), _RANGES[name]
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 100 and low <= int(digits) <= high):
-        raise UsageError(f"{name} is {reprlib.repr(value)}; allowed: a whole number from {low:,} to {high:,}")
-    return int(digits)
 
 
 class _RunCommand(TyperCommand):
@@ -79,7 +77,6 @@ class _RunCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        from wavemem.building.errors import choose
         from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
         from wavemem.records.settings import describe_settings
 
@@ -93,23 +90,10 @@ class _RunCommand(TyperCommand):
             )
 
 
-def _order(
-    profile: str, device: str, seed: str, chapters: str, jobs: str, force: bool, timeout: str, threads: str
-) -> Order:
-    """What was asked for on the command line, checked."""
-    from wavemem.building.build import Order
-
-    limit = _whole("timeout", timeout) if timeout else None
-    return Order(
-        profile, device, _whole("seed", seed), chapters, _whole("jobs", jobs), force, limit, _whole("threads", threads)
-    )
-
-
 @app.command()
 def chapters() -> None:
     """List the chapters."""
     from wavemem.building.chapters import discover
-    from wavemem.building.paths import Layout, find_root
 
     for chapter in discover(Layout(find_root())):
         minutes = f"{chapter.minutes} min" if chapter.minutes else ""
@@ -132,7 +116,7 @@ def run(
     experiment: Annotated[str, typer.Argument(help="Name of an experiment, as `wavemem experiments` lists them.")],
     profile: Profile = "quick",
     device: Device = "auto",
-    seed: Seed = "0",
+    seed: Seed = 0,
     records: Annotated[
         Path | None,
         typer.Option(
@@ -152,7 +136,7 @@ def run(
             "`wavemem run EXPERIMENT --help` lists the fields.",
         ),
     ] = None,
-    jobs: Annotated[str, _number("jobs", "Processes among which the experiment's pieces are divided.")] = "1",
+    jobs: Annotated[int, _number("jobs", "Processes among which the experiment's pieces are divided.")] = 1,
     scheduler: Annotated[
         str, typer.Option(help="Address of a Dask scheduler whose workers do the pieces, e.g. tcp://host:8786.")
     ] = "",
@@ -161,21 +145,15 @@ def run(
 
     Killed at any moment, the same command goes on where it was; started twice at once, the two share the work.
     """
-    from wavemem.building.device import resolve_device
-    from wavemem.building.errors import UsageError, choose
-    from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
+    from wavemem.records.experiment import experiment_names, get_experiment
 
     name = choose("experiment", experiment, experiment_names())
-    choose("profile", profile, PROFILES)
-    number = _whole("seed", seed)
-    processes = _whole("jobs", jobs)
-    if processes > 1 and importlib.util.find_spec("joblib") is None:
-        raise UsageError(
-            f"jobs is {processes} but joblib is not installed; allowed: 1, or start the command several times"
-        )
-    if scheduler and processes > 1:
-        raise UsageError(f"jobs is {processes} beside a scheduler; allowed: one of them, a cluster has its own workers")
-    chosen = resolve_device(device)
+    parameters = Parameters(profile, device, seed)
+    if jobs > 1 and importlib.util.find_spec("joblib") is None:
+        raise UsageError(f"jobs is {jobs} but joblib is not installed; allowed: 1, or start the command several times")
+    if scheduler and jobs > 1:
+        raise UsageError(f"jobs is {jobs} beside a scheduler; allowed: one of them, a cluster has its own workers")
+    chosen = parameters.on_this_machine().device
     from wavemem.records.errors import ExistingRecord
     from wavemem.records.places import project_root
     from wavemem.records.runs import run_experiment
@@ -198,11 +176,11 @@ def run(
         raise UsageError(str(error)) from error
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(on_cluster(scheduler) if scheduler else side_by_side(processes))
+            stack.enter_context(on_cluster(scheduler) if scheduler else side_by_side(jobs))
         except ValueError as error:
             raise UsageError(str(error)) from error
         try:
-            folder = run_experiment(name, profile, number, chosen, records, replace, replaced)
+            folder = run_experiment(name, profile, seed, chosen, records, replace, replaced)
         except (ExistingRecord, CheckpointError) as error:
             raise UsageError(str(error)) from error
     rows = open_record(folder).rows
@@ -216,8 +194,6 @@ def run(
 def doctor() -> None:
     """Check the set-up: versions, device, threads, disk, browser, tools of the book."""
     from wavemem.building.doctor import examine
-    from wavemem.building.errors import UsageError
-    from wavemem.building.paths import find_root
 
     try:
         root = find_root()
@@ -235,18 +211,17 @@ def book_run(
     names: Annotated[list[str] | None, typer.Argument(help="Chapters, by name or number; all if left out.")] = None,
     profile: Profile = "quick",
     device: Device = "auto",
-    seed: Seed = "0",
-    jobs: Jobs = "1",
+    seed: Seed = 0,
+    jobs: Jobs = 1,
     force: Force = False,
-    timeout: Timeout = "",
-    threads: Threads = "1",
+    timeout: Timeout = None,
+    threads: Threads = 1,
 ) -> None:
     """Execute chapters that are out of date; build no pages."""
-    from wavemem.building.build import execute, timings
-    from wavemem.building.paths import Layout, find_root
+    from wavemem.building.build import Order, execute, timings
 
     layout = Layout(find_root())
-    order = _order(profile, device, seed, ",".join(names or []), jobs, force, timeout, threads)
+    order = Order(profile, device, seed, ",".join(names or []), jobs, force, timeout, threads)
     outcome, parameters = execute(layout, order)
     print("\n".join(timings(outcome)))
     print(f"executed notebooks: {layout.chapters(parameters)}")
@@ -261,42 +236,40 @@ def book_build(
     chapters: Annotated[str, typer.Option(help="Chapters to execute, by name or number, comma-separated.")] = "",
     profile: Profile = "quick",
     device: Device = "auto",
-    seed: Seed = "0",
-    jobs: Jobs = "2",
+    seed: Seed = 0,
+    jobs: Jobs = 2,
     force: Force = False,
-    timeout: Timeout = "",
-    threads: Threads = "1",
+    timeout: Timeout = None,
+    threads: Threads = 1,
     lenient: Annotated[bool, typer.Option("--lenient", help="Let warnings and missing pages pass.")] = False,
 ) -> None:
     """Execute what is out of date, build the pages, and say where they are."""
-    from wavemem.building.build import build_book, timings
-    from wavemem.building.paths import Layout, find_root
+    from wavemem.building.build import Order, build_book, timings
 
     started = time.monotonic()
     layout = Layout(find_root())
-    order = _order(profile, device, seed, chapters, jobs, force, timeout, threads)
-    built = build_book(layout, order, lenient)
-    print("\nchapters:\n" + "\n".join(timings(built.outcome)))
-    if built.site is None:
-        for failure in built.failures:
+    order = Order(profile, device, seed, chapters, jobs, force, timeout, threads)
+    outcome, site = build_book(layout, order, lenient)
+    print("\nchapters:\n" + "\n".join(timings(outcome)))
+    if site is None:
+        for failure in outcome.failures:
             print("\n" + failure.describe(), file=sys.stderr)
-        kept = len(built.outcome.seconds)
-        print(f"\n{len(built.failures)} failed; {kept} finished and kept; no pages built", file=sys.stderr)
+        kept = len(outcome.seconds)
+        print(f"\n{len(outcome.failures)} failed; {kept} finished and kept; no pages built", file=sys.stderr)
         raise typer.Exit(1)
-    for page in built.site.left_out:
+    for page in site.left_out:
         print(f"left out, no such page: {page}")
-    for name in built.site.unexecuted:
+    for name in site.unexecuted:
         print(f"shown without outputs, not executed: {name}")
-    print(f"\nsite:  {layout.site / 'index.html'}  ({'built' if built.site.rebuilt else 'up to date'})")
-    site = shlex.quote(str(layout.site))
-    print(f"serve: python3 -m http.server --bind 127.0.0.1 --directory {site} 8000   then open http://localhost:8000")
+    print(f"\nsite:  {layout.site / 'index.html'}  ({'built' if site.rebuilt else 'up to date'})")
+    folder = shlex.quote(str(layout.site))
+    print(f"serve: python3 -m http.server --bind 127.0.0.1 --directory {folder} 8000   then open http://localhost:8000")
     print(f"took {time.monotonic() - started:.0f} s")
 
 
 @book.command("links")
 def book_links() -> None:
     """Ask every external link of the built book whether it answers."""
-    from wavemem.building.paths import Layout, find_root
     from wavemem.building.site import broken_links
 
     broken = broken_links(Layout(find_root()))
@@ -306,17 +279,15 @@ def book_links() -> None:
 
 
 @book.command("serve")
-def book_serve(port: Annotated[str, _number("port", "Port on this machine; 0 takes a free one.")] = "8000") -> None:
+def book_serve(port: Annotated[int, _number("port", "Port on this machine; 0 takes a free one.")] = 8000) -> None:
     """Serve the built site on this machine."""
     from wavemem.building.build import serve
-    from wavemem.building.paths import Layout, find_root
 
-    serve(Layout(find_root()).site, _whole("port", port))
+    serve(Layout(find_root()).site, port)
 
 
-def _said(error: BaseException) -> tuple[str, int] | None:
+def _explained(error: BaseException) -> tuple[str, int] | None:
     """One line and the exit status for whatever a user can cause; None for a mistake of ours, which keeps its traceback."""
-    from wavemem.building.errors import BuildError, UsageError
     from wavemem.records.errors import Unusable
 
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of the parser of the command line
@@ -353,10 +324,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except Exception as error:
-        said = _said(error)
-        if said is None:
+        explained = _explained(error)
+        if explained is None:
             raise
-        text, status = said
+        text, status = explained
         if text:  # none where the help was shown in its place
             print(text if text.startswith("Usage") else f"wavemem: {text}", file=sys.stderr)
     if status == 130:

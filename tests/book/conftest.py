@@ -28,8 +28,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from wavemem.building.browser import BROWSER_ARGUMENTS, BROWSER_NAMES, find_browser
-from wavemem.building.paths import Layout, find_root
+from wavemem.building.doctor import BROWSER_ARGUMENTS, BROWSER_NAMES, find_browser
+from wavemem.building.layout import Layout, find_root
 
 LAYOUT = Layout(find_root(Path(__file__)))
 NOT_BUILT = f"there is no site under {LAYOUT.site}: run `make book` first"

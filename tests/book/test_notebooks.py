@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wavemem.building.paths import Layout
+from wavemem.building.layout import Layout
 
 Cell = dict[str, Any]
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from wavemem.building.chapters import code_cells
-from wavemem.building.paths import Layout
+from wavemem.building.layout import Layout
 from wavemem.building.stage import SUMMARY
 from wavemem.records.entries import load_registry
 from wavemem.records.registry import Said, judge, phrase, verdicts

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wavemem.building.chapters import Chapter, discover
-from wavemem.building.paths import Layout
+from wavemem.building.layout import Layout
 
 REAL = Path(__file__).resolve().parents[2]
 

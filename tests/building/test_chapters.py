@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wavemem.building.chapters import code_cells, discover, front_matter, parse, select
-from wavemem.building.errors import BuildError, UsageError
-from wavemem.building.paths import Parameters, find_root
+from wavemem.building.layout import BuildError, Parameters, UsageError, find_root
 
 
 def test_discovered_in_the_order_of_their_numbers(toy) -> None:

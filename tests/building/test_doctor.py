@@ -6,10 +6,9 @@ from collections import namedtuple
 
 import pytest
 
-from wavemem.building import browser, device, doctor
-from wavemem.building.device import resolve_device
+from wavemem.building import doctor
 from wavemem.building.doctor import examine, locked_versions
-from wavemem.building.errors import UsageError
+from wavemem.building.layout import Parameters, UsageError
 
 
 def _states(root) -> dict[str, doctor.Finding]:
@@ -83,23 +82,26 @@ def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_browser(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("WAVEMEM_CHROMIUM", raising=False)
-    assert browser.find_browser() is None
+    assert doctor.find_browser() is None
     assert doctor._browser().state == "note"
     assert "WAVEMEM_CHROMIUM" in doctor._browser().text
     program = tmp_path / "google-chrome"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    assert browser.find_browser() == str(program)
+    assert doctor.find_browser() == str(program)
     monkeypatch.setenv("WAVEMEM_CHROMIUM", "/nowhere/chromium")
-    assert browser.find_browser() is None
+    assert doctor.find_browser() is None
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_has_cuda", lambda: False)
-    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
-    with pytest.raises(UsageError, match="'cuda' is not available on this machine; available: auto, cpu"):
-        resolve_device("cuda")
+    def chosen(device: str) -> str:
+        return Parameters(device=device).on_this_machine().device
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert chosen("auto") == chosen("cpu") == "cpu"
+    with pytest.raises(UsageError, match="device is 'cuda'; allowed here: auto, cpu"):
+        chosen("cuda")
     with pytest.raises(UsageError, match="unknown device 'tpu'; available: auto, cpu, cuda"):
-        resolve_device("tpu")
-    monkeypatch.setattr(device, "_has_cuda", lambda: True)
-    assert resolve_device("auto") == resolve_device("cuda") == "cuda"
+        chosen("tpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert chosen("auto") == chosen("cuda") == "cuda"

@@ -19,11 +19,9 @@ import nbformat
 import pytest
 
 from wavemem.building import cache, schedule
+from wavemem.building.cache import chapter_key
 from wavemem.building.chapters import discover, select
-from wavemem.building.environment import KEYED
-from wavemem.building.errors import BuildError, UsageError
-from wavemem.building.key import chapter_key
-from wavemem.building.paths import Layout, Parameters
+from wavemem.building.layout import KEYED, BuildError, Layout, Parameters, UsageError
 from wavemem.building.progress import Display
 from wavemem.building.schedule import Outcome, execute_chapters, kernel_environment
 from wavemem.processes import claim

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from wavemem.building import key as key_module
+from wavemem.building import cache
+from wavemem.building.cache import Key, chapter_key, read_files
 from wavemem.building.chapters import code_cells, discover
-from wavemem.building.key import Key, chapter_key, read_files
-from wavemem.building.paths import Layout, Parameters
+from wavemem.building.layout import Layout, Parameters
 from wavemem.imports import closure, imported_names
 from wavemem.kernels import compiled
 
@@ -147,8 +147,8 @@ def test_everything_else_in_the_key(toy, monkeypatch: pytest.MonkeyPatch) -> Non
     third = chapter_key(chapter, toy.layout, QUICK)
     assert third.changes(second.ingredients) == ["constraints.txt"]
 
-    monkeypatch.setattr(key_module, "KEY_PACKAGES", ("numpy",))
-    monkeypatch.setattr(key_module.importlib.metadata, "version", lambda name: "0.0")
+    monkeypatch.setattr(cache, "KEY_PACKAGES", ("numpy",))
+    monkeypatch.setattr(cache.importlib.metadata, "version", lambda name: "0.0")
     assert "version numpy" in chapter_key(chapter, toy.layout, QUICK).changes(third.ingredients)
 
     edited = toy.chapter("01-first", "x = 2", settings="records: [mine]")

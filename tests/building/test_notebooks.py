@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from nbformat import v4
 
-from wavemem.building.errors import BuildError
-from wavemem.building.failures import Failure, plain, read_partial, running_cell
+from wavemem.building.layout import BuildError
 from wavemem.building.notebooks import executable, published
+from wavemem.building.worker import Failure, plain, read_partial, running_cell
 
 
 def test_executable_numbers_its_cells(toy) -> None:

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wavemem.building.chapters import discover, select
-from wavemem.building.device import resolve_device
-from wavemem.building.errors import BuildError, UsageError
-from wavemem.building.failures import Failure
-from wavemem.building.paths import Layout, Parameters
+from wavemem.building.layout import BuildError, Layout, Parameters, UsageError
 from wavemem.building.schedule import Outcome, execute_chapters
 from wavemem.building.site import Site, build_site
 from wavemem.building.stage import unlisted
 
-__all__ = ["Built", "Order", "build_book", "execute", "serve", "timings"]
-
-_LAST_PORT = 65535
+__all__ = ["Order", "build_book", "execute", "serve", "timings"]
 
 
 @dataclass(frozen=True)
@@ -45,19 +40,7 @@ class Order:
 
     def parameters(self) -> Parameters:
         """The papermill parameters, with the device chosen."""
-        # Profile and seed are checked before PyTorch is asked for a device.
-        return Parameters(
-            self.profile, resolve_device(Parameters(self.profile, self.device, self.seed).device), self.seed
-        )
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build did."""
-
-    outcome: Outcome
-    site: Site | None
-    failures: list[Failure]
+        return Parameters(self.profile, self.device, self.seed).on_this_machine()
 
 
 def execute(layout: Layout, order: Order) -> tuple[Outcome, Parameters]:
@@ -71,16 +54,19 @@ def execute(layout: Layout, order: Order) -> tuple[Outcome, Parameters]:
     return outcome, parameters
 
 
-def build_book(layout: Layout, order: Order, lenient: bool = False) -> Built:
+def build_book(layout: Layout, order: Order, lenient: bool = False) -> tuple[Outcome, Site | None]:
     """Execute and build.
 
-    If a chapter fails, no pages are built. Where only some chapters are asked for, the others appear as they were
+    Where only some chapters are asked for, the others appear as they were
     executed last, or without outputs, and warnings do not stop the build.
 
     Args:
         layout: Where the book lies.
         order: What is asked for.
         lenient: Build the pages that exist, warnings or not, even for the whole book.
+
+    Returns:
+        What became of the chapters, and the site; None if a chapter failed.
 
     Raises:
         BuildError: If the pages cannot be built.
@@ -94,10 +80,9 @@ def build_book(layout: Layout, order: Order, lenient: bool = False) -> Built:
         )
     outcome, parameters = execute(layout, order)
     if outcome.failures:
-        return Built(outcome, None, outcome.failures)
+        return outcome, None
     strict = not lenient and not order.chapters.strip()
-    site = build_site(layout, parameters, discover(layout), strict=strict)
-    return Built(outcome, site, [])
+    return outcome, build_site(layout, parameters, discover(layout), strict=strict)
 
 
 def timings(outcome: Outcome) -> list[str]:
@@ -114,10 +99,7 @@ def serve(folder: Path, port: int) -> None:
 
     Raises:
         BuildError: If there is no site, or the port is taken.
-        UsageError: If there can be no such port.
     """
-    if port > _LAST_PORT:
-        raise UsageError(f"port is {port}; allowed: 0 to {_LAST_PORT}")
     if not (folder / "index.html").is_file():
         raise BuildError(f"no site in {folder}; build it first: make book")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))

@@ -1,17 +1,204 @@
-"""Executed chapters kept between builds: when one still holds, and how a new one takes its place."""
+"""Executed chapters kept between builds: what they depend on, when one still holds, how a new one takes its place."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
-from dataclasses import dataclass
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wavemem.building.key import READ, Key
-from wavemem.building.paths import Layout, Parameters, write_atomically, write_json
+import torch
 
-__all__ = ["Entry", "is_current", "look_up", "publish", "read_by", "why"]
+from wavemem.building.chapters import CHAPTER_FILES, Chapter, code_cells
+from wavemem.building.layout import KEYED, Layout, Parameters, write_atomically, write_json
+from wavemem.imports import closure
+from wavemem.kernels import compiled
+from wavemem.records.provenance import device_name
+from wavemem.records.registry import fingerprint
+
+__all__ = [
+    "KEY_PACKAGES",
+    "Entry",
+    "Key",
+    "chapter_key",
+    "installed_versions",
+    "is_current",
+    "look_up",
+    "moments",
+    "publish",
+    "read_by",
+    "read_files",
+    "why",
+]
+
+KEY_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "safetensors",
+    "matplotlib",
+    "seaborn",
+    "jaxtyping",
+    "ipykernel",
+    "ipython",
+    "matplotlib-inline",
+    "myst-nb",
+    "jupytext",
+    "papermill",
+    "nbformat",
+)
+"""Distributions whose installed version can change an executed chapter, whatever the constraints file says."""
+
+READ = "read "
+"""How the names of ingredients begin that no import line and no front matter tells of, but that a chapter was seen to read."""
+
+_REGISTRY_MODULE = "wavemem.records.registry"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def moments(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    """When each file was last changed: a change that is taken back leaves its content alone, but not this."""
+    found: dict[Path, tuple[int, ...]] = {}
+    for file in files:
+        with contextlib.suppress(OSError):
+            status = file.stat()
+            found[file] = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return found
+
+
+@dataclass(frozen=True)
+class Key:
+    """A chapter's key.
+
+    Attributes:
+        ingredients: What it is made of, by name.
+        moments: When the files among the ingredients were last changed; no part of the key.
+    """
+
+    ingredients: dict[str, str]
+    moments: dict[Path, tuple[int, ...]] = field(default_factory=dict, compare=False)
+
+    @property
+    def value(self) -> str:
+        """The hash of all ingredients."""
+        return _digest(json.dumps(self.ingredients, sort_keys=True).encode())
+
+    def changes(self, previous: dict[str, str]) -> list[str]:
+        """Names of the ingredients that differ from those of an earlier key."""
+        names = sorted(self.ingredients.keys() | previous.keys())
+        return [name for name in names if self.ingredients.get(name) != previous.get(name)]
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Files that are ingredients because the chapter was seen to read them, relative to the top of the book."""
+        return tuple(name.removeprefix(READ) for name in self.ingredients if name.startswith(READ))
+
+    def touched(self, before: Key) -> list[str]:
+        """What was changed since an earlier key was made, even where all is as it was by now."""
+        files = sorted(self.moments.keys() | before.moments.keys())
+        changed = [file.as_posix() for file in files if self.moments.get(file) != before.moments.get(file)]
+        return changed or self.changes(before.ingredients)
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of Python and of each of ``KEY_PACKAGES``; "absent" for one that is not installed."""
+    versions = {"python": platform.python_version()}
+    for name in KEY_PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def _files_in(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    # What is being measured at this moment stands in hidden folders, what Python compiled in one of its own.
+    odd = (".", "__pycache__")
+    return sorted(path for path in found if not any(part.startswith(odd) for part in path.relative_to(folder).parts))
+
+
+def _machine(parameters: Parameters, modules: Iterable[str], threads: int) -> dict[str, str]:
+    """What else can change the last digits of a number: the machine, and what is asked of it."""
+    found = {"processor": compiled.processor()} | {name: os.environ[name] for name in KEYED if name in os.environ}
+    if threads != 1:
+        found["threads"] = str(threads)
+    if parameters.device == "cuda" and torch.cuda.is_available():
+        found["GPU"] = device_name("cuda")
+    if compiled.__name__ in modules:
+        found["compiled kernels"] = " ".join(compiled.in_use())
+    return found
+
+
+def read_files(layout: Layout, notes: Path, key: Key) -> list[str]:
+    """Files of the book that a kernel noted as read and not written, and that its chapter's key does not hold.
+
+    What is hidden, generated or installed is no source, and the registry's entries are in the key by their content.
+    """
+    lines = notes.read_text(encoding="utf-8", errors="replace").splitlines() if notes.is_file() else []
+    written = {line[2:] for line in lines if line.startswith("w ")}
+    apart = [layout.build, layout.root / "records" / "registry", Path(sys.prefix)]
+    known = key.moments.keys() - {layout.root / name for name in key.read}
+    found = set()
+    for name in (line[2:] for line in lines if line.startswith("r ")):
+        path = Path(name)
+        if path.parent.name == "__pycache__":
+            path = path.parents[1] / f"{path.name.partition('.')[0]}.py"
+        parts = path.relative_to(layout.root).parts
+        if name in written or any(part.startswith(".") or part.endswith(".egg-info") for part in parts):
+            continue
+        if path not in known and not any(folder in path.parents for folder in apart):
+            found.add(path.relative_to(layout.root).as_posix())
+    return sorted(found)
+
+
+def chapter_key(
+    chapter: Chapter, layout: Layout, parameters: Parameters, threads: int = 1, read: Iterable[str] = ()
+) -> Key:
+    """Collect what a chapter's execution depends on.
+
+    The ingredients are the chapter's text, every module of the package that it imports (see :mod:`wavemem.imports`), every
+    file that lies beside the notebooks and every Python file at the top of the book, the parameters, the machine, the
+    number of threads if it is not 1, the locked and the installed versions, the record folders that its front matter names,
+    if it reports to the registry, the criteria of the entries that it names, and what it was seen to ``read``.
+    """
+    # Other chapters, and what an editor keeps beside a chapter under its name, are nobody's data.
+    texts = {path.stem for path in layout.notebooks.glob(CHAPTER_FILES)}
+    data = [path for path in (*_files_in(layout.notebooks), *layout.root.glob("*.py")) if path.stem not in texts]
+    own = [path.read_text(encoding="utf-8", errors="replace") for path in data if path.suffix == ".py"]
+    modules = closure([*code_cells(chapter.text), *own], layout.package)
+    files = {f"module {name}": file for name, file in modules.items()}
+    for name in chapter.records:
+        data += _files_in(layout.root / "records" / name)
+    files |= {f"data {file.relative_to(layout.root).as_posix()}": file for file in data}
+    files |= {f"{READ}{name}": layout.root / name for name in read}
+    constraints = layout.root / "constraints.txt"
+    if constraints.is_file():
+        files["constraints.txt"] = constraints
+    # First the moments: whatever changes from here on is noticed at the end.
+    key = Key({"chapter text": _digest(chapter.text.encode())}, moments(files.values()))
+    ingredients = key.ingredients
+    ingredients.update(
+        {name: _digest(file.read_bytes()) if file.is_file() else "absent" for name, file in files.items()}
+    )
+    ingredients.update({f"parameter {name}": str(setting) for name, setting in parameters.as_dict().items()})
+    ingredients.update({f"version {name}": version for name, version in installed_versions().items()})
+    ingredients.update(_machine(parameters, modules, threads))
+    if _REGISTRY_MODULE in modules and (layout.root / "records" / "registry").is_dir():
+        # The entries that the chapter names, not the files: a link filled in elsewhere re-executes nothing.
+        ingredients["registry entries"] = fingerprint(chapter.text, layout.root / "records")
+    return key
 
 
 @dataclass(frozen=True)
@@ -43,10 +230,10 @@ def look_up(layout: Layout, parameters: Parameters, chapter: str) -> Entry | Non
     notebook, key_file, results = _files(layout, parameters, chapter)
     try:
         content: dict[str, Any] = json.loads(key_file.read_text(encoding="utf-8"))
-        whole = hashlib.sha256(notebook.read_bytes()).hexdigest() == content["notebook"]
+        whole = _digest(notebook.read_bytes()) == content["notebook"]
         reported = content["results"]
         if reported is not None:
-            whole = whole and hashlib.sha256(results.read_bytes()).hexdigest() == reported
+            whole = whole and _digest(results.read_bytes()) == reported
         entry = Entry(
             notebook, content["key"], content["ingredients"], content["seconds"], results if reported else None
         )
@@ -56,7 +243,7 @@ def look_up(layout: Layout, parameters: Parameters, chapter: str) -> Entry | Non
 
 
 def read_by(entry: Entry | None) -> tuple[str, ...]:
-    """Files that a chapter was seen to read when it was executed, see :func:`wavemem.building.key.read_files`."""
+    """Files that a chapter was seen to read when it was executed, see :func:`read_files`."""
     names = entry.ingredients if entry is not None else {}
     return tuple(name.removeprefix(READ) for name in names if name.startswith(READ))
 
@@ -99,8 +286,8 @@ def publish(
     content = {
         "key": key.value,
         "ingredients": key.ingredients,
-        "notebook": hashlib.sha256(notebook).hexdigest(),
-        "results": hashlib.sha256(results).hexdigest() if results is not None else None,
+        "notebook": _digest(notebook),
+        "results": _digest(results) if results is not None else None,
         "seconds": took,
     }
     write_json(key_file, content)

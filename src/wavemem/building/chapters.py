@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from wavemem.building.errors import BuildError, UsageError
-from wavemem.building.paths import Layout
+from wavemem.building.layout import BuildError, Layout, UsageError
 
 __all__ = ["CHAPTER_FILES", "Chapter", "code_cells", "discover", "front_matter", "parse", "select"]
 

@@ -12,9 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wavemem.building.browser import find_browser
+__all__ = ["BROWSER_ARGUMENTS", "BROWSER_NAMES", "Finding", "examine", "find_browser", "locked_versions"]
 
-__all__ = ["Finding", "examine", "locked_versions"]
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+BROWSER_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""Start as root without a display, and without the browser's own requests to its maker."""
+
 
 _PYTHONS = ((3, 11), (3, 13))
 _DISK_NEEDED = 5.8
@@ -140,6 +152,14 @@ def _disk(folder: Path) -> Finding:
     if free < _DISK_NEEDED:
         return Finding("note", "disk", f"{text}; a fresh environment needs {_DISK_NEEDED} GB, 3 GB with a CPU PyTorch")
     return Finding("ok", "disk", text)
+
+
+def find_browser() -> str | None:
+    """Path of a Chromium or Chrome: what ``WAVEMEM_CHROMIUM`` names, else the first on the search path."""
+    named = os.environ.get("WAVEMEM_CHROMIUM")
+    if named:
+        return shutil.which(named)
+    return next((path for path in map(shutil.which, BROWSER_NAMES) if path), None)
 
 
 def _browser() -> Finding:

@@ -10,9 +10,9 @@ import re
 from typing import Any
 
 from wavemem.building.chapters import parse
-from wavemem.building.errors import BuildError
+from wavemem.building.layout import BuildError
 
-__all__ = ["PARAMETER_NAMES", "executable", "parameter_cell", "published"]
+__all__ = ["PARAMETER_NAMES", "executable", "parameter_cell", "plain", "published"]
 
 PARAMETER_NAMES = ("profile", "device", "seed")
 
@@ -20,6 +20,11 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 _STYLER = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"' ])")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _HIDDEN_TAGS = {"parameters", "injected-parameters"}
+
+
+def plain(text: str) -> str:
+    """Text without terminal colours."""
+    return _ANSI.sub("", text)
 
 
 def parameter_cell(notebook: Any, name: str) -> Any:
@@ -69,7 +74,7 @@ def _outputs(cell: Any) -> list[Any]:
             kept.append(output)
     for output in kept:
         if output.output_type == "stream":
-            output.text = _tidy(_ANSI.sub("", output.text), cell.id)
+            output.text = _tidy(plain(output.text), cell.id)
         for mime in ("text/plain", "text/html"):
             if isinstance(output.get("data", {}).get(mime), str):
                 output.data[mime] = _tidy(output.data[mime], cell.id)

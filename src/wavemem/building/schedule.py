@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wavemem.building import cache
+from wavemem.building.cache import Key, chapter_key, read_files
 from wavemem.building.chapters import Chapter
-from wavemem.building.environment import clean
-from wavemem.building.errors import BuildError, UsageError
-from wavemem.building.failures import Failure, read_partial, running_cell
-from wavemem.building.key import Key, chapter_key, read_files
-from wavemem.building.paths import Layout, Parameters, write_json
+from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, clean_environment, write_json
 from wavemem.building.progress import Display, last_status, status_text
+from wavemem.building.worker import Failure, read_partial, running_cell
 from wavemem.processes import claim, following
 
 __all__ = ["Outcome", "execute_chapters", "kernel_environment"]
@@ -56,7 +54,7 @@ class _Job:
 
 def kernel_environment(layout: Layout, work: Path, chapter: str, threads: int) -> dict[str, str]:
     """Environment of a chapter's process and kernel: a clean one, and where to read, to write and to report to."""
-    return clean(threads) | {
+    return clean_environment(threads) | {
         "WAVEMEM_CHAPTER": chapter,
         "WAVEMEM_ROOT": str(layout.root),
         "WAVEMEM_RUNS": str(layout.build / "runs"),

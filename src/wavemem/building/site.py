@@ -16,11 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wavemem.building.cache import moments
 from wavemem.building.chapters import Chapter
-from wavemem.building.environment import clean
-from wavemem.building.errors import BuildError
-from wavemem.building.key import moments
-from wavemem.building.paths import Layout, Parameters, write_json
+from wavemem.building.layout import BuildError, Layout, Parameters, clean_environment, write_json
 from wavemem.building.stage import stage
 from wavemem.processes import claim, following
 
@@ -78,7 +76,7 @@ def _jupyter_book(
     arguments = ["build", str(layout.source), "--path-output", str(output), "--all", "--quiet", *options]
     # Documented is the package of this book, if it is a whole one.
     own = [str(layout.package)] if (layout.package / "wavemem" / "building").is_dir() else []
-    environment = clean()
+    environment = clean_environment()
     environment |= {
         "PYTHONPATH": os.pathsep.join([*own, environment["PYTHONPATH"]]),
         "DOCUTILSCONFIG": "",

@@ -20,11 +20,9 @@ import yaml
 
 from wavemem.building import cache
 from wavemem.building.chapters import Chapter
-from wavemem.building.errors import BuildError
-from wavemem.building.execution_page import execution_page
-from wavemem.building.generated import BLOCKS, generate
+from wavemem.building.generated import BLOCKS, execution_page, generate
+from wavemem.building.layout import BuildError, Layout, Parameters, write_atomically
 from wavemem.building.notebooks import executable, published
-from wavemem.building.paths import Layout, Parameters, write_atomically
 from wavemem.building.worker import serialised
 
 __all__ = ["SUMMARY", "Staged", "contents", "stage", "unlisted"]

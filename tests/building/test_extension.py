@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 
-from wavemem.building.docstrings import skip_field, translate
+from wavemem.building.extension import skip_field, translate, without_thebe
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,11 @@ def test_fields_of_named_tuples_are_described_once() -> None:
 
     assert skip_field(None, "class", "left", Pair.left, False, None) is True
     assert skip_field(None, "class", "double", Pair.double, False, None) is None
+
+
+def test_every_script_of_thebe_goes_and_all_others_stay_in_order() -> None:
+    ours = SimpleNamespace(filename="mathjax/tex-svg-full.js", attributes={})
+    inline = SimpleNamespace(filename=None, attributes={"body": "var togglebuttonSelector = '.toggle';"})
+    url = SimpleNamespace(filename=None, attributes={"body": "const THEBE_JS_URL = 'x'"})
+    file = SimpleNamespace(filename="sphinx-thebe.js", attributes={})
+    assert without_thebe([ours, url, inline, file, url, "design-tabs.js"]) == [ours, inline, "design-tabs.js"]

@@ -1,4 +1,4 @@
-"""A Sphinx extension that reads the library's docstrings as they are written.
+"""A Sphinx extension: the library's docstrings as they are written, and pages without what this book does not use.
 
 Docstrings are meant to be read in an editor: names stand in single backticks, shapes look like ``(*batch, s, d)``,
 moduli like ``|x|``, and a module may open with a Markdown table of its symbols. reStructuredText means other things
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["setup", "skip_field", "translate"]
+__all__ = ["setup", "skip_field", "translate", "without_thebe"]
 
 # What must not be touched: double backticks, roles with their content, references with an underscore.
 _KEPT = re.compile(r"``.+?``|:[\w:+-]+:`[^`]+`|`[^`]+`__?(?!\w)")
@@ -115,8 +115,34 @@ def skip_field(_app: Any, _what: str, _name: str, member: Any, _skip: bool, _opt
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
+def without_thebe(scripts: list[Any]) -> list[Any]:
+    """Drop the scripts of sphinx-thebe.
+
+    Jupyter Book loads that extension whether or not a page can start a kernel, and registers its inline script twice: the
+    second declaration of the same name is an error in every page.
+
+    Args:
+        scripts: Entries of a page's ``script_files``: plain names or objects with ``attributes`` and ``filename``.
+
+    Returns:
+        The entries that have nothing to do with thebe, in order.
+    """
+
+    def text(script: Any) -> str:
+        attributes = getattr(script, "attributes", {})
+        return f"{getattr(script, 'filename', script)} {attributes.get('body', '')}".lower()
+
+    return [script for script in scripts if "thebe" not in text(script)]
+
+
+def _on_page(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    if "script_files" in context:
+        context["script_files"] = without_thebe(context["script_files"])
+
+
 def setup(app: Any) -> dict[str, bool]:
-    """Register with Sphinx, ahead of napoleon."""
-    app.connect("autodoc-process-docstring", _process, priority=400)
+    """Register with Sphinx."""
+    app.connect("autodoc-process-docstring", _process, priority=400)  # ahead of napoleon
     app.connect("autodoc-skip-member", skip_field)
+    app.connect("html-page-context", _on_page, priority=900)  # after every extension that adds scripts to a page
     return {"parallel_read_safe": True, "parallel_write_safe": True}

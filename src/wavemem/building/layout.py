@@ -1,4 +1,4 @@
-"""Where the book's sources lie and where its generated files go.
+"""Where the book's sources lie and its generated files go, what a build is given, and what can go wrong with it.
 
 Everything generated lives under ``_build/``, which git ignores::
 
@@ -17,16 +17,64 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wavemem.building.errors import UsageError, choose
+import wavemem
 
-__all__ = ["DEVICES", "PROFILES", "Layout", "Parameters", "find_root", "write_atomically", "write_json"]
+__all__ = [
+    "KEYED",
+    "BuildError",
+    "Layout",
+    "Parameters",
+    "UsageError",
+    "choose",
+    "clean_environment",
+    "find_root",
+    "write_atomically",
+    "write_json",
+]
 
-PROFILES = ("quick", "paper")
-DEVICES = ("auto", "cpu", "cuda")
+KEYED = ("LD_LIBRARY_PATH", "WAVEMEM_ELMAN_KERNEL", "WAVEMEM_SELECTIVE_KERNEL", "WAVEMEM_WAVE_KERNEL")
+"""Variables that are handed on, can change a number, and so belong to a chapter's key."""
+
+# Where things are. What these can change is known otherwise: by a digest, as data sets and compiled kernels are, or by
+# the name of the device.
+_PASSED = (
+    *("HOME", "LOGNAME", "USER", "PATH", "TMPDIR", "XDG_CACHE_HOME", "SYSTEMROOT"),
+    *("CC", "CUDA_VISIBLE_DEVICES", "WAVEMEM_CACHE", "WAVEMEM_COMPILE", "WAVEMEM_DATA"),
+    *("SSL_CERT_DIR", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
+_FIXED = {
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "TZ": "UTC",
+}
+
+
+class UsageError(ValueError):
+    """The command was given something that does not exist; the message is one line that lists what does."""
+
+
+class BuildError(RuntimeError):
+    """The book could not be built; the message says what to look at."""
+
+
+def choose(kind: str, given: str, available: Iterable[str]) -> str:
+    """Return ``given`` if it is among the available names of a kind, e.g. "profile".
+
+    Raises:
+        UsageError: If it is not; the message lists those that are.
+    """
+    names = list(available)
+    if given not in names:
+        raise UsageError(f"unknown {kind} {given!r}; available: {', '.join(names) or 'none'}")
+    return given
 
 
 @dataclass(frozen=True)
@@ -38,6 +86,10 @@ class Parameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # Not at the top: they import PyTorch, and a list of the chapters does not wait for it.
+        from wavemem.records.experiment import PROFILES
+        from wavemem.training.device import DEVICES
+
         choose("profile", self.profile, PROFILES)
         choose("device", self.device, DEVICES)
         if self.seed < 0:
@@ -47,6 +99,19 @@ class Parameters:
     def variant(self) -> str:
         """Folder name of this choice."""
         return f"{self.profile}-{self.device}-seed{self.seed}"
+
+    def on_this_machine(self) -> Parameters:
+        """These, with "auto" replaced by the device that it stands for.
+
+        Raises:
+            UsageError: If "cuda" is asked for where there is none.
+        """
+        from wavemem.training.device import choose_device
+
+        try:
+            return replace(self, device=choose_device(self.device).type)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters as papermill injects them."""
@@ -115,6 +180,21 @@ def find_root(start: Path | None = None) -> Path:
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
             return folder
     raise UsageError(f"no book here: neither {candidates[0]} nor a folder above it holds _toc.yml and notebooks/")
+
+
+def clean_environment(threads: int = 1) -> dict[str, str]:
+    """A fresh environment; Python finds this copy of the package and what is installed, and no user's files.
+
+    The number of threads does not depend on how many chapters run at a time, since it can change the last digits of
+    what they compute.
+    """
+    environment = {name: os.environ[name] for name in (*_PASSED, *KEYED) if name in os.environ} | _FIXED
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        environment[name] = str(threads)
+    # Threads that spin while they wait make a shared core many times slower.
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment["PYTHONPATH"] = str(Path(wavemem.__file__).parents[1])
+    return environment
 
 
 def write_atomically(path: Path, data: bytes) -> None:
