@@ -6,12 +6,17 @@ what was received, what is allowed, how to put it right.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
 
-__all__ = ["finite", "number_in", "one_of", "positive_int", "require", "shape_is"]
+__all__ = ["Unusable", "finite", "nearest", "number_in", "one_of", "positive_int", "require", "shape_is"]
+
+
+class Unusable(ValueError):
+    """Something outside the program, a file, a folder or a network, is not as it has to be; the message says what to do."""
 
 
 class HasShape(Protocol):
@@ -19,6 +24,13 @@ class HasShape(Protocol):
 
     @property
     def shape(self) -> Sequence[int]: ...
+
+
+def nearest(name: str, names: Iterable[str], n: int = 4) -> str:
+    """A sentence that lists the ``names`` most like ``name``; empty if there are none."""
+    options = list(names)
+    close = difflib.get_close_matches(name, options, n=n, cutoff=0.0)
+    return f"Nearest: {', '.join(repr(c) for c in close)}." if close else ""
 
 
 def require(condition: bool, got: str, allowed: str, fix: str) -> None:

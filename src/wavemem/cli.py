@@ -154,12 +154,10 @@ def run(
     if scheduler and jobs > 1:
         raise UsageError(f"jobs is {jobs} beside a scheduler; allowed: one of them, a cluster has its own workers")
     chosen = parameters.on_this_machine().device
-    from wavemem.records.errors import ExistingRecord
-    from wavemem.records.places import project_root
     from wavemem.records.runs import run_experiment
     from wavemem.records.settings import parse_settings, with_settings
     from wavemem.records.sizes import differences
-    from wavemem.records.store import config_json, open_record
+    from wavemem.records.store import ExistingRecord, config_json, open_record, project_root
     from wavemem.training.checkpoint import CheckpointError
     from wavemem.training.pieces import on_cluster, side_by_side
 
@@ -288,8 +286,10 @@ def book_serve(port: Annotated[int, _number("port", "Port on this machine; 0 tak
 
 def _explained(error: BaseException) -> tuple[str, int] | None:
     """One line and the exit status for whatever a user can cause; None for a mistake of ours, which keeps its traceback."""
-    from wavemem.records.errors import Unusable
+    from wavemem.checks import Unusable
 
+    if type(error) is typer.BadParameter:
+        return error.message, error.exit_code
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of the parser of the command line
         return error.format_message(), error.exit_code
     if isinstance(error, UsageError):

@@ -13,7 +13,7 @@ from wavemem.records.experiment import experiment_names, get_experiment
 
 def test_source_closure_follows_imports_inside_the_library() -> None:
     names = {p.name for p in provenance.source_closure("wavemem.records.store")}
-    assert {"store.py", "table.py", "experiment.py", "errors.py", "places.py", "provenance.py"} <= names
+    assert {"store.py", "experiment.py", "checks.py", "provenance.py"} <= names
     assert "registry.py" not in names
 
 

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from wavemem.records import provenance, store
-from wavemem.records.errors import ExistingRecord
 from wavemem.records.experiment import Result, experiment_names, get_experiment
 from wavemem.records.runs import run_experiment
+from wavemem.records.store import ExistingRecord
 from wavemem.training import checkpoint
 from wavemem.training.checkpoint import Checkpoint
 

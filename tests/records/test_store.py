@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from wavemem.records import runs, store
-from wavemem.records.errors import DamagedRecord, ForeignRecord, MissingRecord
 from wavemem.records.experiment import Result
 from wavemem.records.provenance import Provenance, measure
+from wavemem.records.store import DamagedRecord, ForeignRecord, MissingRecord
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wavemem.records.errors import nearest
-from wavemem.records.places import records_root
+from wavemem.checks import nearest
+from wavemem.records.store import records_root
 
 __all__ = [
     "KINDS",

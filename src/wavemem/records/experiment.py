@@ -34,8 +34,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from wavemem.checks import one_of, require
-from wavemem.records.errors import nearest
+from wavemem.checks import nearest, one_of, require
 from wavemem.records.fields import check_fields
 from wavemem.training.pieces import work_through
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from wavemem.records.errors import nearest
+from wavemem.checks import nearest
 from wavemem.streams import MOST_RUNS
 
 __all__ = [

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from wavemem.records.entries import STATUSES, Entry, Paper, Quantity, Registry, load_registry, number
 from wavemem.records.markdown import cell, plain, table
-from wavemem.records.places import project_root, records_root
 from wavemem.records.registry import summary
 from wavemem.records.sizes import Size
 from wavemem.records.status import (
@@ -22,6 +21,7 @@ from wavemem.records.status import (
     measurements,
     quantity_status,
 )
+from wavemem.records.store import project_root, records_root
 
 __all__ = ["PROOFS", "Gathered", "gather", "name_of", "render", "report_target", "write"]
 

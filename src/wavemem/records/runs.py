@@ -17,13 +17,21 @@ from typing import Any
 
 import torch
 
-from wavemem.records.errors import ExistingRecord
 from wavemem.records.experiment import Result, get_experiment, module_of
-from wavemem.records.places import project_root, records_root
 from wavemem.records.provenance import code_version, computing, measure
 from wavemem.records.settings import with_settings
 from wavemem.records.sizes import allows
-from wavemem.records.store import Record, check_names, existing, find, record_key, write
+from wavemem.records.store import (
+    ExistingRecord,
+    Record,
+    check_names,
+    existing,
+    find,
+    project_root,
+    record_key,
+    records_root,
+    write,
+)
 from wavemem.training.checkpoint import locked, seconds_spent
 
 __all__ = ["recorded", "run_experiment", "runs_root", "shared_run"]

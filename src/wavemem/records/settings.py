@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wavemem.records.errors import nearest
+from wavemem.checks import nearest
 from wavemem.records.fields import fields_of
 
 __all__ = ["describe_settings", "parse_settings", "with_settings"]

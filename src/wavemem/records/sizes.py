@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from wavemem.records.errors import nearest
+from wavemem.checks import nearest
 from wavemem.records.experiment import get_experiment
 from wavemem.records.store import Record, config_json
 

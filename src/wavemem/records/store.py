@@ -23,30 +23,80 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from wavemem.records.errors import DamagedRecord, ExistingRecord, ForeignRecord, MissingRecord, nearest
+from wavemem.checks import Unusable, nearest
 from wavemem.records.experiment import PROFILES, Result, module_of
-from wavemem.records.places import records_root
 from wavemem.records.provenance import Provenance, code_version
-from wavemem.records.table import read_rows, write_rows
 
 __all__ = [
+    "DamagedRecord",
+    "ExistingRecord",
+    "ForeignRecord",
+    "MissingRecord",
     "Record",
+    "RecordError",
     "config_json",
     "find",
     "load",
     "open_record",
+    "project_root",
+    "read_rows",
     "record_key",
+    "records_root",
     "write",
+    "write_rows",
 ]
 
 FORMAT = "wavemem record"
 VERSION = 1
 _RECORD, _ROWS, _WEIGHTS = "record.json", "rows.csv", "weights.safetensors"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class RecordError(Unusable):
+    """A record cannot be used; the message says which, why, and what to do."""
+
+
+class MissingRecord(RecordError):
+    """No record of that experiment and profile is there."""
+
+
+class DamagedRecord(RecordError):
+    """A record is incomplete or its files are not the ones that were written."""
+
+
+class ExistingRecord(RecordError):
+    """The record that would be written is there already."""
+
+
+class ForeignRecord(RecordError):
+    """A folder holds something that this library did not write, or wrote in another format."""
+
+
+def project_root() -> Path:
+    """The folder that holds ``records/registry``: named by WAVEMEM_ROOT, or above the working folder or the sources.
+
+    Raises:
+        ValueError: none of them holds it.
+    """
+    named = os.environ.get("WAVEMEM_ROOT")
+    starts = [Path(named)] if named else [Path.cwd(), *Path.cwd().parents, *Path(__file__).resolve().parents]
+    for folder in starts:
+        if (folder / "records" / "registry").is_dir():
+            return folder
+    raise ValueError(
+        f"no folder records/registry in or above {named or Path.cwd()}; allowed: a checkout of the book. "
+        "Run inside it, or set WAVEMEM_ROOT to it."
+    )
+
+
+def records_root(root: Path | str | None = None) -> Path:
+    """``root`` as a path; None is the project's ``records/``."""
+    return project_root() / "records" if root is None else Path(root)
 
 
 def config_json(config: Any) -> dict[str, Any]:
@@ -116,6 +166,60 @@ def record_key(
         identity["computed"] = dict(computed)
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_KINDS = {"f": "float", "i": "int", "u": "int", "b": "bool"}
+
+
+def _column_type(name: str, column: pd.Series) -> str:
+    dtype = column.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in _KINDS:
+        return str(dtype)
+    if all(isinstance(value, str) for value in column):
+        return "str"
+    raise ValueError(
+        f"column {name!r} of type {dtype}; allowed: floats, integers, booleans, or strings without gaps. "
+        "Convert it (missing numbers are NaN in a float column)."
+    )
+
+
+def write_rows(path: Path, rows: pd.DataFrame) -> dict[str, str]:
+    """Write a table as CSV that reads back bit for bit; returns the type of each column, needed to read it back.
+
+    Raises:
+        ValueError: column names that are not unique strings, or a column of another type.
+    """
+    names = list(rows.columns)
+    if not names or any(not isinstance(n, str) for n in names) or len(set(names)) != len(names):
+        raise ValueError(f"columns {names}; allowed: at least one column, unique names that are strings. Rename them.")
+    types = {name: _column_type(name, rows[name]) for name in names}
+    rows.to_csv(path, index=False, na_rep="nan", lineterminator="\n", encoding="utf-8")
+    return types
+
+
+def read_rows(path: Path, types: dict[str, str]) -> pd.DataFrame:
+    """Read a table written by :func:`write_rows`.
+
+    Args:
+        path: the CSV file.
+        types: what :func:`write_rows` returned.
+
+    Raises:
+        ValueError: the columns are not those of ``types``.
+    """
+    text = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    if list(text.columns) != list(types):
+        raise ValueError(f"{path} has columns {list(text.columns)}; allowed: {list(types)}. Restore the file.")
+    columns: dict[str, pd.Series] = {}
+    for name, kind in types.items():
+        values = text[name]
+        if kind == "str":
+            columns[name] = values
+        elif kind == "bool":
+            columns[name] = values == "True"
+        else:
+            columns[name] = pd.Series(values.to_numpy(dtype=str).astype(np.dtype(kind)))
+    return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from wavemem.checks import one_of, require
+from wavemem.checks import Unusable, one_of, require
 from wavemem.kernels.compiled import user_cache
-from wavemem.records.errors import Unusable
 from wavemem.training.checkpoint import locked
 
 __all__ = ["VARIABLE", "DatasetError", "data_folder", "download", "obtain", "verify"]

@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from wavemem.checks import Unusable
 from wavemem.kernels.compiled import in_use
 from wavemem.processes import lock
-from wavemem.records.errors import Unusable
 
 __all__ = ["Checkpoint", "CheckpointError", "Saved", "claimed", "digest", "locked", "seconds_spent"]
 
