@@ -240,10 +240,11 @@ def counts_by_direction(
         len(theory) > 0, "no theoretical eigenvalue", "at least one", "Lower the modulus above which they are kept."
     )
     width = 1e-3
-    # Turned by the width, eigenvalues on either side of the negative axis are neighbours.
-    angles = np.sort(np.angle(theory * np.exp(-1j * width)))
+    angles = np.angle(theory)
+    angles[angles < width - np.pi] += 2 * np.pi  # either side of the negative axis is one direction
+    angles.sort()
     groups = np.split(angles, np.flatnonzero(np.diff(angles) > width) + 1)
-    centres = np.array([group.mean() + width for group in groups])
+    centres = np.array([group.mean() for group in groups])
     nearest = np.abs(np.angle(learned[:, None] * np.exp(-1j * centres))).argmin(1)
     counts = np.bincount(nearest, minlength=len(groups))
     return [(float(c), len(group), int(k)) for c, group, k in zip(centres, groups, counts, strict=True)]
