@@ -22,7 +22,7 @@ from torch.func import functional_call
 
 from wavemem.checks import one_of, require
 from wavemem.kernels.wave_cpu import own_threads
-from wavemem.models.gated import network_of
+from wavemem.models.gated import network_of, side_by_side
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import WaveRNN
@@ -122,8 +122,7 @@ def start(
             drawn.append(WaveRNN.initialise(seeds, units, channels, 2, 1, **how).parameters_dict())
         else:
             drawn.append(IdentityRNN.initialise(seeds, units, 2, 1, **how).parameters_dict())
-    stacked = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
-    return WaveRNN(stacked) if model == "wRNN" else IdentityRNN(stacked)
+    return side_by_side(drawn)  # type: ignore[return-value]
 
 
 class Training(Protocol):
@@ -341,7 +340,7 @@ def fates(rows: pd.DataFrame, keys: Sequence[str], margin: int, threshold: float
         first = float(at[below[0]]) if len(below) else float("nan")
         if len(below):
             late = errors[(at >= first) & (at <= first + margin)][-5:]
-            fate = "solved" if np.median(np.nan_to_num(late, nan=np.inf)) <= threshold else "lost"
+            fate = "solved" if np.median(np.where(np.isnan(late), np.inf, late)) <= threshold else "lost"
         else:
             fate = "stalled" if errors[-1] <= DIVERGED_MSE else "diverged"  # NaN is not <= anything
         line = dict(zip([*keys, "seed"], name, strict=True))

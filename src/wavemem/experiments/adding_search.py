@@ -21,6 +21,7 @@ import torch
 
 from wavemem.checks import one_of, require
 from wavemem.experiments.adding import FATES, Length, Setting, fates, start, train
+from wavemem.models.gated import side_by_side
 from wavemem.models.identity_rnn import IdentityRNN, RecurrentStart
 from wavemem.models.wave_rnn import PUBLISHED_SCALE, InputStart
 from wavemem.records.experiment import Configuration, Experiment, Pieces, Result, Rounds, Where, resumable
@@ -170,9 +171,9 @@ def summarise(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
         line |= {fate: float((own["fate"] == fate).mean()) for fate in FATES}
         line["median"] = float(own.loc[own["fate"] == "solved", "solved at"].median())
         table.append(line | {"n": len(own)})
-    order = pd.DataFrame(table).assign(worse=lambda t: -t["solved"])
-    order = order.sort_values(["model", "T", "worse", "median", "lr"], kind="stable")
-    return order.drop(columns="worse").reset_index(drop=True)
+    order = ["model", "T", "solved", "median", "lr"]
+    ascending = [name != "solved" for name in order]
+    return pd.DataFrame(table).sort_values(order, ascending=ascending, kind="stable").reset_index(drop=True)
 
 
 def best(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
@@ -283,7 +284,7 @@ def start_networks(config: StartsConfig, seed: int, device: torch.device | str =
         if start.biases:  # sparse starts have none of their own: the same as the normal start of this seed
             parameters["b_V"] += IdentityRNN.initialise(seeds, N, 2, 1, device=device).b_V.detach()
         drawn.append(parameters)
-    return IdentityRNN({name: torch.cat([part[name] for part in drawn]) for name in drawn[0]})
+    return side_by_side(drawn)  # type: ignore[return-value]
 
 
 def _train_starts(config: StartsConfig, seed: int, where: Where) -> Result:

@@ -28,7 +28,7 @@ from torch.func import functional_call
 
 from wavemem.checks import one_of, require
 from wavemem.kernels.wave_cpu import own_threads
-from wavemem.models.gated import GatedRNN, network_of
+from wavemem.models.gated import GatedRNN, network_of, side_by_side
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
 from wavemem.models.wave_rnn import PUBLISHED_SCALE, WaveRNN
@@ -278,8 +278,7 @@ def _train(
 ) -> Result:
     """Train and test one model at one length, all seeds of a point side by side."""
     task, S, device = CopyTask(T), len(points), where.device
-    started = [initial(config, model, T, seeds, point).parameters_dict() for point in points]
-    network = network_of({name: torch.cat([part[name] for part in started]) for name in started[0]}).to(device)
+    network = side_by_side([initial(config, model, T, seeds, point).parameters_dict() for point in points]).to(device)
     generators = [stream(seed, f"copying/{T}/training") for seed in seeds]
 
     def held_out(name: str, size: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from wavemem.checks import one_of, require
-from wavemem.models.gated import GatedRNN, network_of
+from wavemem.models.gated import GatedRNN, network_of, side_by_side
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
@@ -314,8 +315,7 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
     )
     job, setting, S = jobs[0], jobs[0].setting, len(seeds)
     task = SequentialImages(job.task, device=where.device)
-    drawn = [initial(own, task, seeds).parameters_dict() for own in jobs]
-    network = network_of({name: torch.cat([own[name] for own in drawn]) for name in drawn[0]}).to(where.device)
+    network = side_by_side([initial(own, task, seeds).parameters_dict() for own in jobs]).to(where.device)
     orders = _Orders(task, seeds, setting.batch)
     updates = orders.per_epoch * setting.epochs
     every = log_every or orders.per_epoch
@@ -402,8 +402,10 @@ def run(config: Config, seed: int) -> Pieces:
     return {jobs[0].name: partial(train, jobs, seeds, config.log_every) for jobs in stacks.values()}
 
 
-def _setting(task: str, model: str) -> Setting:
-    return SETTINGS[one_of("task", task, SETTINGS)][one_of("model", model, SETTINGS[task])]
+def _job(task: str, model: str, units: int | None = None, channels: int | None = None) -> Job:
+    """A job of `SETTINGS`, or the same at another size."""
+    own = SETTINGS[one_of("task", task, SETTINGS)][one_of("model", model, SETTINGS[task])]
+    return Job(task, model, replace(own, units=units or own.units, channels=channels or own.channels))
 
 
 def networks(source: Source, task: str, model: str, units: int | None = None, channels: int | None = None) -> Network:
@@ -417,9 +419,16 @@ def networks(source: Source, task: str, model: str, units: int | None = None, ch
     Raises:
         ValueError: if they are not there.
     """
-    own = _setting(task, model)
-    size = replace(own, units=units or own.units, channels=channels or own.channels)
-    return network_of(weights_of(source, Job(task, model, size).name))
+    return network_of(weights_of(source, _job(task, model, units, channels).name))
+
+
+def _of(
+    rows: pd.DataFrame, task: str, model: str, units: int | None = None, channels: int | None = None
+) -> pd.DataFrame:
+    """The rows of one job."""
+    own = _job(task, model, units, channels).setting
+    wanted = {"task": task, "model": model, "units": own.units, "channels": own.channels}
+    return rows[np.logical_and.reduce([rows[column] == value for column, value in wanted.items()])]
 
 
 def scores(
@@ -437,14 +446,8 @@ def scores(
         task, model, units, channels: as in `networks`.
         epochs: how much of the training counts; None is all of it.
     """
-    setting = _setting(task, model)
-    own = rows[
-        (rows["task"] == task)
-        & (rows["model"] == model)
-        & (rows["units"] == (units or setting.units))
-        & (rows["channels"] == (channels or setting.channels))
-        & (rows["epoch"] <= (math.inf if epochs is None else epochs))
-    ]
+    own = _of(rows, task, model, units, channels)
+    own = own[own["epoch"] <= (math.inf if epochs is None else epochs)]
     both = ["validation accuracy", "test accuracy"]
     table = own[own["quantity"].isin(both)].pivot(index=["seed", "iteration"], columns="quantity", values="value")
     table = table.reindex(columns=both).reset_index()
@@ -461,14 +464,8 @@ def updates_to(rows: pd.DataFrame, task: str, model: str, level: float) -> pd.Se
         task, model: which; of the size that `SETTINGS` names.
         level: accuracy in [0, 1].
     """
-    setting = _setting(task, model)
-    curve = rows[
-        (rows["task"] == task)
-        & (rows["model"] == model)
-        & (rows["units"] == setting.units)
-        & (rows["channels"] == setting.channels)
-        & (rows["quantity"] == "validation accuracy")
-    ]
+    curve = _of(rows, task, model)
+    curve = curve[curve["quantity"] == "validation accuracy"]
     reached = curve[curve["value"] >= level].groupby("seed")["iteration"].min()
     return reached.reindex(sorted(curve["seed"].unique())).astype(float)
 

@@ -25,7 +25,7 @@ from wavemem.models.recurrent import draw_readout, uniform
 from wavemem.models.wave_rnn import WaveRNN
 from wavemem.streams import stream
 
-__all__ = ["Cell", "GatedRNN", "network_of"]
+__all__ = ["Cell", "GatedRNN", "network_of", "side_by_side"]
 
 Cell = Literal["LSTM", "GRU"]
 
@@ -214,3 +214,8 @@ def network_of(parameters: Mapping[str, Tensor]) -> WaveRNN | IdentityRNN | Gate
         return IdentityRNN.from_parameters(parameters)
     _, gates, N = parameters["W_hh"].shape
     return GatedRNN.from_parameters(parameters, "LSTM" if gates == 4 * N else "GRU")
+
+
+def side_by_side(parts: Sequence[Mapping[str, Tensor]]) -> WaveRNN | IdentityRNN | GatedRNN:
+    """The networks of several stacks of parameters of one shape as one ensemble, stack after stack."""
+    return network_of({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
