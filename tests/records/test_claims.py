@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from wavemem.records.claims_page import NOT_EXECUTED, Finding, _measured, _size_and_n, count, findings, verdict, write
+from wavemem.records.claims_page import (
+    NOT_EXECUTED,
+    Finding,
+    _measured,
+    _size_and_n,
+    blocks,
+    count,
+    findings,
+    render,
+    verdict,
+)
 from wavemem.records.entries import Claim, Entry, Quantity, Registry, load_registry
 from wavemem.records.sizes import Size
-from wavemem.records.status import Evidence, Measurement, chapter_has_label, test_exists
+from wavemem.records.status import Evidence, Measurement, chapter_has_label, gather, test_exists
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "notebooks").glob("*.md"))}
@@ -154,11 +164,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_page_and_the_rows_say_what_was_measured(project: Path) -> None:
-    blocks = write(project / "claims.md", project / "results", project / "records")
-    text = (project / "claims.md").read_text()
+    gathered = gather(project / "results")
+    text, shown = render(gathered), blocks(gathered)
     assert text.startswith("(page-claims)=\n# ")
-    assert blocks[""] == "**2 claims**, by verdict: holds 1, at reduced size 1." == count(["at reduced size", "holds"])
-    assert blocks[""] in text
+    assert shown[""] == "**2 claims**, by verdict: holds 1, at reduced size 1." == count(["at reduced size", "holds"])
+    assert shown[""] in text
     first, second = (line for line in text.splitlines() if line.startswith("| “"))
     assert "**at reduced size** | Ch. {ref}`1 <fig-a>`, {ref}`2 <ch-b>`; reduced, n = 2 |" in first
     assert (
@@ -166,8 +176,7 @@ def test_the_page_and_the_rows_say_what_was_measured(project: Path) -> None:
         in first
     )
     assert "“true \\| \\$5” (p) | **holds** | Ch. {ref}`2 <ch-b>`; exact | Proved.<br>Test: `test_b`." in second
-    assert "| X: “w” | **at reduced size** | 2 | reduced |" in blocks["01-a"]
-    assert "| X: “true \\| \\$5” | **holds** | — | exact |" in blocks["02-b"]
-    again = write(project / "claims.md", None, project / "records")
-    assert NOT_EXECUTED in again["01-a"]
-    assert "Report:" not in (project / "claims.md").read_text(), "no link to rows that the report does not have"
+    assert "| X: “w” | **at reduced size** | 2 | reduced |" in shown["01-a"]
+    assert "| X: “true \\| \\$5” | **holds** | — | exact |" in shown["02-b"]
+    assert NOT_EXECUTED in blocks(gather())["01-a"]
+    assert "Report:" not in render(gather()), "no link to rows that the report does not have"

@@ -11,8 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from wavemem.records.entries import Entry, Quantity, load_registry
-from wavemem.records.markdown import plain
-from wavemem.records.report_page import write
+from wavemem.records.report_page import plain, render
 from wavemem.records.sizes import EXACT, Size
 from wavemem.records.status import (
     Evidence,
@@ -20,6 +19,7 @@ from wavemem.records.status import (
     chapter_has_label,
     entry_status,
     evidence,
+    gather,
     measurements,
     quantity_status,
     symbol_exists,
@@ -148,9 +148,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_page_shows_values_statuses_and_existing_links_only(project: Path) -> None:
-    page = project / "out" / "reproduction.md"
-    write(page, project / "results", project / "records")
-    text = page.read_text()
+    text = render(gather(project / "results"))
     assert text.startswith("(page-reproduction)=\n# ")
     assert "{ref}`Eq. 1 <x-eq-1>`" in text
     assert "{ref}`Fig. 1 <fig-a>`" in text
@@ -164,22 +162,18 @@ def test_page_shows_values_statuses_and_existing_links_only(project: Path) -> No
     assert "- Table 1: later." in text
     assert "| **mathematics, together** | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
     assert "| **measurements, together** | 2 | 0 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | 0 |" in text
-    write(project / "again.md", project / "results", project / "records")
-    assert (project / "again.md").read_text() == text
+    assert render(gather(project / "results")) == text
 
 
 def test_a_figure_of_a_chapter_that_was_not_executed_is_not_linked(project: Path) -> None:
-    page = project / "reproduction.md"
-    write(page, None, project / "records")
-    assert "{ref}`Eq. 1 <x-eq-1>`" in page.read_text()
-    assert "fig-a" not in page.read_text()
-    write(page, None, project / "records", chapters=[])
-    assert "{ref}" not in page.read_text()
+    assert "{ref}`Eq. 1 <x-eq-1>`" in render(gather())
+    assert "fig-a" not in render(gather())
+    assert "{ref}" not in render(gather(chapters=[]))
 
 
 def test_bad_inputs_are_named(project: Path) -> None:
     with pytest.raises(ValueError, match="01-a"):
-        write(project / "p.md", None, None, chapters=["02-b"])
+        gather(chapters=["02-b"])
     (project / "results" / "01-a.json").write_text('{"results": [{}]}')
     with pytest.raises(ValueError, match=r"01-a\.json"):
         measurements(project / "results")

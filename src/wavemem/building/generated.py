@@ -67,11 +67,12 @@ def write_pages(root: Path, results: Path, folder: Path) -> None:
     """
     from wavemem.plotting import welcome
     from wavemem.records import claims_page, report_page
+    from wavemem.records.status import gather
 
-    records = root / "records"
-    blocks = claims_page.write(folder / "claims.md", results, records)
-    (folder / BLOCKS).write_text(json.dumps(blocks), encoding="utf-8")
-    report_page.write(folder / "reproduction.md", results, records)
+    gathered = gather(results, root / "records")
+    (folder / BLOCKS).write_text(json.dumps(claims_page.blocks(gathered)), encoding="utf-8")
+    (folder / "claims.md").write_text(claims_page.render(gathered), encoding="utf-8")
+    (folder / "reproduction.md").write_text(report_page.render(gathered), encoding="utf-8")
     write_reference(folder / "api.md", Path(__file__).resolve().parents[1])
     welcome.write(folder / "welcome.svg")
 

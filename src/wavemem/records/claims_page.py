@@ -9,14 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from wavemem.records.entries import SETTLED, STATUSES, Claim, Entry, Registry
-from wavemem.records.markdown import cell, table
 from wavemem.records.registry import summary
-from wavemem.records.report_page import PROOFS, gather, name_of, report_target
+from wavemem.records.report_page import PROOFS, cell, name_of, report_target, table
 from wavemem.records.status import (
     Evidence,
+    Gathered,
     Measurement,
     chapter_has_label,
     deciding,
@@ -26,7 +25,7 @@ from wavemem.records.status import (
     together,
 )
 
-__all__ = ["NOT_EXECUTED", "Finding", "chapter_rows", "count", "findings", "render", "verdict", "write"]
+__all__ = ["NOT_EXECUTED", "Finding", "blocks", "count", "findings", "render", "verdict"]
 
 NOT_EXECUTED = "not executed in this build"
 
@@ -163,17 +162,9 @@ def count(verdicts: Iterable[str]) -> str:
     return f"**{sum(counted.values())} claims**, by verdict: {said}."
 
 
-def render(
-    registry: Registry, found: Mapping[str, Evidence], texts: Mapping[str, str], executed: Collection[str]
-) -> str:
-    """The page as MyST Markdown.
-
-    Args:
-        registry: all claims and entries.
-        found: from :func:`wavemem.records.status.evidence`.
-        texts: source of each chapter of the book, by stem.
-        executed: chapters whose outputs are in the book.
-    """
+def render(gathered: Gathered) -> str:
+    """The page as MyST Markdown, from what `wavemem.records.status.gather` found."""
+    registry, found, texts, executed = gathered.registry, gathered.found, gathered.texts, gathered.executed
     # Entries that nothing was measured for have no place of their own in the report.
     shown = {e.id for e in registry.entries if e.kind not in PROOFS and any(found[e.id].measured.values())}
     verdicts, sections = [], []
@@ -204,8 +195,9 @@ def render(
     return "\n".join([_INTRODUCTION.replace("{count}", count(verdicts)), *sections])
 
 
-def chapter_rows(registry: Registry, found: Mapping[str, Evidence], executed: Collection[str], chapter: str) -> str:
+def _chapter_rows(gathered: Gathered, chapter: str) -> str:
     """The rows with which a chapter ends; empty if it tests no claim."""
+    registry, found, executed = gathered.registry, gathered.found, gathered.executed
     short = {paper.key: paper.short for paper in registry.papers}
     rows = []
     for claim in registry.claims:
@@ -237,18 +229,8 @@ def chapter_rows(registry: Registry, found: Mapping[str, Evidence], executed: Co
     )
 
 
-def write(
-    path: Path | str, results_dir: Path | str | None = None, records_dir: Path | str | None = None
-) -> dict[str, str]:
-    """Write the page; arguments and errors are those of :func:`wavemem.records.report_page.write`.
-
-    Returns:
-        What other pages show: the rows of each chapter by its stem, and under "" a sentence that counts the verdicts.
-    """
-    gathered = gather(results_dir, records_dir)
+def blocks(gathered: Gathered) -> dict[str, str]:
+    """What other pages show: the rows of each chapter by its stem, and under "" a sentence that counts the verdicts."""
     registry, found, executed = gathered.registry, gathered.found, gathered.executed
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(registry, found, gathered.texts, executed), encoding="utf-8")
     verdicts = [verdict(claim, findings(claim, registry, found), executed) for claim in registry.claims]
-    return {"": count(verdicts)} | {stem: chapter_rows(registry, found, executed, stem) for stem in gathered.texts}
+    return {"": count(verdicts)} | {stem: _chapter_rows(gathered, stem) for stem in gathered.texts}

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
-from wavemem.records.entries import STATUSES, Entry, Paper, Quantity, Registry, load_registry, number
-from wavemem.records.markdown import cell, plain, table
+from wavemem.records.entries import STATUSES, Entry, Paper, Quantity, Registry, number
 from wavemem.records.registry import summary
 from wavemem.records.sizes import Size
 from wavemem.records.status import (
     Evidence,
+    Gathered,
     deciding,
     entry_status,
-    evidence,
     is_mathematics,
-    measurements,
     quantity_status,
 )
-from wavemem.records.store import project_root, records_root
 
-__all__ = ["PROOFS", "Gathered", "gather", "name_of", "render", "report_target", "write"]
+__all__ = ["PROOFS", "cell", "name_of", "plain", "render", "report_target", "table"]
 
 _KIND_NAMES = {
     "equation": "Eq.",
@@ -61,6 +57,23 @@ paper's size decides, and a committed record before a live run. A criterion stan
 fixed and what the trivial predictor scores, which has to fail it; the reason for it is in the registry. Tests that a
 status relies on are run by `make test`; a book whose tests fail is not published.
 """
+
+
+def cell(text: str) -> str:
+    """Text as it may stand in a cell of a table."""
+    return text.replace("|", "\\|").replace("\n", " ").replace("$", "\\$")
+
+
+def plain(text: object) -> str:
+    """Text that a machine or a run gave, so that it shows as it is wherever a line of Markdown may stand."""
+    return re.sub(r"([\\`*_{}\[\]<>#|$~&!])", r"\\\1", " ".join(str(text).split()))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose columns are aligned to the left."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def name_of(entry: Entry) -> str:
@@ -247,78 +260,9 @@ def _paper_section(paper: Paper, registry: Registry, found: Mapping[str, Evidenc
     return "\n".join(parts)
 
 
-def render(registry: Registry, found: Mapping[str, Evidence]) -> str:
-    """The page as MyST Markdown.
-
-    Args:
-        registry: all entries.
-        found: from :func:`wavemem.records.status.evidence`.
-    """
+def render(gathered: Gathered) -> str:
+    """The page as MyST Markdown, from what `wavemem.records.status.gather` found."""
+    registry, found = gathered.registry, gathered.found
     statuses = {e.id: entry_status(e, found[e.id]) for e in registry.entries if not e.empty}
     sections = [_paper_section(paper, registry, found, statuses) for paper in registry.papers]
     return "\n".join([_INTRODUCTION, "## Summary", "", _counts(registry, statuses), *sections])
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """What the generated pages are made from.
-
-    Args:
-        registry: all entries and claims.
-        found: what exists for each entry.
-        texts: source of each chapter of the book, by stem.
-        executed: chapters whose outputs are in the book.
-    """
-
-    registry: Registry
-    found: Mapping[str, Evidence]
-    texts: Mapping[str, str]
-    executed: Collection[str]
-
-
-def gather(
-    results_dir: Path | str | None = None,
-    records_dir: Path | str | None = None,
-    *,
-    notebooks_dir: Path | str | None = None,
-    chapters: Iterable[str] | None = None,
-) -> Gathered:
-    """Read the registry, the chapters and what they measured; arguments and errors are those of :func:`write`."""
-    records = records_root(records_dir)
-    root = project_root()
-    sources = {p.stem: p for p in sorted((Path(notebooks_dir) if notebooks_dir else root / "notebooks").glob("*.md"))}
-    wanted = list(sources) if chapters is None else list(chapters)
-    unknown = [c for c in wanted if c not in sources]
-    if unknown:
-        raise ValueError(f"chapters {', '.join(unknown)}; allowed: {', '.join(sources)}. Use the notebooks' stems.")
-    registry = load_registry(records)
-    measured = measurements(Path(results_dir) if results_dir else None)
-    texts = {name: sources[name].read_text(encoding="utf-8") for name in wanted}
-    executed = {p.stem for p in Path(results_dir).glob("*.json")} if results_dir else set()
-    return Gathered(registry, evidence(registry, root, texts, measured, executed), texts, executed)
-
-
-def write(
-    path: Path | str,
-    results_dir: Path | str | None = None,
-    records_dir: Path | str | None = None,
-    *,
-    notebooks_dir: Path | str | None = None,
-    chapters: Iterable[str] | None = None,
-) -> None:
-    """Write the reproduction report.
-
-    Args:
-        path: the page to write, e.g. ``…/reproduction.md``.
-        results_dir: folder of the chapters' JSON files (WAVEMEM_RESULTS_DIR while executing); None: none were executed.
-        records_dir: folder of all records; None is the project's ``records/``.
-        notebooks_dir: folder of the chapters' sources; None is the project's ``notebooks/``.
-        chapters: stems of the chapters that the book contains; None is all of them. Only these are linked to.
-
-    Raises:
-        ValueError: the registry, a record or a results file cannot be read, or a named chapter does not exist.
-    """
-    gathered = gather(results_dir, records_dir, notebooks_dir=notebooks_dir, chapters=chapters)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(gathered.registry, gathered.found), encoding="utf-8")

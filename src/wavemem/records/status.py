@@ -6,24 +6,27 @@ import ast
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from wavemem.records.entries import Entry, Registry
+from wavemem.records.entries import Entry, Registry, load_registry
 from wavemem.records.registry import judge
 from wavemem.records.sizes import Size
+from wavemem.records.store import project_root
 
 __all__ = [
     "Evidence",
+    "Gathered",
     "Measurement",
     "chapter_has_label",
     "deciding",
     "entry_status",
     "evidence",
+    "gather",
     "has_target",
     "is_mathematics",
     "measurements",
@@ -199,6 +202,52 @@ def evidence(
             measured=ours,
         )
     return result
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the generated pages are made from.
+
+    Args:
+        registry: all entries and claims.
+        found: what exists for each entry.
+        texts: source of each chapter of the book, by stem.
+        executed: chapters whose outputs are in the book.
+    """
+
+    registry: Registry
+    found: Mapping[str, Evidence]
+    texts: Mapping[str, str]
+    executed: Collection[str]
+
+
+def gather(
+    results_dir: Path | str | None = None,
+    records_dir: Path | str | None = None,
+    *,
+    chapters: Iterable[str] | None = None,
+) -> Gathered:
+    """Read the registry, the chapters and what they measured.
+
+    Args:
+        results_dir: folder of the chapters' JSON files (WAVEMEM_RESULTS_DIR while executing); None: none were executed.
+        records_dir: folder of all records; None is the project's ``records/``.
+        chapters: stems of the chapters that the book contains; None is all of them. Only these are linked to.
+
+    Raises:
+        ValueError: the registry, a record or a results file cannot be read, or a named chapter does not exist.
+    """
+    root = project_root()
+    sources = {p.stem: p for p in sorted((root / "notebooks").glob("*.md"))}
+    wanted = list(sources) if chapters is None else list(chapters)
+    unknown = [c for c in wanted if c not in sources]
+    if unknown:
+        raise ValueError(f"chapters {', '.join(unknown)}; allowed: {', '.join(sources)}. Use the notebooks' stems.")
+    registry = load_registry(records_dir)
+    measured = measurements(Path(results_dir) if results_dir else None)
+    texts = {name: sources[name].read_text(encoding="utf-8") for name in wanted}
+    executed = {p.stem for p in Path(results_dir).glob("*.json")} if results_dir else set()
+    return Gathered(registry, evidence(registry, root, texts, measured, executed), texts, executed)
 
 
 def deciding(found: Evidence, name: str) -> Measurement | None:
