@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
+import torch
 from playwright.sync_api import Browser, Page
 
-from wavemem.figures.animation import Animation, animate
+from wavemem.plotting.animation import Animation, animate
+from wavemem.streams import stream
 
 S, D, N, STEPS = 4, 3, 20, 12
 
 
-def content() -> np.ndarray:
+def content() -> torch.Tensor:
     """A pattern that goes round a ring of columns, one entry dropped."""
-    ring = np.where(np.random.default_rng(0).standard_normal((S, D)) > 0, 1.0, -1.0)
-    moving = np.stack([np.roll(ring, -t, axis=0) for t in range(STEPS)])
-    moving[:, 0, 2] = np.nan
+    ring = torch.randn(S, D, generator=stream(0, "ring")).sign()
+    moving = torch.stack([ring.roll(-t, 0) for t in range(STEPS)])
+    moving[:, 0, 2] = torch.nan
     return moving
 
 
 def made() -> Animation:
-    neurons = np.tanh(np.random.default_rng(1).standard_normal((STEPS, N)))
+    neurons = torch.randn(STEPS, N, generator=stream(0, "neurons")).tanh()
     alt = "Left the neurons flicker, right a pattern moves to the left by one column per step."
-    return animate(neurons, content(), title="A <ring> & more", alt=alt, steps_per_second=3.0)
+    return animate(neurons, content(), title="A <ring> & more", alt=alt)
 
 
 def opened(browser: Browser, **options: object) -> tuple[Page, list[str]]:
@@ -66,7 +67,7 @@ def test_colours_follow_the_content(browser: Browser) -> None:
     for target in (1, 7):
         page.evaluate("k => {const s=document.querySelector('.wm-anim-slide');s.value=k;s.oninput()}", target)
         drawn = page.eval_on_selector_all("rect", "cells => cells.map(c => c.getAttribute('class'))")[N:]
-        wanted = ["x" if np.isnan(v) else "n" if v < 0 else "p" for v in moving[target - 1].ravel()]
+        wanted = ["x" if v.isnan() else "n" if v < 0 else "p" for v in moving[target - 1].ravel()]
         assert [name.removeprefix("wm-c ") for name in drawn] == wanted
 
 
