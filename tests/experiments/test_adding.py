@@ -55,12 +55,6 @@ def test_every_model_length_and_seed_is_there_once(result: Result) -> None:
     assert found == sorted((m, T, s, n) for m, n in (("wRNN", 4), ("iRNN", 6)) for T in (6, 9) for s in (0, 1))
 
 
-def test_runs_do_not_depend_on_their_neighbours(result: Result) -> None:
-    alone = run(replace(TINY, runs=1, models=("wRNN",)), 0, "cpu", progress=False).rows
-    together = result.rows[(result.rows["model"] == "wRNN") & (result.rows["seed"] == 0)]
-    pd.testing.assert_frame_equal(alone, together.reset_index(drop=True))
-
-
 def test_stored_weights_give_the_stored_error(result: Result) -> None:
     network = networks(result, "iRNN", 9)
     drawn = [AddingTask(9).batch(8, stream(seed, "adding/9/test")) for seed in (0, 1)]

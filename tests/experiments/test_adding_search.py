@@ -234,15 +234,6 @@ def test_a_start_is_shown_at_the_rate_that_solves_most_and_of_those_soonest() ->
     assert table[["solved", "stalled", "networks"]].to_numpy().tolist() == [[2, 0, 2], [1, 1, 2]]
 
 
-def test_runs_do_not_depend_on_their_company() -> None:
-    alone = replace(SMALL, starts=(RING,), rates=(1e-2,), runs=1)
-    one = adding_starts.run(alone, 0, progress=False).rows
-    many = adding_starts.run(SMALL, 0, progress=False).rows
-    own = many[(many["start"] == RING) & (many["lr"] == 1e-2) & (many["seed"] == 0)]
-    both = [rows[rows["quantity"] == "train MSE"]["value"].to_numpy() for rows in (one, own)]
-    assert both[0] == pytest.approx(both[1], rel=1e-4)
-
-
 def test_bad_configurations_are_refused() -> None:
     with pytest.raises(ValueError, match="dense_updates"):
         experiment.Config(dense_updates=(1,))

@@ -65,12 +65,6 @@ def test_every_model_length_and_seed_is_there_once(result: Result) -> None:
     assert sorted(set(curve["iteration"])) == [1, 2, 4, 6]
 
 
-def test_runs_do_not_depend_on_their_neighbours(result: Result) -> None:
-    alone = run(replace(TINY, runs=1, models=("wRNN",)), 0, "cpu", progress=False).rows
-    together = result.rows[(result.rows["model"] == "wRNN") & (result.rows["seed"] == 0)]
-    pd.testing.assert_frame_equal(alone, together.reset_index(drop=True))
-
-
 def test_stored_weights_give_the_stored_scores(result: Result) -> None:
     network = networks(result, "wRNN", 2)
     assert isinstance(network, WaveRNN)

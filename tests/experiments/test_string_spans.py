@@ -73,17 +73,6 @@ def test_frozen_velocities_stay_and_learned_ones_move(result: Result) -> None:
     assert (learned["velocity moved"] > 0).all()
 
 
-def test_a_cell_does_not_depend_on_its_neighbours(result: Result) -> None:
-    alone = run(replace(TINY, registers=(5,), velocities=(1.0,), learned_registers=()), 3, "cpu", progress=False).rows
-    rows = result.rows
-    together = rows[(rows["register"] == 5) & (rows["velocity"] == 1.0)].reset_index(drop=True)
-    keys = ["seed", "iteration", "length", "quantity"]
-    both = alone.merge(together, on=keys, suffixes=("", " of many"))
-    assert len(both) == len(alone) == len(together)
-    difference = (both["value"] - both["value of many"]).abs().fillna(0)
-    assert difference.max() < 2e-4  # sums of other sizes are rounded otherwise
-
-
 def test_runs_of_one_seed_differ_in_the_velocity_alone() -> None:
     network = initial(TINY, 5, False, [3, 4])
     for name, value in network.named_parameters():

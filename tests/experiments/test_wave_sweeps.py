@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -152,22 +151,6 @@ def test_what_cannot_be_searched_is_refused(change: dict[str, object], said: str
         points(dataclasses.replace(TINY, **change))
     with pytest.raises(ValueError, match="column"):
         scores(pd.DataFrame({"value": [1.0]}))
-
-
-def test_a_sweep_that_was_stopped_trains_only_what_is_missing(
-    tiny: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run(TINY, 3, progress=False, checkpoints=tmp_path)
-    pd.testing.assert_frame_equal(whole.rows, tiny.rows)
-    made = sorted(path.stem for path in tmp_path.glob("*.safetensors"))
-    assert made == sorted(point.name for point in points(TINY))
-    lost = tmp_path / f"{made[0]}.safetensors"
-    lost.unlink()
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
-    again = run(TINY, 3, progress=False, checkpoints=tmp_path)
-    pd.testing.assert_frame_equal(again.rows, tiny.rows)
-    assert lost.exists()
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
 def test_the_quick_sweep_is_small() -> None:
