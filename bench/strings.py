@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.measure import Contest, cases, repeat, too_large, vary
 from wavemem.kernels.register import register_scan
 from wavemem.kernels.selective import selective_scan
-from wavemem.kernels.wave_cpu import own_threads
+from wavemem.kernels.threads import own_threads
 from wavemem.models.mamba import Mamba
 from wavemem.models.token_model import State, TokenModel
 from wavemem.models.transformer import Transformer

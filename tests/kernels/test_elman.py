@@ -1,64 +1,88 @@
-"""The Elman scan against its plain reference, torch.nn.RNN and finite differences."""
+"""The Elman network: scan, loss and gradients of every way to compute them, against plain loops in float64."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from wavemem.kernels.elman import Activation, elman_scan, elman_scan_reference
+from wavemem.kernels import elman, elman_cpu
+from wavemem.kernels.elman import Activation, elman_scan, elman_scan_reference, loss_and_gradients, use_triton
 
-Arguments = tuple[Tensor, Tensor, Tensor, Tensor]
+SIZES = [  # K, N, B, s, d, steps after the inputs
+    (1, 1, 1, 1, 1, 1),
+    (3, 6, 5, 4, 2, 3),
+    (2, 17, 33, 2, 5, 6),
+    (2, 48, 1, 3, 17, 4),
+    (1, 100, 70, 1, 3, 9),
+    (2, 64, 64, 8, 8, 20),
+    (1, 128, 16, 4, 4, 60),
+]
 
 
-def _arguments(K: int, N: int, d: int, S: int, B: int, dtype: torch.dtype = torch.float64) -> Arguments:
-    generator = torch.Generator().manual_seed(0)
+@pytest.fixture(params=["compiled", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the compiled kernel, and as on a machine whose compiler is unwilling."""
+    if request.param == "plain":
+        monkeypatch.setattr(elman_cpu, "load_library", lambda _name: None)
+    elif not elman_cpu.available(torch.zeros(1)):
+        pytest.skip("no C compiler")
+    return str(request.param)
 
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
-    W_hh = (drawn(K, N, N).detach() / N**0.5).requires_grad_()
-    return W_hh, drawn(K, N, d), drawn(S, K, B, d), drawn(K, B, N)
+def _drawn(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+def _scan_arguments(K: int, N: int, B: int, S: int, d: int) -> list[Tensor]:
+    W_hh, *others = _drawn((K, N, N), (K, N, d), (S, K, B, d), (K, B, N))
+    return [W_hh / N**0.5, *others]
+
+
+def _differentiated(call: Callable[..., Tensor], arguments: list[Tensor], weight: Tensor) -> list[Tensor]:
+    leaves = [value.clone().requires_grad_() for value in arguments]
+    states = call(*leaves)
+    return [states.detach(), *torch.autograd.grad((states * weight).sum(), leaves)]
+
+
+def _close(mine: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+    assert mine.shape == theirs.shape
+    assert float((mine.double() - theirs).norm()) <= tolerance * float(theirs.norm())
 
 
 @pytest.mark.parametrize("activation", ["tanh", "linear"])
-@pytest.mark.parametrize("K", [1, 3])
-@pytest.mark.parametrize("steps", [None, 9])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
-def test_scan_equals_reference(
-    activation: Activation, K: int, steps: int | None, dtype: torch.dtype, tolerance: float
+@pytest.mark.parametrize("initial", [True, False])
+@pytest.mark.parametrize(("K", "N", "B", "S", "d", "quiet"), SIZES)
+def test_scan_and_its_gradients_are_those_of_the_loop(
+    way: str, K: int, N: int, B: int, S: int, d: int, quiet: int, initial: bool, activation: Activation
 ) -> None:
-    arguments = _arguments(K, N=6, d=2, S=4, B=5, dtype=dtype)
-    ours = elman_scan(*arguments, steps=steps, activation=activation)
-    reference = elman_scan_reference(*arguments, steps=steps, activation=activation)
-    torch.testing.assert_close(ours, reference, rtol=tolerance, atol=tolerance)
-    weight = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    for mine, theirs in zip(
-        torch.autograd.grad((ours * weight).sum(), arguments),
-        torch.autograd.grad((reference * weight).sum(), arguments),
-        strict=True,
-    ):
-        assert float((mine - theirs).norm() / theirs.norm()) < tolerance
+    arguments = _scan_arguments(K, N, B, S, d)[: 4 if initial else 3]
+    (weight,) = _drawn((S + quiet, K, B, N), seed=1)
+
+    def run(scan: Callable[..., Tensor], dtype: torch.dtype) -> list[Tensor]:
+        return _differentiated(
+            lambda *leaves: scan(*leaves, steps=S + quiet, activation=activation),
+            [value.to(dtype) for value in arguments],
+            weight.to(dtype),
+        )
+
+    exact = run(elman_scan_reference, torch.float64)
+    for mine, theirs in zip(run(elman_scan, torch.float32), exact, strict=True):
+        _close(mine, theirs)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "linear"])
-def test_gradcheck(activation: Activation) -> None:
-    arguments = _arguments(2, N=4, d=2, S=2, B=3)
-
-    def scan(W_hh: Tensor, W_uh: Tensor, inputs: Tensor, h0: Tensor) -> Tensor:
-        return elman_scan(W_hh, W_uh, inputs, h0, steps=4, activation=activation)
-
-    assert torch.autograd.gradcheck(scan, arguments)
-
-
-def test_scan_equals_torch_rnn_with_gradients() -> None:
-    W_hh, W_uh, inputs, _ = _arguments(1, N=6, d=2, S=7, B=5)
-    rnn = torch.nn.RNN(2, 6, bias=False, dtype=torch.float64)
+def test_scan_equals_torch_rnn_with_gradients(way: str) -> None:
+    W_hh, W_uh, inputs = (value.float().requires_grad_() for value in _scan_arguments(1, 20, 5, 7, 2)[:3])
+    rnn = torch.nn.RNN(2, 20, bias=False)
     with torch.no_grad():
         rnn.weight_hh_l0.copy_(W_hh[0])
         rnn.weight_ih_l0.copy_(W_uh[0])
-    expected, _ = rnn(inputs[:, 0])
-    ours = elman_scan(W_hh, W_uh, inputs)[:, 0]
+    expected, ours = rnn(inputs[:, 0])[0], elman_scan(W_hh, W_uh, inputs)[:, 0]
     torch.testing.assert_close(ours, expected)
     mine = torch.autograd.grad(ours.square().sum(), (W_hh, W_uh))
     theirs = torch.autograd.grad(expected.square().sum(), (rnn.weight_hh_l0, rnn.weight_ih_l0))
@@ -66,10 +90,105 @@ def test_scan_equals_torch_rnn_with_gradients() -> None:
         torch.testing.assert_close(left[0], right)
 
 
-def test_zero_suffix_equals_zero_inputs() -> None:
-    W_hh, W_uh, inputs, h0 = _arguments(2, N=5, d=2, S=3, B=4)
-    padded = torch.cat([inputs, torch.zeros(4, *inputs.shape[1:], dtype=inputs.dtype)])
+def test_zero_suffix_equals_zero_inputs(way: str) -> None:
+    W_hh, W_uh, inputs, h0 = (value.float() for value in _scan_arguments(2, 20, 4, 3, 2))
+    padded = torch.cat([inputs, torch.zeros(4, *inputs.shape[1:])])
     torch.testing.assert_close(elman_scan(W_hh, W_uh, inputs, h0, steps=7), elman_scan(W_hh, W_uh, padded, h0))
+
+
+def test_tanh_is_exact_to_three_units_in_the_last_place(way: str) -> None:
+    x = torch.cat([torch.linspace(-12, 12, 40_001), torch.logspace(-38, 2, 40_001), torch.tensor([torch.inf, 0.0])])
+    one = torch.ones(1, 1, 1)
+    found = elman_scan(one, one, x.view(1, 1, -1, 1)).flatten()
+    exact = x.double().tanh()
+    unit = torch.nextafter(exact.float().abs(), torch.tensor(torch.inf)) - exact.float().abs()
+    assert bool(((found - exact).abs() <= 3 * unit).all())
+    assert float(found.abs().max()) <= 1
+    assert bool(elman_scan(one, one, torch.full((1, 1, 1, 1), torch.nan)).isnan())
+
+
+def _loss_by_the_loop(
+    weights: list[Tensor], u: Tensor, targets: Tensor, activation: Activation, horizons: Tensor
+) -> list[Tensor]:
+    """Run by run: loss and accuracy by step, and gradients by autograd, in float64."""
+    found: list[list[Tensor]] = []
+    for k, steps in enumerate(horizons.tolist()):
+        W_hh, W_uh, W_r = (W[k].double().requires_grad_() for W in weights)
+        h, losses, right = u.new_zeros(u.shape[1], len(W_hh), dtype=torch.float64), [], []
+        for t in range(u.shape[2] + steps):
+            h = h @ W_hh.T + (u[k, :, t].double() @ W_uh.T if t < u.shape[2] else 0.0)
+            h = h.tanh() if activation == "tanh" else h
+            if t >= u.shape[2]:
+                y, goal = h @ W_r.T, targets[k, :, t - u.shape[2]].double()
+                losses.append((y - goal).square().mean())
+                right.append((y * goal > 0).double().mean())
+        loss = torch.stack(losses)
+        gradients = torch.autograd.grad(loss.mean(), (W_hh, W_uh, W_r))
+        unseen = loss.new_zeros(targets.shape[2] - steps)
+        found.append([torch.cat([loss.detach(), unseen]), torch.cat([torch.stack(right), unseen]), *gradients])
+    loss, accuracy, *gradients = (torch.stack(values) for values in zip(*found, strict=True))
+    return [loss.T, accuracy.T, *gradients]
+
+
+def _problem(K: int, N: int, B: int, s: int, d: int, H: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    W_hh, W_uh, W_r, u, targets = _drawn((K, N, N), (K, N, d), (K, d, N), (K, B, s, d), (K, B, H, d))
+    weights = [(W_hh / N**0.5).float(), (W_uh / 3).float(), (W_r / N**0.5).float()]
+    return weights, u.sign().float(), targets.sign().float()
+
+
+@pytest.mark.parametrize("activation", ["tanh", "linear"])
+@pytest.mark.parametrize(("K", "N", "B", "s", "d", "H"), SIZES)
+def test_loss_and_gradients_are_those_of_the_loop(
+    way: str, K: int, N: int, B: int, s: int, d: int, H: int, activation: Activation
+) -> None:
+    weights, u, targets = _problem(K, N, B, s, d, H)
+    horizons = torch.tensor([H, max(1, H // 2), 1][:K])
+    result = loss_and_gradients(*weights, u, targets, activation, horizons)
+    exact = _loss_by_the_loop(weights, u, targets, activation, horizons)
+    for mine, theirs in zip((*result[:2], *result.gradients), exact, strict=True):
+        _close(mine, theirs)
+    if K == 1:
+        whole = loss_and_gradients(*weights, u, targets, activation)
+        assert torch.equal(whole.loss_by_step, result.loss_by_step)
+
+
+def test_tensors_may_lie_in_memory_as_they_like(way: str) -> None:
+    weights, u, targets = _problem(2, 20, 5, 3, 2, 6)
+    plain = loss_and_gradients(*weights, u, targets)
+    given = [
+        weights[0].mT.contiguous().mT,
+        weights[1].repeat_interleave(2, 2)[..., ::2],
+        torch._neg_view(-weights[2]),
+        u.transpose(0, 1).contiguous().transpose(0, 1),
+        torch.cat([targets, targets], 2)[:, :, :6],
+    ]
+    for mine, theirs in zip(loss_and_gradients(*given).gradients, plain.gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    weights, u, targets = _problem(3, 40, 70, 3, 2, 6)
+    arguments = [value.float() for value in _scan_arguments(3, 40, 70, 3, 2)]
+    (weight,) = _drawn((3, 3, 70, 40), seed=1)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            swept = loss_and_gradients(*weights, u, targets, horizons=torch.tensor([2, 6, 4]))
+            found.append([*swept[:2], *swept.gradients, *_differentiated(elman_scan, arguments, weight.float())])
+    finally:
+        torch.set_num_threads(before)
+    for others in found[1:]:
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(found[0], others, strict=True))
+
+
+def test_numbers_that_are_not_finite_stay_in_their_run(way: str) -> None:
+    weights, u, targets = _problem(2, 20, 5, 3, 2, 6)
+    weights[0][1, 3, 2] = torch.nan
+    result = loss_and_gradients(*weights, u, targets, horizons=torch.tensor([3, 6]))
+    assert bool(result.loss_by_step[:, 0].isfinite().all())
+    assert bool(result.loss_by_step[:, 1].isnan().all())
+    assert all(bool(gradient[0].isfinite().all()) for gradient in result.gradients)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +202,43 @@ def test_zero_suffix_equals_zero_inputs() -> None:
         ({"W_hh": torch.zeros(2, 5, 6)}, "W_hh"),
     ],
 )
-def test_wrong_arguments_are_named(change: dict[str, object], message: str) -> None:
-    W_hh, W_uh, inputs, h0 = (x.detach() for x in _arguments(2, N=5, d=2, S=3, B=4))
+def test_wrong_arguments_of_the_scan_are_named(change: dict[str, object], message: str) -> None:
+    W_hh, W_uh, inputs, h0 = _scan_arguments(2, 5, 4, 3, 2)
     arguments: dict[str, object] = {"W_hh": W_hh, "W_uh": W_uh, "inputs": inputs, "h0": h0, **change}
     with pytest.raises(ValueError, match=message):
         elman_scan(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"targets": torch.zeros(1, 5, 6, 2)}, "targets"),
+        ({"W_r": torch.zeros(2, 10, 2)}, "W_r"),
+        ({"u": torch.zeros(2, 5, 3, 2, dtype=torch.float64)}, "float32"),
+        ({"activation": "relu"}, "activation"),
+        ({"horizons": torch.tensor([7, 1])}, "horizons"),
+        ({"horizons": torch.tensor([0, 1])}, "horizons"),
+        ({"horizons": torch.tensor([2])}, "horizons"),
+    ],
+)
+def test_wrong_arguments_of_the_loss_are_named(change: dict[str, object], message: str) -> None:
+    weights, u, targets = _problem(2, 10, 5, 3, 2, 6)
+    names = ("W_hh", "W_uh", "W_r")
+    arguments: dict[str, object] = {**dict(zip(names, weights, strict=True)), "u": u, "targets": targets, **change}
+    with pytest.raises(ValueError, match=message):
+        loss_and_gradients(**arguments)
+
+
+def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    variable, weights = elman.TRITON.variable, torch.zeros(2, 4, 4)
+    monkeypatch.delenv(variable, raising=False)
+    assert not use_triton(weights)
+    for value, message in (("fast", f"{variable}.*auto.*torch.*triton"), ("triton", variable)):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ValueError, match=message):
+            elman_scan(weights, torch.zeros(2, 4, 1), torch.zeros(3, 2, 5, 1))
+
+
+def test_importing_the_library_does_not_import_triton() -> None:
+    code = "import sys, wavemem.training.ensemble; assert 'triton' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

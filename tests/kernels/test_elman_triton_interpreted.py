@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.kernels.elman import elman_scan_reference
-from wavemem.kernels.elman_training import loss_and_gradients
-from wavemem.kernels.elman_triton import choose_tile, recurrence_precision
+from wavemem.kernels.elman import LARGEST, elman_scan_reference
+from wavemem.kernels.elman_triton import choose_tile
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.tasks.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
@@ -113,26 +112,6 @@ def test_sizes_of_the_books_networks(interpreter: Any, N: int) -> None:
         assert _relative(mine, theirs) < 1e-4
 
 
-def test_tf32_rounds_as_the_imitation_on_the_processor_does(interpreter: Any) -> None:
-    generator = torch.Generator().manual_seed(3)
-    arguments = {
-        "W_hh": _drawn(generator, 2, 20, 20) / 4,
-        "W_uh": _drawn(generator, 2, 20, 3),
-        "W_r": _drawn(generator, 2, 3, 20) / 4,
-        "u": _drawn(generator, 2, 5, 2, 3).sign(),
-        "targets": _drawn(generator, 2, 5, 4, 3).sign(),
-    }
-    ours = interpreter.call("sweep", **arguments, precision="tf32")
-    exact = loss_and_gradients(**arguments)
-    with recurrence_precision("tf32"):
-        imitated = loss_and_gradients(**arguments)
-    for mine, theirs, right in zip(ours["gradients"], imitated.gradients, exact.gradients, strict=True):
-        difference = float((right - theirs).norm() / right.norm())
-        assert 1e-5 < difference < 1e-2
-        # Roundings that fall the other way in a few entries stay.
-        assert float((mine - theirs).norm() / right.norm()) < 0.3 * difference
-
-
 def test_numbers_that_are_not_finite_stay_in_their_run(interpreter: Any) -> None:
     generator = torch.Generator().manual_seed(2)
     W_hh = _drawn(generator, 2, 8, 8)
@@ -170,29 +149,28 @@ def test_what_does_not_fit_is_refused(interpreter: Any) -> None:
 
 
 def test_the_check_on_a_device_finds_right_and_wrong_numbers(interpreter: Any) -> None:
-    assert interpreter.call("check", N=16, wrong=False) == {"found": True, "warnings": []}
-    found = interpreter.call("check", N=32, wrong=True)
-    assert not found["found"]
-    assert "differ from the reference" in found["warnings"][0]
+    assert interpreter.call("check", N=11, wrong=False)["found"]
+    assert not interpreter.call("check", N=32, wrong=True)["found"]
+
+
+def test_tiles_hold_the_matrix() -> None:
+    for N in range(1, LARGEST + 1):
+        tile = choose_tile(N)
+        assert N <= tile.width <= max(16, 2 * N - 1)
+        # 64 registers per thread at most for the matrix.
+        assert tile.width**2 <= 64 * 32 * tile.warps
 
 
 def test_kernels_compile_and_their_matrix_stays_in_registers(compiled: Any) -> None:
-    cases = []
-    for kernel in ("scan_forward", "scan_back"):
-        for precision in ("ieee", "tf32"):
-            tile = choose_tile(128)
-            cut = {"N": 128, "WIDTH": tile.width, "ROWS": choose_tile(128, precision).rows, "TANH": True}
-            cases.append(
-                {
-                    "module": "wavemem.kernels._elman_triton_kernels",
-                    "kernel": kernel,
-                    "warps": tile.warps,
-                    "constants": {**cut, "PRECISION": precision},
-                    "kinds": {"lengths": "*i32", "B": "i32", "S": "i32", "QUIET": "i32", "T": "i32"},
-                }
-            )
-    found = compiled(cases)
-    assert len(found) == 8
+    tile = choose_tile(128)
+    shared = {
+        "module": "wavemem.kernels.elman_triton",
+        "warps": tile.warps,
+        "constants": {"N": 128, "WIDTH": tile.width, "ROWS": tile.rows, "TANH": True},
+        "kinds": {"lengths": "*i32", "B": "i32", "S": "i32", "QUIET": "i32", "T": "i32"},
+    }
+    found = compiled([{**shared, "kernel": kernel} for kernel in ("scan_forward", "scan_back")])
+    assert len(found) == 4
     for built in found:
         assert built["spilt"] == 0, built
         # Two programs at least fit on a multiprocessor of 65536 registers.

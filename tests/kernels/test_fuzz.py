@@ -77,6 +77,12 @@ def _selective(sizes: Sizes) -> list[tuple[int, ...]]:
     return [(K, B, T, 3), (K, B, T, 3), (K, 3, n), (K, B, T, n), (K, B, T, n), (K, 3), (K, B, T, 3), (K, 3)]
 
 
+def _elman(sizes: Sizes) -> list[tuple[int, ...]]:
+    K, T, B, n = sizes
+    N = n * n  # on both sides of the kernel's widths
+    return [(K, N, N), (K, N, 3), (T, K, B, 3)]
+
+
 def _register(sizes: Sizes) -> list[tuple[int, ...]]:
     K, T, B, n = sizes
     return [(K, B, T, 5), (K, 5, n), (K, 5), (K, 5)]
@@ -91,7 +97,7 @@ KERNELS = {
     "elman_scan": Kernel(
         elman_scan,
         elman_scan_reference,
-        lambda s: [(s[0], s[3], s[3]), (s[0], s[3], 3), (s[1], s[0], s[2], 3)],
+        _elman,
     ),
     "selective_scan": Kernel(
         lambda *a: selective_scan(*a, softplus=True),
@@ -106,6 +112,7 @@ KERNELS = {
 }
 
 DIFFERENTIABLE_TWICE = (
+    "elman_scan",
     "wave_scan",
     "wave_final_state",
     "wave_outputs",

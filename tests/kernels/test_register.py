@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.kernels import compiled, register_cpu, wave_cpu
+from wavemem.kernels import compiled, register_cpu
 from wavemem.kernels.compiled import compiler
 from wavemem.kernels.register import (
     register_scan,
@@ -21,6 +21,7 @@ from wavemem.kernels.register import (
     register_states,
     register_step,
 )
+from wavemem.kernels.threads import own_threads
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 NAMES = ("x", "C", "v", "bias", "h0")
@@ -225,7 +226,7 @@ def test_the_number_of_threads_changes_no_bit(velocity: str, monkeypatch: pytest
         for threads in (1, 3):
             torch.set_num_threads(threads)
             found.append(outcome(with_state("compiled", True), values, frozen))
-        with wave_cpu.own_threads():
+        with own_threads():
             found.append(outcome(with_state("compiled", True), values, frozen))
     finally:
         torch.set_num_threads(before)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.kernels import selective_chunked, selective_cpu, wave_cpu
+from wavemem.kernels import selective_chunked, selective_cpu
 from wavemem.kernels.compiled import compiler, load_library
 from wavemem.kernels.selective import (
     SelectiveMethod,
@@ -20,6 +20,7 @@ from wavemem.kernels.selective import (
     selective_scan_with_state,
     selective_step,
 )
+from wavemem.kernels.threads import own_threads
 
 compiled = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 Problem = dict[str, Tensor]
@@ -188,7 +189,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             found.append(results(problem, "compiled"))
-            with wave_cpu.own_threads():
+            with own_threads():
                 found.append(results(problem, "compiled"))
     finally:
         torch.set_num_threads(before)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from wavemem.kernels.triton_choice import Choice
+from wavemem.kernels.triton_choice import Choice, full_precision
 
 VARIABLE = "WAVEMEM_SOME_KERNEL"
 
@@ -78,3 +80,29 @@ def test_a_check_is_made_once_and_its_failure_is_told() -> None:
         assert not choice.right_on(device, wrong)
         assert choice.right_on(device, lambda _: True, key=4)
     assert asked == [device]
+
+
+def test_precision_is_put_back() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with full_precision():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_precision_set_by_pytorchs_newer_interface_is_put_back() -> None:
+    """In a process of its own: the two interfaces cannot be used one after the other."""
+    code = (
+        "import torch; from wavemem.kernels.triton_choice import full_precision; products = torch.backends.cuda.matmul\n"
+        "products.fp32_precision = 'tf32'\n"
+        "with full_precision(): assert products.fp32_precision == 'ieee'\n"
+        "assert products.fp32_precision == 'tf32'"
+    )
+    try:
+        _ = torch.backends.cuda.matmul.fp32_precision
+    except (AttributeError, RuntimeError):  # an older PyTorch has the older interface alone
+        code = "import wavemem.kernels.triton_choice"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.kernels import wave_cpu
+from wavemem.kernels import threads, wave_cpu
 from wavemem.kernels.compiled import compiler
 from wavemem.kernels.wave import (
     WaveActivation,
@@ -169,12 +169,12 @@ def test_the_kernel_gets_the_threads_that_pytorch_gives_up() -> None:
     expected, before = results("every", parameters, x, h0, "relu"), torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with wave_cpu.own_threads(), wave_cpu.own_threads():
+        with threads.own_threads(), threads.own_threads():
             assert torch.get_num_threads() == 1
-            assert wave_cpu._OWN == [3, 3]
+            assert threads._OWN == [3, 3]
             found = results("every", parameters, x, h0, "relu")
         assert torch.get_num_threads() == 3
-        assert wave_cpu._OWN == []
+        assert threads._OWN == []
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

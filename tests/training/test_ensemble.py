@@ -13,7 +13,6 @@ from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
 from wavemem.tasks.episodes import accuracy, elman_inputs, random_histories
 from wavemem.tasks.hds import HDS, repeat_copy
-from wavemem.training import ensemble as training
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import TrainingConfig, TrainingResult, evaluate, train
 
@@ -70,19 +69,6 @@ def test_a_run_alone_equals_the_run_among_others(curriculum: Any) -> None:
         torch.testing.assert_close(value[0], together.ensemble.state_dict()[name][2], rtol=1e-3, atol=1e-5)
         assert torch.equal(alone.snapshots[0][name][0], together.snapshots[0][name][2])
     assert set(together.snapshots) == {0, 7}
-
-
-def test_runs_of_different_horizons_computed_together_equal_runs_computed_apart(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """On a GPU all runs are one group, whatever their horizons; here the CPU is made to do the same."""
-    apart = _train([1, 2, 3, 4], 30, curriculum=LadderCurriculum((2, 4, 7), threshold=0.6))
-    monkeypatch.setattr(training, "plan_groups", lambda horizons, *_: [list(range(len(horizons)))])
-    together = _train([1, 2, 3, 4], 30, curriculum=LadderCurriculum((2, 4, 7), threshold=0.6))
-    assert apart.log.groupby("iteration")["horizon"].nunique().max() > 1
-    assert together.log["horizon"].tolist() == apart.log["horizon"].tolist()
-    for name in ("loss", "accuracy", "grad_norm"):
-        np.testing.assert_allclose(together.log[name], apart.log[name], rtol=1e-3)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,4 +1,4 @@
-"""Curricula, optimiser, groups of runs, progress, device, random streams and the generic loop."""
+"""Curricula, optimiser, progress, device, random streams and the generic loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from wavemem.training.device import choose_device
 from wavemem.training.generic import FitConfig, fit
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
-from wavemem.training.workers import Workers, plan_groups
 
 
 def test_ladder_steps_up_above_the_threshold_and_never_down() -> None:
@@ -131,35 +130,6 @@ def test_optimiser_refuses_what_it_cannot_do() -> None:
         EnsembleAdam([torch.zeros(2, 3)], lr=-1.0)
     with pytest.raises(ValueError, match="weight_decay"):
         EnsembleAdam([torch.zeros(2, 3)], weight_decay=(1.0, 1.0, 1.0))
-
-
-def test_groups_share_the_work_and_a_horizon() -> None:
-    horizons = np.array([100, 60, 100, 100, 10, 100, 100])
-    for workers in (1, 2, 3, 8):
-        groups = plan_groups(horizons, 8, workers, together=False)
-        assert sorted(k for group in groups for k in group) == list(range(7))
-        assert all(len({int(horizons[k]) for k in group}) == 1 for group in groups)
-        costs = [sum(int(horizons[k]) + 8 for k in group) for group in groups]
-        assert costs == sorted(costs, reverse=True)
-        share = sum(costs) / workers
-        assert all(cost <= share + 108 or len(group) == 1 for cost, group in zip(costs, groups, strict=True))
-    assert plan_groups(np.full(8, 100), 8, 2, together=False) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert plan_groups(horizons, 8, 2, together=True) == [list(range(7))]
-    # Products too small to be worth a thread of their own stay together, but only within a horizon.
-    assert plan_groups(np.full(8, 100), 8, 2, together=False, product=64**3) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert plan_groups(np.full(4, 100), 8, 2, together=False, product=64**3) == [[0, 1, 2, 3]]
-    assert plan_groups(np.array([10, 100, 10]), 8, 2, together=False, product=1) == [[1], [0, 2]]
-
-
-def test_workers_put_the_thread_count_back_and_keep_the_order() -> None:
-    before = torch.get_num_threads()
-    with Workers(3) as workers:
-        assert torch.get_num_threads() == 1
-        assert workers.map(lambda x: x * x, list(range(10))) == [x * x for x in range(10)]
-        assert workers.workspace() is workers.workspace()
-        with pytest.raises(ZeroDivisionError):
-            workers.map(lambda x: 1 // x, [1, 0])
-    assert torch.get_num_threads() == before
 
 
 def test_fit_recovers_known_minima_each_with_its_own_optimiser() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from wavemem.kernels.elman_training import SweepResult
+from wavemem.kernels.elman import SweepResult
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
 from wavemem.tasks.episodes import random_histories
@@ -147,7 +147,7 @@ def test_an_error_while_drawing_reaches_the_training(monkeypatch: pytest.MonkeyP
 def test_an_iteration_asks_for_no_number(monkeypatch: pytest.MonkeyPatch, curriculum: Curriculum) -> None:
     """Tensors without contents raise an error where a program wants to know a number."""
 
-    def sweep(W_hh: Tensor, W_uh: Tensor, W_r: Tensor, u: Tensor, targets: Tensor, **_: object) -> SweepResult:
+    def sweep(W_hh: Tensor, W_uh: Tensor, W_r: Tensor, u: Tensor, targets: Tensor, *_: object) -> SweepResult:
         shape = (targets.shape[2], W_hh.shape[0])
         gradients = (torch.empty_like(W_hh), torch.empty_like(W_uh), torch.empty_like(W_r))
         return SweepResult(W_hh.new_empty(shape), W_hh.new_empty(shape), gradients)

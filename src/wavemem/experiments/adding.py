@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.checks import one_of, require
-from wavemem.kernels.wave_cpu import own_threads
+from wavemem.kernels.threads import own_threads
 from wavemem.models.gated import network_of, side_by_side
 from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork

@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.checks import one_of, require
-from wavemem.kernels.wave_cpu import own_threads
+from wavemem.kernels.threads import own_threads
 from wavemem.models.diagonal_ssm import DiagonalBlock
 from wavemem.models.h3 import H3Block
 from wavemem.models.mamba import Mamba

@@ -15,7 +15,7 @@ it is Triton's product of small matrices. Rows, places and channels beyond the t
 import triton
 import triton.language as tl
 
-from wavemem.kernels._elman_triton_kernels import _tanh
+from wavemem.kernels.elman_triton import _tanh
 
 __all__ = ["scan_back", "scan_forward", "sum_products"]
 

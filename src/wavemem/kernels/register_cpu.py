@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavemem.kernels import wave_cpu
 from wavemem.kernels.arguments import address, dense, first_derivatives
 from wavemem.kernels.compiled import load_library
+from wavemem.kernels.threads import share
 
 __all__ = ["available", "compiled_scan"]
 
@@ -49,7 +49,7 @@ def _call(name: str, sizes: tuple[int, ...], tasks: int, tensors: tuple[Tensor |
         if part(0, tasks):
             raise MemoryError("the register's kernel got no memory for one task")
     else:
-        wave_cpu.share(part, tasks)
+        share(part, tasks)
 
 
 class _Scan(torch.autograd.Function):

@@ -17,7 +17,7 @@ from torch import Tensor
 from wavemem.kernels.arguments import address, dense
 from wavemem.kernels.compiled import load_library
 from wavemem.kernels.selective_chunked import Given
-from wavemem.kernels.wave_cpu import share
+from wavemem.kernels.threads import share
 
 __all__ = ["available", "scan", "scan_backward"]
 

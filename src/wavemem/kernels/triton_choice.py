@@ -1,8 +1,8 @@
 """Which program serves a call where a Triton kernel might: what the environment asks for, and what has been checked.
 
 A kernel that has never run on a device at hand is not trusted there: it serves by itself only after it has given the right
-numbers for a small problem, and else PyTorch's operations do, with a warning. The Elman and the Wave-RNN's kernels hold the
-same rules themselves.
+numbers for a small problem, and else PyTorch's operations do, with a warning. The Wave-RNN's kernel holds the same rules
+itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from wavemem.checks import one_of, require
 
-__all__ = ["Choice"]
+__all__ = ["Choice", "full_precision"]
 
 
 class Choice:
@@ -125,3 +126,28 @@ class Choice:
                 stacklevel=4,
             )
         return right
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep PyTorch's own products in float32 inside a `with` block, whatever the program around it allows."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # Set by PyTorch's newer interface, which does not bear to be mixed with the older one.
+        products: Any = torch.backends.cuda.matmul
+        newer = products.fp32_precision
+        products.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            products.fp32_precision = newer
+        return
+    if before == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

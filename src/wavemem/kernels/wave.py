@@ -29,7 +29,7 @@ from torch import Tensor
 from wavemem.checks import one_of, require, shape_is
 from wavemem.kernels import wave_cpu
 from wavemem.kernels.arguments import alike, dense, first_derivatives, gradients_wanted
-from wavemem.kernels.elman_triton import full_precision
+from wavemem.kernels.triton_choice import full_precision
 from wavemem.kernels.wave_triton import kernel_gradient, scan_deltas, scan_states, use_triton
 
 __all__ = ["WaveActivation", "wave_final_state", "wave_outputs", "wave_scan", "wave_scan_reference"]

@@ -1,4 +1,4 @@
-"""The compiled CPU kernel of the Wave-RNN: laying arrays out for it, sharing its tasks between cores, calling it.
+"""The compiled CPU kernel of the Wave-RNN: laying arrays out for it, calling it.
 
 The kernel (`_wave.c`) works on tasks: one run and 32 entries of its batch. Arrays are laid out task by task with the
 batch innermost, (task, time, feature, 32), and states carry a halo of k // 2 units at both ends of the ring. Batches
@@ -7,10 +7,7 @@ that are no multiple of 32 are filled up with zeros, whose gradients are zero.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +16,7 @@ from torch import Tensor
 
 from wavemem.kernels.arguments import address
 from wavemem.kernels.compiled import load_library
+from wavemem.kernels.threads import share
 
 __all__ = [
     "Layout",
@@ -26,9 +24,7 @@ __all__ = [
     "backward",
     "forward",
     "give_back",
-    "own_threads",
     "pack",
-    "share",
     "states_of",
     "unpack",
 ]
@@ -36,7 +32,6 @@ __all__ = [
 TILE = 32
 _ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2}
 _SPARE: dict[int, list[Tensor]] = {}
-_OWN: list[int] = []  # threads of the blocks of `own_threads` that are entered, the innermost last
 _MOST_SPARE = 2**28  # 1 GiB of float32: what is larger goes back to the system, which costs little in comparison
 
 
@@ -134,37 +129,6 @@ def give_back(states: Tensor) -> None:
             spare.append(states)
         while len(_SPARE) > 8:
             del _SPARE[next(iter(_SPARE))]
-
-
-@contextlib.contextmanager
-def own_threads() -> Iterator[None]:
-    """Within the block the kernel has PyTorch's threads to itself, and PyTorch keeps to one.
-
-    PyTorch's threads wait for their next operation by spinning, on the very cores that the kernel's threads need; what is
-    left to PyTorch in an iteration is small. Where PyTorch has one thread nothing changes. Not for several Python threads.
-    """
-    before = torch.get_num_threads()
-    _OWN.append(_OWN[-1] if _OWN else before)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        _OWN.pop()
-        torch.set_num_threads(before)
-
-
-def share(call: Callable[[int, int], int], tasks: int) -> None:
-    """Divide the tasks between PyTorch's number of threads, or that of `own_threads`; ctypes gives up the lock meanwhile."""
-    threads = min(_OWN[-1] if _OWN else torch.get_num_threads(), tasks)
-    if threads == 1:
-        failed = [call(0, tasks)]
-    else:
-        cuts = [tasks * i // threads for i in range(threads + 1)]
-        with ThreadPoolExecutor(threads - 1) as pool:
-            others = [pool.submit(call, cuts[i], cuts[i + 1]) for i in range(1, threads)]
-            failed = [call(cuts[0], cuts[1]), *(other.result() for other in others)]
-    if any(failed):
-        raise MemoryError("the compiled kernel got no memory for one time step")
 
 
 def _library() -> ctypes.CDLL:

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.kernels.elman_triton import full_precision
+from wavemem.kernels.triton_choice import full_precision
 
 __all__ = [
     "LARGEST",

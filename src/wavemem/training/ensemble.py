@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavemem.checks import positive_int, require
-from wavemem.kernels.elman_training import loss_and_gradients
-from wavemem.kernels.elman_triton import use_triton
+from wavemem.kernels.elman import loss_and_gradients, use_triton
+from wavemem.kernels.threads import own_threads
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
 from wavemem.tasks.episodes import accuracy, random_histories
@@ -28,7 +28,6 @@ from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
 from wavemem.training.resume import TrainingCheckpoint
 from wavemem.training.unattended import Measured, UnattendedLoop
-from wavemem.training.workers import Workers, plan_groups
 
 __all__ = ["TrainingConfig", "TrainingResult", "evaluate", "train"]
 
@@ -128,46 +127,17 @@ def _iterate(
     batch: int,
     generators: Sequence[torch.Generator],
     horizons: NDArray[np.int64],
-    workers: Workers,
 ) -> _Batch:
     """Draw a batch for every run, run it forward and back, and gather what was measured."""
-    parameters = (ensemble.W_hh, ensemble.W_uh, ensemble.W_r)
-    gradients = (torch.empty_like(parameters[0]), torch.empty_like(parameters[1]), torch.empty_like(parameters[2]))
-    losses = torch.empty(ensemble.K, dtype=torch.float64)
-    accuracy = np.empty(ensemble.K)
-    loss_by_step: list[NDArray[np.float64]] = [np.empty(0)] * ensemble.K
-
-    def compute(group: list[int]) -> None:
-        u = _histories([generators[k] for k in group], batch, task.s, ensemble.d, ensemble.W_hh)
-        own = horizons[group]
-        longest = int(own.max())
-        # A slice where the group is a stretch of neighbours: no copy of the weights.
-        stretch = group == list(range(group[0], group[0] + len(group)))
-        chosen: slice | list[int] = slice(group[0], group[0] + len(group)) if stretch else group
-        weights = [parameter.detach()[chosen] for parameter in parameters]
-        result = loss_and_gradients(
-            weights[0],
-            weights[1],
-            weights[2],
-            u,
-            task.targets(u, longest),
-            activation=ensemble.activation,
-            horizons=None if bool((own == longest).all()) else torch.from_numpy(own),
-            workspace=workers.workspace(),
-        )
-        for whole, part in zip(gradients, result.gradients, strict=True):
-            whole[chosen] = part
-        # Each run's mean is taken over its own steps alone.
-        errors, right = result.loss_by_step.double().cpu(), result.accuracy_by_step.double().cpu()
-        for column, k in enumerate(group):
-            steps = int(horizons[k])
-            losses[k] = errors[:steps, column].mean()
-            accuracy[k] = float(right[:steps, column].mean())
-            loss_by_step[k] = errors[:steps, column].numpy()
-
-    together = ensemble.W_hh.device.type != "cpu"
-    workers.map(compute, plan_groups(horizons, task.s, workers.count, together, batch * ensemble.N**2))
-    return _Batch(losses.to(ensemble.W_hh.device), accuracy, loss_by_step, gradients)
+    W_hh, W_uh, W_r = (parameter.detach() for parameter in (ensemble.W_hh, ensemble.W_uh, ensemble.W_r))
+    u = _histories(generators, batch, task.s, ensemble.d, W_hh)
+    targets, own = task.targets(u, int(horizons.max())), torch.from_numpy(horizons)
+    result = loss_and_gradients(W_hh, W_uh, W_r, u, targets, ensemble.activation, own)
+    # Each run's mean is taken over its own steps alone; after them there are zeros.
+    errors, right = result.loss_by_step.double().cpu(), result.accuracy_by_step.double().cpu()
+    by_step = [errors[:steps, k].numpy() for k, steps in enumerate(horizons.tolist())]
+    losses, accuracy = errors.sum(0) / own, (right.sum(0) / own).numpy()
+    return _Batch(losses.to(W_hh.device), accuracy, by_step, result.gradients)
 
 
 class _AttendedLoop:
@@ -181,15 +151,14 @@ class _AttendedLoop:
         curriculum: CurriculumState,
         generators: Sequence[torch.Generator],
         batch: int,
-        workers: Workers,
     ) -> None:
         self._ensemble, self._task, self._optimiser, self._curriculum = ensemble, task, optimiser, curriculum
-        self._generators, self._size, self._workers = generators, batch, workers
+        self._generators, self._size = generators, batch
 
     def step(self) -> None:
         """Do one iteration."""
         self._horizons = self._curriculum.horizons.copy()
-        self._batch = _iterate(self._ensemble, self._task, self._size, self._generators, self._horizons, self._workers)
+        self._batch = _iterate(self._ensemble, self._task, self._size, self._generators, self._horizons)
         self._norms = self._optimiser.step(self._batch.gradients, self._batch.losses)
         self._curriculum.update(self._batch.accuracy, self._batch.loss_by_step)
 
@@ -291,10 +260,10 @@ def train(
         )
         first += keeper.restore(rows, snapshots)
     remote = on_device(curriculum, ensemble.W_hh.device) if _never_waits(ensemble) else None
-    with Progress(config.iterations, label, enabled=progress) as bar, Workers() as workers:
+    with Progress(config.iterations, label, enabled=progress) as bar, own_threads():
         loop: _AttendedLoop | UnattendedLoop
         if remote is None:
-            loop = _AttendedLoop(ensemble, task, optimiser, curriculum, generators, config.batch, workers)
+            loop = _AttendedLoop(ensemble, task, optimiser, curriculum, generators, config.batch)
         else:
             left, longest = config.iterations + 1 - first, config.curriculum.largest
             loop = UnattendedLoop(ensemble, task, optimiser, remote, longest, generators, config.batch, left)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.checks import require
-from wavemem.kernels.elman_training import Workspace, loss_and_gradients
+from wavemem.kernels.elman import loss_and_gradients
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.tasks.hds import HDS
 from wavemem.training.device_curriculum import DeviceCurriculum
@@ -169,7 +169,6 @@ class UnattendedLoop:
         require(largest >= 1, f"largest = {largest}", "1 or more", "Give the curriculum at least one step.")
         self._ensemble, self._task, self._optimiser = ensemble, task, optimiser
         self._curriculum, self._largest = curriculum, largest
-        self._workspace = Workspace()
         pinned = ensemble.W_hh.device.type == "cuda"
         self._ahead = Ahead(generators, batch, task.s, task.d, pinned, iterations)
         self._last: tuple[Tensor, ...] | None = None
@@ -184,16 +183,8 @@ class UnattendedLoop:
         ensemble, horizons = self._ensemble, self._curriculum.horizons
         W_hh, W_uh, W_r = (p.detach() for p in (ensemble.W_hh, ensemble.W_uh, ensemble.W_r))
         u = signs.to(W_hh.device, non_blocking=True).to(W_hh.dtype)
-        result = loss_and_gradients(
-            W_hh,
-            W_uh,
-            W_r,
-            u,
-            self._task.targets(u, self._largest),
-            activation=ensemble.activation,
-            horizons=horizons,
-            workspace=self._workspace,
-        )
+        targets = self._task.targets(u, self._largest)
+        result = loss_and_gradients(W_hh, W_uh, W_r, u, targets, ensemble.activation, horizons)
         own = torch.arange(self._largest, device=W_hh.device)[:, None] < horizons
         errors = _within(result.loss_by_step, own)
         losses = errors.sum(0) / horizons
