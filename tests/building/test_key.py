@@ -248,23 +248,6 @@ def test_a_change_that_was_taken_back_shows(toy) -> None:
     assert file.as_posix() in chapter_key(chapter, toy.layout, QUICK).touched(again)
 
 
-OBVIOUS = {
-    1: "wavemem.tasks.hds",
-    2: "wavemem.substrate.wave_equation",
-    3: "wavemem.substrate.boundary",
-    4: "wavemem.substrate.repeat_copy",
-    5: "wavemem.substrate.attention",
-    6: "wavemem.kernels.elman",
-}
-
-
-def test_the_book_s_chapters_contain_what_they_obviously_use(real: Layout) -> None:
-    chapters = {chapter.number: chapter for chapter in discover(real)}
-    assert set(OBVIOUS) <= set(chapters)
-    for number, module in OBVIOUS.items():
-        assert module in closure(code_cells(chapters[number].text), real.package), chapters[number].name
-
-
 _LOAD = """
 import contextlib, json, sys
 loaded = {}
@@ -297,25 +280,10 @@ def test_what_python_really_loads_is_in_the_closure(real: Layout) -> None:
         assert set(modules) <= found[name], name
 
 
-def test_editing_the_look_up_task_changes_exactly_the_chapters_that_use_it(real_copy: Layout) -> None:
-    using = {
-        chapter.name
-        for chapter in discover(real_copy)
-        if "wavemem.tasks.lookup" in closure(code_cells(chapter.text), real_copy.package)
-    }
-    before = _keys(real_copy)
-    file = real_copy.package / "wavemem" / "tasks" / "lookup.py"
-    file.write_text(file.read_text(encoding="utf-8") + "\n# another line\n", encoding="utf-8")
-    changed = _changed(before, _keys(real_copy))
-    assert changed == using
-    assert "05-self-attention-boundary" in changed
-    assert changed < set(before)
-
-
 def test_editing_any_module_changes_exactly_the_chapters_whose_closure_has_it(real_copy: Layout) -> None:
     closures = {c.name: closure(code_cells(c.text), real_copy.package) for c in discover(real_copy)}
     before = _keys(real_copy)
-    for module in ("kernels.elman", "tasks.hds", "building.schedule"):
+    for module in ("tasks.lookup", "tasks.hds", "building.schedule"):
         file = real_copy.package.joinpath("wavemem", *module.split(".")).with_suffix(".py")
         file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
         after = _keys(real_copy)

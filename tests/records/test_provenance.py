@@ -11,12 +11,6 @@ from wavemem.records import provenance
 from wavemem.records.experiment import experiment_names, get_experiment
 
 
-def test_source_closure_follows_imports_inside_the_library() -> None:
-    names = {p.name for p in provenance.source_closure("wavemem.records.store")}
-    assert {"store.py", "experiment.py", "checks.py", "provenance.py"} <= names
-    assert "registry.py" not in names
-
-
 def test_code_version_changes_exactly_with_used_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "wavemem"
     (package / "sub").mkdir(parents=True)
@@ -35,9 +29,9 @@ def test_code_version_changes_exactly_with_used_files(tmp_path: Path, monkeypatc
 
 def test_modules_outside_the_library_are_refused() -> None:
     with pytest.raises(ValueError, match="module of wavemem"):
-        provenance.source_closure("numpy")
+        provenance.code_version("numpy")
     with pytest.raises(ValueError, match="module of wavemem"):
-        provenance.source_closure("wavemem.no_such_module")
+        provenance.code_version("wavemem.no_such_module")
 
 
 def test_git_state_is_the_project_s_own_or_unknown(tmp_path: Path) -> None:

@@ -54,13 +54,13 @@ def test_what_cannot_be_read_is_named(typed: list[str], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"run": 3}, "setting 'run'"), ({"runs": "3"}, "runs = '3'; allowed: a whole number")]
+    ("settings", "said"),
+    [
+        ({"run": 3}, "setting 'run'"),
+        ({"runs": "3"}, "runs = '3'; allowed: a whole number"),
+        ({"tasks": ()}, r"tasks = \(\); allowed: 1 or more"),
+    ],
 )
 def test_a_setting_that_does_not_fit_is_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         with_settings(Config(), settings)
-
-
-def test_a_setting_that_empties_the_table_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"tasks = \(\); allowed: 1 or more"):
-        with_settings(Config(), {"tasks": ()})

@@ -282,10 +282,6 @@ class Registry:
         """The claims of one paper, in the file's order."""
         return [claim for claim in self.claims if claim.paper == key]
 
-    def of_chapter(self, chapter: str) -> list[Entry]:
-        """The entries that one chapter treats."""
-        return [entry for entry in self.entries if entry.chapter == chapter]
-
 
 def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]

@@ -33,7 +33,6 @@ __all__ = [
     "device_name",
     "git_state",
     "measure",
-    "source_closure",
     "versions",
 ]
 
@@ -146,16 +145,13 @@ def git_state(folder: Path | None = None) -> tuple[str, bool]:
         return "unknown", True
 
 
-def source_closure(*modules: str) -> list[Path]:
-    """Source files of the modules and of everything inside wavemem that they import, directly or not.
+def code_version(*modules: str) -> str:
+    """Hash (16 hexadecimal digits) of the sources of modules and of all of wavemem that they import, directly or not.
 
-    The search is static: files are parsed, not run.
+    The search is static: files are parsed, not run. Hashed are each file's path inside wavemem and its content.
 
     Args:
         modules: dotted names such as ``wavemem.experiments.repeat_copy``.
-
-    Returns:
-        Files in sorted order.
 
     Raises:
         ValueError: a module is not part of wavemem.
@@ -164,13 +160,8 @@ def source_closure(*modules: str) -> list[Path]:
     for name in modules:
         if name.partition(".")[0] != "wavemem" or module_file(root, name) is None:
             raise ValueError(f"module {name!r}; allowed: a module of wavemem. Give its dotted name.")
-    return sorted(closure((f"import {name}" for name in modules), root).values())
-
-
-def code_version(*modules: str) -> str:
-    """Hash (16 hexadecimal digits) of the sources that the modules use, by path inside wavemem and content."""
     digest = hashlib.sha256()
-    for path in source_closure(*modules):
+    for path in sorted(closure((f"import {name}" for name in modules), root).values()):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -115,8 +115,8 @@ def config_json(config: Any) -> dict[str, Any]:
         )
 
     def plain(value: Any, where: str) -> Any:
-        if isinstance(value, dict):
-            return {str(k): plain(v, f"{where}.{k}") for k, v in value.items()}
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
         if isinstance(value, list | tuple):
             return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
         if value is None or isinstance(value, bool | int | str):
@@ -128,12 +128,8 @@ def config_json(config: Any) -> dict[str, Any]:
             "None and tuples of them. Store large or random things as weights or rows."
         )
 
-    return {
-        f.name: plain(getattr(config, f.name), f.name)
-        if not dataclasses.is_dataclass(getattr(config, f.name))
-        else config_json(getattr(config, f.name))
-        for f in dataclasses.fields(config)
-    }
+    plain_config: dict[str, Any] = plain(config, "")
+    return plain_config
 
 
 def record_key(
