@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from wavemem import processes
-from wavemem.processes import claim, following, lock
+from wavemem.processes import child_command, claim, lock
 
 PARENT = """
 import subprocess, sys, time
-from wavemem.processes import following
-subprocess.Popen(following("signal:pause"))
+from wavemem.processes import child_command
+subprocess.Popen(child_command("signal:pause"))
 print("started", flush=True)
 time.sleep(600)
 """
-THREAD_ALONE = "import wavemem.processes as p; p.ctypes = None; p.end_with_parent = p.follow; p._main()"
+THREAD_ALONE = "import wavemem.processes as p; p.ctypes = None; p.end_with_parent = p.watch_parent; p._main()"
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
@@ -31,9 +31,9 @@ THREAD_ALONE = "import wavemem.processes as p; p.ctypes = None; p.end_with_paren
 def test_a_process_ends_with_its_parent(by: signal.Signals, system: str) -> None:
     program = PARENT
     if system == "without prctl":
-        program = program.replace("following(", f"[sys.executable, '-c', {THREAD_ALONE!r}] + following(").replace(
-            'following("signal:pause")', 'following("signal:pause")[3:]'
-        )
+        program = program.replace(
+            "child_command(", f"[sys.executable, '-c', {THREAD_ALONE!r}] + child_command("
+        ).replace('child_command("signal:pause")', 'child_command("signal:pause")[3:]')
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"started\n"
@@ -43,7 +43,7 @@ def test_a_process_ends_with_its_parent(by: signal.Signals, system: str) -> None
 
 
 def test_a_process_whose_parent_is_gone_already_ends() -> None:
-    command = following("signal:pause")
+    command = child_command("signal:pause")
     command[3] = "1"
     assert os.getppid() != 1 or command[3] != str(os.getpid())
     assert subprocess.run(command, check=False).returncode == -signal.SIGTERM

@@ -20,14 +20,14 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["claim", "end_with_parent", "follow", "following", "lock"]
+__all__ = ["child_command", "claim", "end_with_parent", "lock", "watch_parent"]
 
 _PR_SET_PDEATHSIG = 1
 _POLL, _PATIENCE = 1.0, 15.0
 _logger = logging.getLogger(__name__)
 
 
-def follow(parent: int, by: signal.Signals = signal.SIGTERM) -> None:
+def watch_parent(parent: int, by: signal.Signals = signal.SIGTERM) -> None:
     """Start a thread that looks once a second whether this process's parent is alive, and else ends this process.
 
     Args:
@@ -48,12 +48,12 @@ def follow(parent: int, by: signal.Signals = signal.SIGTERM) -> None:
 def end_with_parent(parent: int, by: signal.Signals = signal.SIGTERM) -> None:
     """Have this process ended when its parent ends, which cannot ask for it when it is killed.
 
-    Linux does so at once, but also at the end of the parent's thread that started this process: use `follow` where that
+    Linux does so at once, but also at the end of the parent's thread that started this process: use `watch_parent` where that
     may be any. See there for the arguments.
     """
     with contextlib.suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
-    follow(parent, by)
+    watch_parent(parent, by)
 
 
 @functools.cache
@@ -106,7 +106,7 @@ def claim(path: Path) -> tuple[IO[str] | None, str]:
     return file, holder
 
 
-def following(entry: str, *arguments: str) -> list[str]:
+def child_command(entry: str, *arguments: str) -> list[str]:
     """Command of a process that calls MODULE:FUNCTION and ends with this one."""
     return [sys.executable, "-P", __file__, str(os.getpid()), entry, *arguments]
 

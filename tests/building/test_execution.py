@@ -403,5 +403,5 @@ class TestCache:
         found = cache.look_up(toy.layout, SEVEN, "01-first")
         newer = chapter_key(toy.chapter("01-first", "x = 2"), toy.layout, Parameters("quick", "cpu", 8), threads=2)
         assert not cache.is_current(found, newer)
-        assert cache.why(found, newer) == "changed: chapter text, parameter seed, threads"
-        assert cache.why(None, newer) == "not executed yet"
+        assert cache.reason(found, newer) == "changed: chapter text, parameter seed, threads"
+        assert cache.reason(None, newer) == "not executed yet"

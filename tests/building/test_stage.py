@@ -22,7 +22,7 @@ from wavemem.building.generated import BLOCKS
 from wavemem.building.layout import BuildError, Parameters, UsageError
 from wavemem.building.notebooks import executable, published
 from wavemem.building.schedule import Outcome
-from wavemem.building.worker import Failure, serialised
+from wavemem.building.worker import Failure, notebook_bytes
 from wavemem.processes import claim
 
 QUICK = Parameters("quick", "cpu", 0)
@@ -38,7 +38,7 @@ def book(toy, monkeypatch: pytest.MonkeyPatch):
     notebook = published(executable(chapter.text, chapter.name))
     notebook.cells[2].outputs = [v4.new_output("stream", name="stdout", text="measured\n")]
     cache.publish(
-        toy.layout, QUICK, "01-first", chapter_key(chapter, toy.layout, QUICK), serialised(notebook), None, 12.4
+        toy.layout, QUICK, "01-first", chapter_key(chapter, toy.layout, QUICK), notebook_bytes(notebook), None, 12.4
     )
     return toy
 

@@ -235,7 +235,7 @@ def test_other_kernels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_process_that_the_caller_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     followed: list[object] = []
-    monkeypatch.setattr(pieces, "_follow", lambda *how: followed.append(how))
+    monkeypatch.setattr(pieces, "_watch_parent", lambda *how: followed.append(how))
     for caller in (os.getpid(), os.getppid()):
         assert pieces._unless_claimed(lambda path: path, tmp_path / "x", caller) == (tmp_path / "x",)
     assert followed == [(os.getppid(), signal.SIGKILL)]

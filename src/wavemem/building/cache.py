@@ -35,7 +35,7 @@ __all__ = [
     "publish",
     "read_by",
     "read_files",
-    "why",
+    "reason",
 ]
 
 KEY_PACKAGES = (
@@ -253,7 +253,7 @@ def is_current(entry: Entry | None, key: Key) -> bool:
     return entry is not None and entry.key == key.value
 
 
-def why(entry: Entry | None, key: Key) -> str:
+def reason(entry: Entry | None, key: Key) -> str:
     """In a few words, why a chapter has to be executed."""
     if entry is None:
         return "not executed yet"

@@ -13,7 +13,7 @@ from pathlib import Path
 from wavemem.building.cache import Entry, installed_versions
 from wavemem.building.chapters import Chapter
 from wavemem.building.layout import BuildError, Layout, Parameters, clean_environment
-from wavemem.processes import following
+from wavemem.processes import child_command
 
 __all__ = ["BLOCKS", "execution_page", "generate", "write_pages", "write_reference"]
 
@@ -134,7 +134,7 @@ def generate(layout: Layout, parameters: Parameters) -> dict[str, bytes]:
         "WAVEMEM_ROOT": str(layout.root),
     }
     done = subprocess.run(
-        following("wavemem.building.generated:main", *arguments),
+        child_command("wavemem.building.generated:main", *arguments),
         cwd=folder,
         env=clean_environment() | settings,
         stdin=subprocess.DEVNULL,

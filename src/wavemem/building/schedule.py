@@ -19,7 +19,7 @@ from wavemem.building.chapters import Chapter
 from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, clean_environment, write_json
 from wavemem.building.progress import Display, last_status, status_text
 from wavemem.building.worker import Failure, read_partial, running_cell
-from wavemem.processes import claim, following
+from wavemem.processes import child_command, claim
 
 __all__ = ["Outcome", "execute_chapters", "kernel_environment"]
 
@@ -99,7 +99,7 @@ def _start(
     write_json(work / "request.json", request)
     with (work / "log.txt").open("wb") as log:
         return subprocess.Popen(
-            following("wavemem.building.worker:main", str(work / "request.json")),
+            child_command("wavemem.building.worker:main", str(work / "request.json")),
             # No file of the book's folder is taken for a setting.
             cwd=work,
             env=kernel_environment(layout, work, chapter.name, threads),
@@ -207,7 +207,7 @@ def execute_chapters(
             outcome.seconds[chapter.name] = entry.seconds
             continue
         waiting.append((entry.seconds if entry else _DEFAULT_SECONDS, chapter))
-        lines.append(f"{chapter.name}: {'forced' if current else cache.why(entry, key)}")
+        lines.append(f"{chapter.name}: {'forced' if current else cache.reason(entry, key)}")
         if force:
             _forget_trainings(layout.build / "runs", key)
     if not waiting:

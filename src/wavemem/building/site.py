@@ -20,7 +20,7 @@ from wavemem.building.cache import moments
 from wavemem.building.chapters import Chapter
 from wavemem.building.layout import BuildError, Layout, Parameters, clean_environment, write_json
 from wavemem.building.stage import stage
-from wavemem.processes import claim, following
+from wavemem.processes import child_command, claim
 
 __all__ = ["Site", "broken_links", "build_site"]
 
@@ -87,7 +87,7 @@ def _jupyter_book(
         "SOURCE_DATE_EPOCH": "315532800",
     }
     return subprocess.run(
-        following("jupyter_book.cli.main:main", *arguments),
+        child_command("jupyter_book.cli.main:main", *arguments),
         # No file of the book's folder is taken for a setting.
         cwd=layout.source,
         env=environment,

@@ -23,7 +23,7 @@ from wavemem.building.chapters import Chapter
 from wavemem.building.generated import BLOCKS, execution_page, generate
 from wavemem.building.layout import BuildError, Layout, Parameters, write_atomically
 from wavemem.building.notebooks import executable, published
-from wavemem.building.worker import serialised
+from wavemem.building.worker import notebook_bytes
 
 __all__ = ["SUMMARY", "Staged", "contents", "stage", "unlisted"]
 
@@ -212,8 +212,8 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
             notebook = json.loads(entry.notebook.read_text(encoding="utf-8"))
         facts, footer = _facts(chapter, parameters, entry is not None), _footer(chapter, parameters)
         framed = _with_frame(notebook, facts, blocks.get(chapter.name, ""), footer)
-        tree.add(f"chapters/{chapter.name}.ipynb", serialised(framed))
-        tree.add(f"downloads/{chapter.name}.ipynb", serialised(plain))
+        tree.add(f"chapters/{chapter.name}.ipynb", notebook_bytes(framed))
+        tree.add(f"downloads/{chapter.name}.ipynb", notebook_bytes(plain))
         tree.add(f"downloads/{chapter.name}.md", chapter.text)
     tree.add("pages/execution.md", execution_page(chapters, entries, parameters))
     stems = {str(Path(path).with_suffix("")) for path in tree.files}

@@ -21,7 +21,7 @@ from typing import Any
 from wavemem.building.layout import write_atomically, write_json
 from wavemem.building.notebooks import executable, plain, published
 
-__all__ = ["Failure", "execute", "main", "read_partial", "running_cell", "serialised"]
+__all__ = ["Failure", "execute", "main", "notebook_bytes", "read_partial", "running_cell"]
 
 _START_TIMEOUT = 120
 _TRACEBACK_LINES = 12
@@ -105,7 +105,7 @@ def running_cell(notebook: Any, index: int | None = None) -> tuple[int, str]:
     return number, lines[0] if lines else ""
 
 
-def serialised(notebook: Any) -> bytes:
+def notebook_bytes(notebook: Any) -> bytes:
     """A notebook's bytes: UTF-8 JSON, keys sorted."""
     return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
@@ -200,7 +200,7 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
         early = _ended_early(chapter, done, partial)
         if early is not None:
             return {"seconds": time.monotonic() - started, "failure": early.as_dict()}
-        write_atomically(work / "published.ipynb", serialised(published(done)))
+        write_atomically(work / "published.ipynb", notebook_bytes(published(done)))
     except KeyboardInterrupt:
         failure = Failure(chapter, "stopped", "execution was interrupted", notebook=str(partial))
         return {"seconds": time.monotonic() - started, "failure": failure.as_dict()}

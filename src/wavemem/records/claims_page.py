@@ -18,11 +18,11 @@ from wavemem.records.status import (
     Gathered,
     Measurement,
     chapter_has_label,
-    deciding,
+    combined_status,
+    deciding_measurement,
     entry_status,
     has_target,
     quantity_status,
-    together,
 )
 
 __all__ = ["NOT_EXECUTED", "Finding", "blocks", "count", "findings", "render", "verdict"]
@@ -74,7 +74,7 @@ def findings(claim: Claim, registry: Registry, found: Mapping[str, Evidence]) ->
         entry = registry.entry(entry_id)
         have = found[entry_id]
         names = [entry.quantity(wanted).name] if wanted else [q.name for q in entry.quantities]
-        result += [Finding(entry, n, quantity_status(entry, n, have), deciding(have, n)) for n in names]
+        result += [Finding(entry, n, quantity_status(entry, n, have), deciding_measurement(have, n)) for n in names]
         if not names:
             result.append(Finding(entry, "", entry_status(entry, have), None))
     return result
@@ -89,7 +89,7 @@ def verdict(claim: Claim, evidence: Sequence[Finding], executed: Collection[str]
         return claim.settled
     if evidence and not any(f.measured or f.entry.chapter in executed for f in evidence):
         return NOT_EXECUTED
-    return together({piece.status for piece in evidence} or {"not attempted"})
+    return combined_status({piece.status for piece in evidence} or {"not attempted"})
 
 
 def _size_and_n(claim: Claim, evidence: Sequence[Finding]) -> list[tuple[str, str]]:

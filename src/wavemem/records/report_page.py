@@ -13,7 +13,7 @@ from wavemem.records.sizes import Size
 from wavemem.records.status import (
     Evidence,
     Gathered,
-    deciding,
+    deciding_measurement,
     entry_status,
     is_mathematics,
     quantity_status,
@@ -125,7 +125,7 @@ def _sizes(entry: Entry, found: Evidence) -> dict[Size, str]:
 
 def _ours(name: str, unit: str, found: Evidence, sizes: Mapping[Size, str]) -> str:
     """Every measurement of a quantity, the one that decides first."""
-    first = deciding(found, name)
+    first = deciding_measurement(found, name)
     return "<br>".join(
         f"{summary(m.ours)}{f' {unit}' if unit else ''}, {sizes[m.size]}"
         for m in sorted(found.measured[name], key=lambda m: m is not first)

@@ -23,7 +23,8 @@ __all__ = [
     "Gathered",
     "Measurement",
     "chapter_has_label",
-    "deciding",
+    "combined_status",
+    "deciding_measurement",
     "entry_status",
     "evidence",
     "gather",
@@ -33,7 +34,6 @@ __all__ = [
     "quantity_status",
     "symbol_exists",
     "test_exists",
-    "together",
 ]
 
 
@@ -250,7 +250,7 @@ def gather(
     return Gathered(registry, evidence(registry, root, texts, measured, executed), texts, executed)
 
 
-def deciding(found: Evidence, name: str) -> Measurement | None:
+def deciding_measurement(found: Evidence, name: str) -> Measurement | None:
     """The measurement that a quantity's status rests on: at the paper's size before reduced ones, those before other data, and
     among equals a committed record before a live run; None if there is none."""
     order = {"reproduced": 0, "at reduced size": 1, "on other data": 2}
@@ -260,7 +260,7 @@ def deciding(found: Evidence, name: str) -> Measurement | None:
 
 def quantity_status(entry: Entry, name: str, found: Evidence) -> str:
     """Status of one quantity, from the measurement that decides."""
-    ours = deciding(found, name)
+    ours = deciding_measurement(found, name)
     return "not attempted" if ours is None else judge(entry.quantity(name), ours.ours, ours.size)[0]
 
 
@@ -271,7 +271,7 @@ def is_mathematics(entry: Entry) -> bool:
     return entry.kind in ("equation", "theorem", "algorithm") or entry.illustration
 
 
-def together(statuses: set[str]) -> str:
+def combined_status(statuses: set[str]) -> str:
     """The status of several quantities."""
     if len(statuses) == 1:
         return next(iter(statuses))
@@ -293,7 +293,7 @@ def entry_status(entry: Entry, found: Evidence) -> str:
     if entry.verdict:
         return entry.verdict if found.chapter and found.label and found.shown else "partly"
     if entry.quantities:
-        return together({quantity_status(entry, q.name, found) for q in entry.quantities})
+        return combined_status({quantity_status(entry, q.name, found) for q in entry.quantities})
     if not entry.chapter or not found.chapter:
         return "not attempted"
     if entry.kind in ("equation", "theorem", "algorithm"):

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import torch
 
-from wavemem.processes import follow
+from wavemem.processes import watch_parent
 from wavemem.training.checkpoint import claimed
 
 __all__ = ["on_cluster", "side_by_side", "work_through"]
@@ -29,13 +29,13 @@ __all__ = ["on_cluster", "side_by_side", "work_through"]
 Outcome = TypeVar("Outcome")
 
 
-_follow = functools.cache(follow)
+_watch_parent = functools.cache(watch_parent)
 
 
 def _unless_claimed(piece: Callable[[Path | None], Outcome], path: Path, caller: int) -> tuple[Outcome] | None:
     """Run a piece, or return None if another process is at it; a process that the caller started ends with it."""
     if os.getppid() == caller:
-        _follow(caller, signal.SIGKILL)
+        _watch_parent(caller, signal.SIGKILL)
     with claimed(path, wait=False) as mine:
         return (piece(path),) if mine else None
 
