@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import torch
 
@@ -97,11 +96,3 @@ def test_four_panels(name: str) -> None:
         fig.canvas.draw()
     counts = [text.get_text() for ax in plain.axes for text in ax.texts]
     assert sum(int(count) for count in counts) == int((eigenvalues(made.Phi).abs() > 0.9).sum())
-
-
-def test_directions() -> None:
-    theory = eigenvalues(paper_task("T1", 4, 3).Phi())
-    learned = torch.cat([1.02 * theory * torch.exp(torch.tensor(0.01j)), torch.tensor([0.3 + 0.1j])])
-    counts = drawing.directions(theory, learned)
-    assert [(expected, found) for _, expected, found in counts] == [(3, 3)] * 4
-    np.testing.assert_allclose([angle for angle, _, _ in counts], np.arange(4) * np.pi / 2, atol=1e-3)

@@ -19,11 +19,10 @@ from torch import Tensor
 from wavemem.plotting.panels import complex_plane, draw_operator
 from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
 from wavemem.substrate.memories import VariableMemories
-from wavemem.substrate.spectrum import eigenvalues
+from wavemem.substrate.spectrum import counts_by_direction, eigenvalues
 
 __all__ = [
     "Portrait",
-    "directions",
     "draw_history",
     "four_panels",
     "memories_over_time",
@@ -128,26 +127,6 @@ def memories_over_time(ax: Axes, content: Float[Tensor, "time s d"]) -> None:
     ax.set_ylabel("column $i$")
 
 
-def directions(theory: Tensor, learned: Tensor, modulus: float = 0.9) -> list[tuple[float, int, int]]:
-    """How many eigenvalues above a modulus lie in each direction that the theory has.
-
-    Args:
-        theory: eigenvalues of Φ.
-        learned: eigenvalues of the network; each counts for the nearest direction.
-        modulus: smaller ones are left out.
-
-    Returns:
-        (angle in radians, number in theory, number learned), by angle.
-    """
-    expected, found = (z[z.abs() > modulus].numpy() for z in (theory, learned))
-    # -π and π are one direction, and eigenvalues of a multiple root scatter by rounding.
-    angles = np.round(np.mod(np.angle(expected) + 1e-6, 2 * np.pi), 4)
-    angles, numbers = np.unique(angles, return_counts=True)
-    distance = np.abs(np.angle(np.exp(1j * (np.angle(found)[:, None] - angles))))
-    counts = np.bincount(distance.argmin(axis=1), minlength=len(angles))
-    return list(zip(angles.tolist(), numbers.tolist(), counts.tolist(), strict=True))
-
-
 @dataclass(frozen=True)
 class Portrait:
     """What `four_panels` draws of one network.
@@ -190,9 +169,10 @@ def four_panels(p: Portrait, u: Float[Tensor, "s d"], F: Float[Tensor, "d n"] | 
     a.set_title("A  weights among memories and ⊥")
     parts[0].colorbar(image, ax=a, label="weight", pad=0.02, fraction=0.045)
     theory, learned = eigenvalues(p.Phi), eigenvalues(p.W_hh)
-    complex_plane(b, theory[theory.abs() > 0.9], learned, legend=False)
+    theory, lasting = theory[theory.abs() > 0.9], learned[learned.abs() > 0.9]
+    complex_plane(b, theory, learned, legend=False)
     reach = max(1.0, float(learned.abs().max()))
-    for angle, expected, found in directions(theory, learned):
+    for angle, expected, found in counts_by_direction(theory.numpy(), lasting.numpy()):
         b.text(
             1.2 * reach * np.cos(angle),
             1.2 * reach * np.sin(angle),
