@@ -23,7 +23,7 @@ from wavemem.tasks.episodes import accuracy, elman_inputs, random_histories
 from wavemem.tasks.hds import LinearHDS, repeat_copy
 from wavemem.tasks.selection import paper_task
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum
-from wavemem.training.ensemble import TrainingConfig, evaluate, train
+from wavemem.training.ensemble import evaluate, train
 from wavemem.training.generic import FitConfig, fit
 
 LOOPED = 8  # runs of the loop at most: its time is proportional to their number
@@ -65,8 +65,12 @@ def training(device: torch.device, N: int, K: int, batch: int, s: int, d: int, h
     def library(count: int) -> float:
         ensemble.load_state_dict(weights)
         logged: list[float] = []
-        config = TrainingConfig(count + 1, batch=batch, curriculum=FixedHorizon(horizon), log_every=count + 1)
-        train(ensemble, task, config, range(K), progress=False, on_log=lambda *_: logged.append(time.perf_counter()))
+
+        def note(_: object) -> None:
+            logged.append(time.perf_counter())
+
+        config, fixed = FitConfig(count + 1, log_every=count + 1), FixedHorizon(horizon)
+        train(ensemble, task, config, range(K), fixed, batch, progress=False, on_log=note)
         return (logged[-1] - logged[0]) / count
 
     def loop(count: int) -> float:

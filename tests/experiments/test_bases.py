@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,15 +74,5 @@ def test_fewer_networks_per_cell() -> None:
     assert few["weight_decay"].nunique() == 2
     with pytest.raises(ValueError, match="at_most"):
         bases.compare(source, SMALL, at_most=0)
-
-
-def test_profiles_and_bad_configurations() -> None:
-    assert bases.Config.profile("quick") == bases.Config()
-    assert bases.Config.profile("paper").networks == "paper"
-    with pytest.raises(ValueError, match="profile"):
-        bases.Config.profile("huge")
-    for wrong in ({"networks": "huge"}, {"histories": 1}, {"horizon": 1}, {"ages": 0}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            replace(SMALL, **wrong)
     with pytest.raises(ValueError, match="column"):
         bases.summarise(pd.DataFrame())

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.experiments import curricula, table1
+from wavemem.experiments import table1
 from wavemem.experiments.curricula import CURRICULA, CURVES, MEASURED, Config, ensemble_at, run, summarise
 from wavemem.models.elman import ElmanEnsemble
-from wavemem.records.experiment import Result, get_experiment
+from wavemem.records.experiment import Result
 from wavemem.tasks.selection import paper_task
 from wavemem.training.curriculum import MultiplicativeCurriculum
 from wavemem.training.ensemble import evaluate
@@ -36,13 +36,6 @@ TINY = Config(
 @pytest.fixture(scope="module")
 def tiny() -> Result:
     return run(TINY, seed=1, progress=False)
-
-
-def test_it_is_an_experiment_of_the_store() -> None:
-    assert get_experiment("curricula") is curricula
-    assert Config.profile("paper").horizons == table1.Config.profile("paper").horizons
-    with pytest.raises(ValueError, match="quick"):
-        Config.profile("fast")
 
 
 def test_every_schedule_is_measured_at_every_mark(tiny: Result) -> None:
@@ -97,19 +90,17 @@ def test_kept_weights_are_those_that_were_measured(tiny: Result) -> None:
 
 def test_the_summary_finds_when_a_level_is_reached_for_good() -> None:
     accuracy = [0.5, 0.99, 0.7, 0.98, 1.0]
+    about = {"task": "T1", "curriculum": "ladder", "seed": 0}
     rows = pd.DataFrame(
         [
-            {
-                "task": "T1",
-                "curriculum": "ladder",
-                "seed": 0,
-                "iteration": n,
-                "steps": 10 * n,
-                "quantity": q,
-                "value": v,
-            }
+            {**about, "iteration": n, "steps": 10 * n, "quantity": quantity, "value": value}
             for n, right in enumerate(accuracy)
-            for q, v in {"test_accuracy": right, "lasting": n, "modulus_max": 1.0, "angle_error": 0.1}.items()
+            for quantity, value in {
+                "test_accuracy": right,
+                "lasting": n,
+                "modulus_max": 1.0,
+                "angle_error": 0.1,
+            }.items()
         ]
     )
     line = summarise(rows).iloc[0]
@@ -120,17 +111,6 @@ def test_the_summary_finds_when_a_level_is_reached_for_good() -> None:
     assert summarise(rows, level=0.4).iloc[0]["steps_to_level"] == 0
     with pytest.raises(ValueError, match="column"):
         summarise(rows.drop(columns="steps"))
-
-
-def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ValueError, match="curricula"):
-        Config(curricula=("stairs",))
-    with pytest.raises(ValueError, match="horizons"):
-        Config(horizons=())
-    with pytest.raises(ValueError, match="marks"):
-        Config(marks=0)
-    with pytest.raises(ValueError, match="seed"):
-        run(TINY, seed=-1)
 
 
 def test_b2_the_multiplicative_curriculum_is_a_switch_worked_by_the_first_steps() -> None:

@@ -109,12 +109,7 @@ def test_a_small_run_has_rows_for_everything_and_repeats_itself() -> None:
     assert len(summary) == 2 * len(experiment.COSTS)
 
 
-def test_profiles_and_refusals(histories: torch.Tensor) -> None:
-    paper = experiment.Config.profile("paper")
-    assert (paper.s, paper.d, paper.hidden_size, paper.iterations, paper.weight_decay) == (8, 8, 128, 20_000, 0.0)
-    assert max(paper.snapshots) <= paper.iterations
-    with pytest.raises(ValueError, match="quick"):
-        experiment.Config.profile("huge")
+def test_refusals(histories: torch.Tensor) -> None:
     task = paper_task("T1", S, D)
     with pytest.raises(ValueError, match="cycle"):
         experiment.gradient_norms(perfect_copy(), task, histories, "loss")

@@ -8,8 +8,20 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.experiments._boundaries import MODELS, boundary_of, free_run, initial, next_vectors, windows
-from wavemem.experiments.self_attention import CONTROLS, Config, at_chosen_lr, control_tasks, run, summarise
+from wavemem.experiments.self_attention import (
+    CONTROLS,
+    MODELS,
+    Config,
+    at_chosen_lr,
+    boundary_of,
+    control_tasks,
+    free_run,
+    initial,
+    next_vectors,
+    run,
+    summarise,
+    windows,
+)
 from wavemem.substrate.lattice import run as run_substrate
 
 TINY = replace(
@@ -127,8 +139,6 @@ def test_control_tasks_are_what_they_say() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="profile"):
-        Config.profile("huge")
     with pytest.raises(ValueError, match="model"):
         Config().rates("GRU")
     with pytest.raises(ValueError, match="model"):

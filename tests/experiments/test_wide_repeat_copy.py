@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
-import pandas as pd
 import pytest
-import torch
 
 from wavemem.experiments import wide_repeat_copy as experiment
 from wavemem.substrate.compression import phase_counts
@@ -37,20 +32,8 @@ def test_rows_weights_and_summary(result: experiment.Result) -> None:
     assert result.weights["sizes"].tolist() == [4, 2]
 
 
-def test_resumes_from_its_checkpoints(result: experiment.Result, tmp_path: Path) -> None:
-    experiment.run(TINY, 5, progress=False, checkpoints=tmp_path)
-    again = experiment.run(TINY, 5, progress=False, checkpoints=tmp_path)
-    pd.testing.assert_frame_equal(again.rows, result.rows)
-    assert all(torch.equal(again.weights[key], result.weights[key]) for key in result.weights)
-
-
 def test_refusals(result: experiment.Result) -> None:
     with pytest.raises(ValueError, match="hidden_size"):
         experiment.network(result, 10, 5)
     with pytest.raises(ValueError, match="seed"):
         experiment.network(result, 12, 7)
-    with pytest.raises(ValueError, match="hidden_sizes"):
-        replace(TINY, hidden_sizes=())
-    with pytest.raises(ValueError, match="profile"):
-        experiment.Config.profile("huge")
-    assert experiment.Config.profile("paper").hidden_sizes == (128, 100)

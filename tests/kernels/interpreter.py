@@ -82,11 +82,12 @@ def train(K: int, N: int, s: int, d: int, iterations: int) -> dict[str, Any]:
     from wavemem.models.elman import ElmanEnsemble
     from wavemem.tasks.hds import repeat_copy
     from wavemem.training.curriculum import LadderCurriculum
-    from wavemem.training.ensemble import TrainingConfig, train
+    from wavemem.training.ensemble import train
+    from wavemem.training.generic import FitConfig
 
     ensemble = ElmanEnsemble.initialise(range(K), N, d)
-    config = TrainingConfig(iterations, batch=6, curriculum=LadderCurriculum((2, 3, 5), 0.55), log_every=1)
-    result = train(ensemble, repeat_copy(s, d), config, range(K), progress=False)
+    config = FitConfig(iterations, log_every=1)
+    result = train(ensemble, repeat_copy(s, d), config, range(K), LadderCurriculum((2, 3, 5), 0.55), 6, progress=False)
     log = {name: torch.tensor(result.log[name].to_numpy()) for name in ("horizon", "loss", "accuracy", "grad_norm")}
     return {"W_hh": ensemble.W_hh.detach(), "log": log}
 

@@ -15,7 +15,8 @@ from wavemem.kernels.elman_triton import choose_tile
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.tasks.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import TrainingConfig, train
+from wavemem.training.ensemble import train
+from wavemem.training.generic import FitConfig
 
 
 def _relative(mine: Tensor, theirs: Tensor) -> float:
@@ -133,8 +134,8 @@ def test_training_follows_the_same_course(interpreter: Any) -> None:
     sizes = {"K": 3, "N": 8, "s": 2, "d": 2, "iterations": 12}
     ours = interpreter.call("train", **sizes)
     ensemble = ElmanEnsemble.initialise(range(3), 8, 2)
-    config = TrainingConfig(12, batch=6, curriculum=LadderCurriculum((2, 3, 5), 0.55), log_every=1)
-    log = train(ensemble, repeat_copy(2, 2), config, range(3), progress=False).log
+    config = FitConfig(12, log_every=1)
+    log = train(ensemble, repeat_copy(2, 2), config, range(3), LadderCurriculum((2, 3, 5), 0.55), 6, progress=False).log
     assert log["horizon"].nunique() > 1
     for name, column in ours["log"].items():
         torch.testing.assert_close(column, torch.tensor(log[name].to_numpy()), rtol=1e-4, atol=1e-4)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from wavemem.tasks.selection import paper_task
 from wavemem.training import checkpoint, pieces
 from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.ensemble import TrainingConfig, TrainingResult, train
+from wavemem.training.ensemble import train
 from wavemem.training.generic import FitConfig, FitResult, fit
-from wavemem.training.pieces import side_by_side, work_through
+from wavemem.training.pieces import run_pieces, side_by_side
 
 LADDER = LadderCurriculum((3, 6, 9), 0.6)
 CURRICULA = [LADDER, MultiplicativeCurriculum(3, 9, 1.2, 0.9), FixedHorizon(4)]
@@ -32,31 +33,24 @@ class Stopped(Exception):
     """Ends a training from outside."""
 
 
-def trained(path: Path | None, curriculum: Curriculum = LADDER, stop: int = 0, **settings: object) -> TrainingResult:
-    def ends(iteration: int, _: object) -> None:
-        if stop and iteration >= stop:
+def trained(
+    path: Path | None, curriculum: Curriculum = LADDER, stop: int = 0, batch: int = 8, **settings: object
+) -> FitResult:
+    def ends(rows: Sequence[Mapping[str, int]]) -> None:
+        if stop and rows[-1]["iteration"] >= stop:
             raise Stopped
 
-    config = TrainingConfig(
-        **{
-            "iterations": 60,
-            "batch": 8,
-            "weight_decay": (0.0, 1e-3),
-            "curriculum": curriculum,
-            "log_every": 7,
-            "snapshots": (0, 10, 40),
-            "lr_drop_at": 30,
-            **settings,
-        }
-    )
+    chosen = {"weight_decay": (0.0, 1e-3), "log_every": 7, "snapshots": (0, 10, 40), "milestones": (30,), **settings}
     ensemble = ElmanEnsemble.initialise([0, 1], 12, 2)
-    task = paper_task("T2", 3, 2)
-    return train(ensemble, task, config, [0, 1], False, ends, checkpoint=path, checkpoint_every=0.0)
+    task, config = paper_task("T2", 3, 2), FitConfig(60, **chosen)
+    return train(
+        ensemble, task, config, [0, 1], curriculum, batch, False, checkpoint=path, on_log=ends, checkpoint_every=0.0
+    )
 
 
-def same(a: TrainingResult, b: TrainingResult) -> None:
+def same(a: FitResult, b: FitResult) -> None:
     pd.testing.assert_frame_equal(a.log, b.log)
-    assert digest(a.ensemble.state_dict()) == digest(b.ensemble.state_dict())
+    assert digest(a.parameters) == digest(b.parameters)
     assert a.snapshots.keys() == b.snapshots.keys()
     assert all(digest(a.snapshots[i]) == digest(b.snapshots[i]) for i in a.snapshots)
 
@@ -91,16 +85,10 @@ SCRIPT = textwrap.dedent(
     from dataclasses import replace
     from wavemem.experiments.table1 import Config
     from wavemem.records.runs import run_experiment
-    import wavemem.training.resume as resume
-    import wavemem.training.ensemble as ensemble
+    from wavemem.training.checkpoint import Checkpoint
 
     torch.set_num_threads(1)
-
-    class Often(resume.TrainingCheckpoint):
-        def __init__(self, path, every, *rest):
-            super().__init__(path, 0.0, *rest)
-
-    ensemble.TrainingCheckpoint = Often
+    Checkpoint.due = lambda self: True
     settings = dict(tasks=("T1", "T2"), s=3, d=2, hidden_sizes=(10,), runs=2, iterations=150, horizons=(3, 6), log_every=10)
     print(run_experiment("table1", root=Path(sys.argv[1]), settings=settings))
     """
@@ -193,7 +181,7 @@ def test_a_file_that_is_no_whole_checkpoint_is_refused_and_left_alone(tmp_path: 
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"lr": 2e-3}, "'lr': 0.001"), ({"curriculum": FixedHorizon(5)}, "FixedHorizon"), ({"batch": 9}, "'batch': 8")],
+    [({"lr": 2e-3}, "'lr': 0.001"), ({"curriculum": FixedHorizon(5)}, "FixedHorizon"), ({"batch": 9}, "batch = 8")],
 )
 def test_another_configuration_is_refused_and_named(tmp_path: Path, change: dict[str, object], said: str) -> None:
     path = tmp_path / "run.safetensors"
@@ -209,16 +197,15 @@ def test_another_configuration_is_refused_and_named(tmp_path: Path, change: dict
 
 def test_other_seeds_initial_weights_and_tasks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    config = TrainingConfig(iterations=4, batch=2, curriculum=FixedHorizon(2))
 
     def go(seeds: list[int], init: str = "uniform", task: str = "T2") -> None:
         ensemble = ElmanEnsemble.initialise(seeds, 6, 2, init=init)
-        train(ensemble, paper_task(task, 3, 2), config, seeds, False, checkpoint=path)
+        train(ensemble, paper_task(task, 3, 2), FitConfig(4), seeds, FixedHorizon(2), 2, False, checkpoint=path)
 
     go([0, 1])
     for arguments, said in (
         ([[0, 2]], "seeds"),
-        ([[0, 1], "gaussian"], "initial weights"),
+        ([[0, 1], "gaussian"], "initial parameters"),
         ([[0, 1], "uniform", "T1"], "task"),
     ):
         with pytest.raises(CheckpointError, match=said):
@@ -292,7 +279,7 @@ def test_pieces_in_other_hands_are_left_for_later(tmp_path: Path) -> None:
 
     holder = claimed(tmp_path / "a.safetensors")
     assert holder.__enter__()
-    done = work_through({name: piece(name) for name in "abc"}, tmp_path)
+    done = run_pieces({name: piece(name) for name in "abc"}, tmp_path)
     assert order == ["b", "c", "a"]
     assert list(done.items()) == [("a", "A"), ("b", "B"), ("c", "C")]
 
@@ -306,17 +293,17 @@ def test_a_claim_is_refused_while_another_holds_it(tmp_path: Path) -> None:
 
 
 def test_without_a_folder_pieces_run_in_order() -> None:
-    assert work_through({"a": lambda path: path, "b": lambda path: path}) == {"a": None, "b": None}
+    assert run_pieces({"a": lambda path: path, "b": lambda path: path}) == {"a": None, "b": None}
 
 
 def test_pieces_divided_among_processes_give_the_same_numbers(tmp_path: Path) -> None:
     pieces = {name: partial(twice, name) for name in "abc"}
     with side_by_side(2):
-        done = work_through(pieces, tmp_path)
+        done = run_pieces(pieces, tmp_path)
     assert {name: value for name, (value, _) in done.items()} == {"a": "aa", "b": "bb", "c": "cc"}
     assert os.getpid() not in {process for _, process in done.values()}
     with side_by_side(1):
-        assert {process for _, process in work_through(pieces, tmp_path).values()} == {os.getpid()}
+        assert {process for _, process in run_pieces(pieces, tmp_path).values()} == {os.getpid()}
 
 
 def twice(name: str, path: Path | None) -> tuple[str, int]:

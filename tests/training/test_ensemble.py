@@ -14,16 +14,18 @@ from wavemem.streams import stream
 from wavemem.tasks.episodes import accuracy, elman_inputs, random_histories
 from wavemem.tasks.hds import HDS, repeat_copy
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.ensemble import TrainingConfig, TrainingResult, evaluate, train
+from wavemem.training.ensemble import accuracy_by_step, evaluate, train
+from wavemem.training.generic import FitConfig, FitResult
 
 TASK = repeat_copy(2, 3)
 
 
-def _train(seeds: list[int], iterations: int = 12, **settings: Any) -> TrainingResult:
+def _train(seeds: list[int], iterations: int = 12, **settings: Any) -> FitResult:
     ensemble = ElmanEnsemble.initialise(seeds, 16, 3)
     curriculum = settings.pop("curriculum", LadderCurriculum((2, 4, 7), threshold=0.5))
-    config = TrainingConfig(iterations, batch=8, curriculum=curriculum, log_every=1, **settings)
-    return train(ensemble, TASK, config, seeds, progress=False)
+    result = train(ensemble, TASK, FitConfig(iterations, log_every=1, **settings), seeds, curriculum, 8, progress=False)
+    assert all(torch.equal(value, result.parameters[name]) for name, value in ensemble.state_dict().items())
+    return result
 
 
 def test_training_equals_a_loop_over_torch_rnn() -> None:
@@ -52,7 +54,7 @@ def test_training_equals_a_loop_over_torch_rnn() -> None:
             assert row["loss"] == pytest.approx(float(loss.detach()), rel=1e-4)
             assert row["grad_norm"] == pytest.approx(float(norm), rel=1e-4)
             assert row["accuracy"] == pytest.approx(float(accuracy(y.detach(), target)))
-        torch.testing.assert_close(result.ensemble.W_hh[k].detach(), rnn.weight_hh_l0.detach(), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(result.parameters["W_hh"][k], rnn.weight_hh_l0.detach(), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +67,8 @@ def test_a_run_alone_equals_the_run_among_others(curriculum: Any) -> None:
     assert row["horizon"].tolist() == alone.log["horizon"].tolist()
     assert row["horizon"].nunique() > 1
     np.testing.assert_allclose(row["loss"], alone.log["loss"], rtol=1e-4)
-    for name, value in alone.ensemble.state_dict().items():
-        torch.testing.assert_close(value[0], together.ensemble.state_dict()[name][2], rtol=1e-3, atol=1e-5)
+    for name, value in alone.parameters.items():
+        torch.testing.assert_close(value[0], together.parameters[name][2], rtol=1e-3, atol=1e-5)
         assert torch.equal(alone.snapshots[0][name][0], together.snapshots[0][name][2])
     assert set(together.snapshots) == {0, 7}
 
@@ -81,8 +83,8 @@ def test_the_same_training_twice_is_bit_identical(threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert first.log.equals(second.log)
-    for name, value in first.ensemble.state_dict().items():
-        assert torch.equal(value, second.ensemble.state_dict()[name])
+    for name, value in first.parameters.items():
+        assert torch.equal(value, second.parameters[name])
 
 
 def test_a_run_that_fails_is_frozen_and_does_not_touch_the_others() -> None:
@@ -90,19 +92,17 @@ def test_a_run_that_fails_is_frozen_and_does_not_touch_the_others() -> None:
     broken = ElmanEnsemble.initialise(seeds, 16, 3)
     with torch.no_grad():
         broken.W_r[1, 0, 0] = float("nan")
-    config = TrainingConfig(5, batch=8, curriculum=FixedHorizon(4), log_every=1)
     kept = broken.W_hh[1].detach().clone()
-    result = train(broken, TASK, config, seeds, progress=False)
+    result = train(broken, TASK, FitConfig(5, log_every=1), seeds, FixedHorizon(4), 8, progress=False)
     assert torch.equal(broken.W_hh[1].detach(), kept)
     assert not result.log.loc[result.log["run"] == 1, "finite"].any()
     assert result.log.loc[result.log["run"] != 1, "finite"].all()
-    healthy = train(ElmanEnsemble.initialise(seeds, 16, 3), TASK, config, seeds, progress=False)
-    for k in (0, 2):
-        assert torch.equal(healthy.ensemble.W_hh[k], broken.W_hh[k])
+    healthy = _train(seeds, 5, curriculum=FixedHorizon(4)).parameters["W_hh"]
+    assert torch.equal(healthy[[0, 2]], broken.W_hh[[0, 2]])
 
 
 def test_learning_rate_drops_when_asked() -> None:
-    still = _train([0], 6, lr_drop_at=3, lr_drop_factor=0.0, snapshots=(3, 6)).snapshots
+    still = _train([0], 6, milestones=(3,), gamma=0.0, snapshots=(3, 6)).snapshots
     moving = _train([0], 6, snapshots=(3, 6)).snapshots
     assert torch.equal(still[3]["W_hh"], moving[3]["W_hh"])
     assert torch.equal(still[3]["W_hh"], still[6]["W_hh"])
@@ -113,9 +113,13 @@ def test_training_learns_and_evaluate_measures_it() -> None:
     ensemble = ElmanEnsemble.initialise([0, 1], 24, 2)
     task = repeat_copy(2, 2)
     before = evaluate(ensemble, task, horizon=12, batches=4)
-    config = TrainingConfig(400, batch=32, lr=3e-3, curriculum=LadderCurriculum((4, 8), threshold=0.95))
     rows: list[int] = []
-    train(ensemble, task, config, [0, 1], progress=False, on_log=lambda iteration, _: rows.append(iteration))
+
+    def look(log: Any) -> None:
+        rows.append(log[-1]["iteration"])
+
+    ladder = LadderCurriculum((4, 8), threshold=0.95)
+    train(ensemble, task, FitConfig(400, lr=3e-3), [0, 1], ladder, 32, progress=False, on_log=look)
     after = evaluate(ensemble, task, horizon=12, batches=4)
     assert before.shape == (2,)
     assert bool((before < 0.8).all())
@@ -126,32 +130,57 @@ def test_training_learns_and_evaluate_measures_it() -> None:
 
 def test_a_nonlinear_system_can_be_trained_on() -> None:
     task = HDS(2, 3, lambda h: h[..., 0, :] * h[..., 1, :])
-    config = TrainingConfig(2, batch=4, curriculum=FixedHorizon(3))
-    result = train(ElmanEnsemble.initialise([0], 8, 3), task, config, [0], progress=False)
-    assert list(result.log.columns) == [
-        "iteration",
-        "run",
-        "seed",
-        "horizon",
-        "loss",
-        "accuracy",
-        "grad_norm",
-        "finite",
-    ]
+    result = train(ElmanEnsemble.initialise([0], 8, 3), task, FitConfig(2), [0], FixedHorizon(3), 4, progress=False)
+    named = ["iteration", "run", "seed", "horizon", "loss", "accuracy", "grad_norm", "finite"]
+    assert list(result.log.columns) == named
 
 
 def test_wrong_settings_are_named() -> None:
     ensemble = ElmanEnsemble.initialise([0, 1], 8, 3)
-    config = TrainingConfig(1, curriculum=FixedHorizon(2))
+    config = FitConfig(1)
     with pytest.raises(ValueError, match="seeds"):
         train(ensemble, TASK, config, [0], progress=False)
     with pytest.raises(ValueError, match="d = 3"):
         train(ensemble, repeat_copy(2, 4), config, [0, 1], progress=False)
     with pytest.raises(ValueError, match="lr"):
-        train(ensemble, TASK, TrainingConfig(1, lr=(1e-3,) * 3), [0, 1], progress=False)
+        train(ensemble, TASK, FitConfig(1, lr=(1e-3,) * 3), [0, 1], progress=False)
+    with pytest.raises(ValueError, match="batch"):
+        train(ensemble, TASK, config, [0, 1], batch=0)
     with pytest.raises(ValueError, match="horizon"):
         evaluate(ensemble, TASK, horizon=0)
-    with pytest.raises(ValueError, match="iterations"):
-        TrainingConfig(0)
-    with pytest.raises(ValueError, match="snapshots"):
-        TrainingConfig(5, snapshots=(6,))
+
+
+def exact(s: int, d: int) -> ElmanEnsemble:
+    task = repeat_copy(s, d)
+    eye = torch.eye(s * d, dtype=torch.float64)
+    return ElmanEnsemble(task.Phi()[None], eye[None, :, -d:], eye[None, -d:], activation="linear")
+
+
+def test_an_exact_memory_is_right_at_every_step() -> None:
+    right = accuracy_by_step(exact(3, 2), repeat_copy(3, 2), 50, [0], batch=8, stretch=7)
+    assert tuple(right.shape) == (50, 1, 2)
+    assert bool((right == 1).all())
+
+
+def test_an_empty_memory_guesses() -> None:
+    empty = ElmanEnsemble(torch.zeros(1, 5, 5), torch.zeros(1, 5, 2), torch.zeros(1, 2, 5))
+    assert float(accuracy_by_step(empty, repeat_copy(3, 2), 10, [0], batch=8).mean()) == 0.5
+
+
+def test_stretches_do_not_matter_and_the_mean_is_evaluates() -> None:
+    ensemble = ElmanEnsemble.initialise([3, 4], 12, 2)
+    task = repeat_copy(3, 2)
+    whole = accuracy_by_step(ensemble, task, 20, [3, 4], batch=512)
+    parts = accuracy_by_step(ensemble, task, 20, [3, 4], batch=512, stretch=3)
+    torch.testing.assert_close(whole, parts)
+    other = evaluate(ensemble, task, 20, batches=8, seeds=[3, 4])
+    assert whole.mean((0, 2)).numpy() == pytest.approx(other, abs=0.03)
+
+
+def test_accuracy_by_step_names_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="one seed per network"):
+        accuracy_by_step(exact(3, 2), repeat_copy(3, 2), 10, [0, 1])
+    with pytest.raises(ValueError, match="d = 3"):
+        accuracy_by_step(exact(3, 2), repeat_copy(3, 3), 10, [0])
+    with pytest.raises(ValueError, match="horizon"):
+        accuracy_by_step(exact(3, 2), repeat_copy(3, 2), 0, [0])

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from wavemem.checks import one_of, positive_int
 from wavemem.experiments import table1
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import OneOf, Steps, Within, check_fields
+from wavemem.records.experiment import PROFILES, Configuration, Result, Source
+from wavemem.records.fields import OneOf, Steps, Within
 from wavemem.records.runs import shared_run
 from wavemem.streams import stream
 from wavemem.substrate.basis_quality import (
@@ -72,8 +72,8 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class Config:
-    """How the estimates are judged.
+class Config(Configuration):
+    """How the estimates are judged; "quick" and "paper" differ in the networks and in the number of histories.
 
     Attributes:
         networks: profile of the Table 1 run whose networks are used.
@@ -84,24 +84,12 @@ class Config:
 
     PARTS: ClassVar = ("ages",)
     UNSTATED: ClassVar = "an experiment of ours"
+    PAPER: ClassVar = {"networks": "paper", "histories": 1024, "horizon": 80}
 
     networks: Annotated[str, OneOf(PROFILES)] = "quick"
     histories: Annotated[int, Within(2, 1_000_000)] = 256
     horizon: Annotated[int, Within(2, 100_000)] = 40
     ages: Steps = 1
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book: "quick" and "paper" differ in the networks and in the number of histories.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        return cls() if name == "quick" else cls(networks="paper", histories=1024, horizon=80)
 
 
 @dataclass(frozen=True)
@@ -215,7 +203,7 @@ def _quality(nets: table1.Networks, k: int, memories: VariableMemories, test: Ru
     }
 
 
-def compare(source: table1.Source, config: Config, seed: int = 0, at_most: int | None = None) -> pd.DataFrame:
+def compare(source: Source, config: Config, seed: int = 0, at_most: int | None = None) -> pd.DataFrame:
     """Judge every estimate on every network that a Table 1 result or record keeps.
 
     Args:

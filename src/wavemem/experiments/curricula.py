@@ -18,26 +18,24 @@ are the paper's in units of s: 10 steps at s = 8 are 5 at s = 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
 import numpy as np
 import pandas as pd
 import torch
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, require
+from wavemem.experiments._elman import Training, spectral, tidy, train_networks
 from wavemem.models.elman import ElmanEnsemble
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Clip, Count, Items, OneOf, Rate, Rungs, Runs, Share, Size, check_fields
+from wavemem.records.experiment import Pieces, Result, Where, resumable
+from wavemem.records.fields import Batch, Count, Items, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
-from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
+from wavemem.substrate.spectrum import theoretical_eigenvalues
 from wavemem.tasks.selection import PAPER_TABLES, paper_task
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.ensemble import TrainingConfig, evaluate, train
-from wavemem.training.pieces import work_through
+from wavemem.training.ensemble import evaluate
 
 __all__ = ["CURRICULA", "CURVES", "MEASURED", "Config", "ensemble_at", "run", "summarise"]
 
@@ -53,85 +51,53 @@ Schedule = Annotated[str, OneOf(CURRICULA)]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and protocol.
+class Config(Training):
+    """Sizes and protocol: in "quick" half a minute on one core; in "paper" s = d = 8, N = 128.
 
     Attributes:
-        s, d: columns and waves of the tasks.
         tasks: among "T1" to "T4".
         curricula: among `CURRICULA`, for every task.
         controls: among `CURRICULA`, for the first task only.
         hidden_size: number of neurons N.
-        runs: seeds per task and curriculum; see `wavemem.streams.run_seeds`.
+        iterations: updates of the curricula whose horizon moves.
         budget: time steps, per history of its batch, that a run with "longest" may spend.
         control_budget: the same for "shortest" and "cycle".
-        iterations: updates of the curricula whose horizon moves.
-        batch, lr, clip: as in `TrainingConfig`.
         horizons: rungs of the ladder; the first and the last are also the limits of the other schedules.
         threshold: of the ladder.
         marks: how many times, at equal distances, the weights are measured.
-        test_batches: batches of the test, whose horizon is twice the last rung.
+        test_batches: batches of the test.
         modulus: eigenvalues of larger modulus are counted.
         weights_of: curricula whose weights at the marks are kept.
     """
 
     PARTS: ClassVar = ("tasks", "curricula", "controls", "runs", "marks", "weights_of")
+    PAPER: ClassVar = {
+        "s": 8,
+        "d": 8,
+        "hidden_size": 128,
+        "runs": 5,
+        "budget": 4_000_000,
+        "control_budget": 1_000_000,
+        "iterations": 20_000,
+        "horizons": (10, 20, 40, 60, 100),
+        "marks": 80,
+        "test_batches": 10,
+    }
 
-    s: Size = 4
-    d: Size = 4
+    runs: Runs = 3
+    iterations: Count = 750
+    horizons: Rungs = (5, 10, 20, 30, 50)
     tasks: tuple[Annotated[str, OneOf(PAPER_TABLES)], ...] = ("T1", "T2")
     curricula: tuple[Schedule, ...] = ("ladder", "multiplicative", "longest")
     controls: Annotated[tuple[Schedule, ...], Items(0)] = ("shortest", "cycle")
     hidden_size: Size = 64
-    runs: Runs = 3
     budget: Count = 80_000
     control_budget: Count = 20_000
-    iterations: Count = 750
-    batch: Batch = 64
-    lr: Rate = 1e-3
-    clip: Clip = 1.0
-    horizons: Rungs = (5, 10, 20, 30, 50)
     threshold: Share = 0.98
     marks: Count = 30
     test_batches: Batch = 1
     modulus: Share = 0.9
-    weights_of: Annotated[tuple[Schedule, ...], Items(0)] = (
-        "ladder",
-        "multiplicative",
-        "shortest",
-        "cycle",
-    )
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @property
-    def test_horizon(self) -> int:
-        """Steps of the output phase in the test: twice the longest of the training."""
-        return 2 * self.horizons[-1]
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The configuration called "quick" (half a minute on one core) or "paper" (s = d = 8, N = 128).
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            s=8,
-            d=8,
-            hidden_size=128,
-            runs=5,
-            budget=4_000_000,
-            control_budget=1_000_000,
-            iterations=20_000,
-            horizons=(10, 20, 40, 60, 100),
-            marks=80,
-            test_batches=10,
-        )
+    weights_of: Annotated[tuple[Schedule, ...], Items(0)] = ("ladder", "multiplicative", "shortest", "cycle")
 
     def schedule(self, name: str) -> tuple[Curriculum, int]:
         """The curriculum of a name, and how many updates it is given."""
@@ -151,99 +117,71 @@ class Config:
         return tuple(int(n) for n in np.unique(np.linspace(0, last, self.marks + 1).round()))
 
 
-def _train(
-    config: Config, task_name: str, name: str, seed: int, device: torch.device | str, progress: bool, path: Path | None
-) -> Result:
+def _train(config: Config, task_name: str, name: str, seed: int, where: Where) -> Result:
     """Train the runs of one task with one curriculum and measure them at the marks."""
     task = paper_task(task_name, config.s, config.d)
-    seeds = run_seeds(seed, config.runs)
-    ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, device=device)
+    about = pd.DataFrame({"task": task_name, "curriculum": name, "seed": run_seeds(seed, config.runs)})
+    seeds = about["seed"].tolist()
     curriculum, iterations = config.schedule(name)
     marks = config.updates_at_marks(name)
-    training = TrainingConfig(
+    ensemble, trained = train_networks(
+        config,
+        task,
+        config.hidden_size,
+        seeds,
+        curriculum,
+        where,
+        f"{task_name}, {name}",
         iterations=iterations,
-        batch=config.batch,
-        lr=config.lr,
-        clip=config.clip,
-        curriculum=curriculum,
         log_every=1,
         snapshots=marks,
     )
-    result = train(ensemble, task, training, seeds, progress=progress, label=f"{task_name}, {name}", checkpoint=path)
-    log = result.log
-    log["steps"] = log.groupby("run")["horizon"].transform(lambda horizon: (horizon + config.s).cumsum())
-    spent = log.pivot(index="iteration", columns="seed", values="steps")
-
+    log = trained.log.assign(steps=(trained.log["horizon"] + config.s).groupby(trained.log["run"]).cumsum())
+    spent = log.pivot(index="iteration", columns="run", values="steps")
     theory = theoretical_eigenvalues(task)
-    rows = []
+    measured = []
     for iteration in marks:
-        ensemble.load_state_dict(result.snapshots[iteration])
+        ensemble.load_state_dict(trained.snapshots[iteration])
         right = evaluate(ensemble, task, config.test_horizon, config.test_batches, config.batch, seeds)
-        for k, own in enumerate(seeds):
-            learned = eigenvalues(ensemble.W_hh[k])
-            measured = {
-                "test_accuracy": float(right[k]),
-                "lasting": float((learned.abs() > config.modulus).sum()),
-                "modulus_max": float(learned.abs().max()),
-                "angle_error": angle_error(theory, learned, modulus=config.modulus).error,
-            }
-            steps = int(spent[own][iteration]) if iteration else 0
-            rows += [
-                {"seed": own, "iteration": iteration, "steps": steps, "quantity": quantity, "value": value}
-                for quantity, value in measured.items()
-            ]
+        for k, W_hh in enumerate(ensemble.W_hh):
+            found = spectral(theory, W_hh, config.modulus)
+            measured.append(
+                {
+                    "run": k,
+                    "iteration": iteration,
+                    "steps": int(spent[k][iteration]) if iteration else 0,
+                    "test_accuracy": right[k],
+                    "lasting": found["n_learned"],
+                    "modulus_max": found["radius"],
+                    "angle_error": found["angle_error"],
+                }
+            )
     # Of the curves a few hundred points are enough.
-    every = max(1, iterations // 300)
-    kept = log[(log["iteration"] == 1) | (log["iteration"] % every == 0)]
-    curves = kept.melt(["seed", "iteration", "steps"], list(CURVES), var_name="quantity", value_name="value")
-    table = pd.concat([curves, pd.DataFrame(rows)], ignore_index=True)
-    table["value"] = table["value"].astype(float)
-    table.insert(0, "curriculum", name)
-    table.insert(0, "task", task_name)
+    kept = log[(log["iteration"] == 1) | (log["iteration"] % max(1, iterations // 300) == 0)]
+    rows = tidy(kept, about, CURVES, measured, ("iteration", "steps"))
     weights = {}
     if name in config.weights_of:
         for key in ("W_hh", "W_uh", "W_r"):
-            stacked = [result.snapshots[iteration][key] for iteration in marks]
-            weights[f"{task_name} {name} {key}"] = torch.stack(stacked)
+            weights[f"{task_name} {name} {key}"] = torch.stack([trained.snapshots[n][key] for n in marks])
         weights[f"{task_name} {name} iterations"] = torch.tensor(marks)
-    return Result(table, weights)
+    return Result(rows, weights)
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Pieces:
     """Train every task with every curriculum, and the first task with the controls.
 
-    Args:
-        config: sizes and protocol.
-        seed: seed of the first run; the others follow.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder in which the trainings keep their state; None keeps nothing.
-
-    Returns:
-        Rows (task, curriculum, seed, iteration, steps, quantity, value), with `steps` the time steps spent up to and
-        including that update: `CURVES` of the batches, and `MEASURED` at the marks: test_accuracy (share of right signs at
-        twice the last rung), lasting (eigenvalues above `Config.modulus`), modulus_max, angle_error (rad; NaN where the
-        number of lasting eigenvalues is not Φ's). Weights "T1 ladder W_hh" (marks, runs, N, N) and so on, and
-        "T1 ladder iterations" (marks,), for the curricula in `Config.weights_of`.
-
-    Raises:
-        ValueError: if the configuration or the seed is not usable.
+    Rows (task, curriculum, seed, iteration, steps, quantity, value), with `steps` the time steps spent up to and
+    including that update: `CURVES` of the batches, and `MEASURED` at the marks: test_accuracy (share of right signs at
+    twice the last rung), lasting (eigenvalues above `Config.modulus`), modulus_max, angle_error (rad; NaN where the
+    number of lasting eigenvalues is not Φ's). Weights "T1 ladder W_hh" (marks, runs, N, N) and so on, and
+    "T1 ladder iterations" (marks,), for the curricula in `Config.weights_of`.
     """
-    positive_int("seed", seed, minimum=0)
-    pieces: dict[str, Callable[[Path | None], Result]] = {
-        f"{task}-{name}": partial(_train, config, task, name, seed, device, progress)
+    return {
+        f"{task}-{name}": partial(_train, config, task, name, seed)
         for task in config.tasks
         for name in (*config.curricula, *(config.controls if task == config.tasks[0] else ()))
     }
-    results = work_through(pieces, checkpoints)
-    weights = {key: value for result in results.values() for key, value in result.weights.items()}
-    return Result(pd.concat([result.rows for result in results.values()], ignore_index=True), weights)
 
 
 def ensemble_at(result: Result, task: str, mark: int, curriculum: str = "ladder") -> ElmanEnsemble:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Annotated, ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -35,24 +35,10 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 from wavemem.checks import one_of, require
+from wavemem.experiments._elman import Training, train_networks
 from wavemem.models.elman import ElmanEnsemble
-from wavemem.records.experiment import Result
-from wavemem.records.fields import (
-    Batch,
-    Clip,
-    Count,
-    Decay,
-    Items,
-    OneOf,
-    Rate,
-    Rungs,
-    Runs,
-    Share,
-    Size,
-    Updates,
-    Within,
-    check_fields,
-)
+from wavemem.records.experiment import Pieces, Result, Where, resumable
+from wavemem.records.fields import Batch, Count, Decay, Items, OneOf, Rungs, Share, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.substrate.gradients import decay_rate, slopes_of
 from wavemem.substrate.spectrum import eigenvalues
@@ -61,18 +47,9 @@ from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
 from wavemem.tasks.selection import PAPER_TABLES, paper_task
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import TrainingConfig, evaluate, train
+from wavemem.training.ensemble import evaluate
 
-__all__ = [
-    "COSTS",
-    "Config",
-    "Transition",
-    "gradient_norms",
-    "input_gains",
-    "run",
-    "summarise",
-    "transition",
-]
+__all__ = ["COSTS", "Config", "Transition", "gradient_norms", "input_gains", "run", "summarise", "transition"]
 
 COSTS: Final = ("cycle", "next", "training", "gain")
 """What can be differentiated with respect to the inputs; see the table at the top of the module."""
@@ -83,71 +60,47 @@ def _geometric(first: int, last: int, count: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of Fig. 5.
+class Config(Training):
+    """Settings of Fig. 5: seconds on one core in "quick"; in "paper" s = d = 8, N = 128.
 
-    Args:
+    Attributes:
         task: "T1" to "T4".
-        s: length of the history.
-        d: dimension of the vectors.
         hidden_size: neurons N.
-        runs: independent runs; see `wavemem.streams.run_seeds`.
-        iterations: updates.
-        batch: histories per update.
-        lr: Adam's learning rate.
         weight_decay: Adam's coupled L2.
-        clip: largest gradient norm.
-        horizons: rungs of the curriculum; one rung is a fixed horizon.
-        threshold: accuracy at which a run climbs.
+        threshold: accuracy at which a run climbs; one rung is a fixed horizon.
         snapshots: iterations at which the gradients are measured; 0 is before training.
         probes: histories over which they are averaged.
         jacobians: how many of them also for "gain" and `input_gains`, which need the whole Jacobian.
     """
 
     PARTS: ClassVar = ("runs", "snapshots")
+    PAPER: ClassVar = {
+        "d": 8,
+        "hidden_size": 128,
+        "iterations": 20_000,
+        "horizons": (10, 20, 40, 60, 100),
+        "snapshots": (*range(0, 80, 2), *_geometric(80, 20_000, 40)),
+    }
 
-    task: Annotated[str, OneOf(PAPER_TABLES)] = "T1"
     s: Annotated[int, Within(2, 10_000)] = 8
-    d: Size = 4
-    hidden_size: Size = 64
-    runs: Runs = 4
     iterations: Count = 1600
-    batch: Batch = 64
-    lr: Rate = 1e-3
-    weight_decay: Decay = 0.0
-    clip: Clip = 1.0
     # Whole cycles: with a horizon of 10 the two oldest inputs would be asked for once more than the others.
     horizons: Rungs = (16,)
+    task: Annotated[str, OneOf(PAPER_TABLES)] = "T1"
+    hidden_size: Size = 64
+    weight_decay: Decay = 0.0
     threshold: Share = 0.98
     snapshots: Annotated[tuple[Updates, ...], Items(2, rise=True)] = (*range(0, 80, 2), *_geometric(80, 1600, 36))
     probes: Batch = 256
     jacobians: Batch = 16
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         require(
             self.snapshots[-1] <= self.iterations,
             f"snapshots = (…, {self.snapshots[-1]:,}) with iterations = {self.iterations:,}",
             "numbers of updates from 0 to iterations",
             "Train longer, or name fewer.",
-        )
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The configuration called "quick" (seconds on one core) or "paper" (s = d = 8, N = 128).
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, ("quick", "paper"))
-        if name == "quick":
-            return cls()
-        return cls(
-            d=8,
-            hidden_size=128,
-            iterations=20_000,
-            horizons=(10, 20, 40, 60, 100),
-            snapshots=(*range(0, 80, 2), *_geometric(80, 20_000, 40)),
         )
 
 
@@ -233,47 +186,26 @@ def _gain_jacobian(ensemble: ElmanEnsemble, histories: Float[Tensor, "B s d"]) -
     return torch.cat(read, dim=-2)
 
 
-def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path | None = None) -> Result:
-    """Train the ensemble and measure the gradients at every snapshot.
-
-    Args:
-        config: settings.
-        seed: seed of the first run; the others follow.
-        device: where to train.
-        checkpoints: folder in which the training keeps its state; None keeps nothing.
-
-    Returns:
-        Rows with `iteration`, `run`, `seed`, `cost`, `input` (1 = oldest), `norm`, `relative` (to the newest
-        input), `decay_rate` (of the run's norms at that iteration), `strongest` and `weakest` (the extreme
-        singular values of `input_gains`), `largest_eigenvalue` (|λ| of W_hh), `persistent` (eigenvalues of
-        modulus > 0.9), `waves` (`complete_waves`, meaningful for T1), and `accuracy` (of the trained run at
-        twice the last horizon). Weights: W_hh, W_uh and W_r of every snapshot, each of shape (snapshots, K, …),
-        and the `iterations`.
-    """
+def _train(config: Config, seed: int, where: Where) -> Result:
+    """Train the ensemble and measure the gradients at every snapshot."""
     task = paper_task(config.task, config.s, config.d)
     seeds = run_seeds(seed, config.runs)
-    ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, device=device)
-    result = train(
-        ensemble,
+    ensemble, result = train_networks(
+        config,
         task,
-        TrainingConfig(
-            iterations=config.iterations,
-            batch=config.batch,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            clip=config.clip,
-            curriculum=LadderCurriculum(horizons=config.horizons, threshold=config.threshold),
-            log_every=max(1, config.iterations // 100),
-            snapshots=config.snapshots,
-        ),
+        config.hidden_size,
         seeds,
-        label=f"{config.task}, N = {config.hidden_size}",
-        checkpoint=None if checkpoints is None else checkpoints / f"{config.task}.safetensors",
+        LadderCurriculum(config.horizons, config.threshold),
+        where,
+        f"{config.task}, N = {config.hidden_size}",
+        weight_decay=config.weight_decay,
+        log_every=max(1, config.iterations // 100),
+        snapshots=config.snapshots,
     )
-    accuracy = evaluate(ensemble, task, 2 * config.horizons[-1], seeds=seeds)
+    accuracy = evaluate(ensemble, task, config.test_horizon, seeds=seeds)
     histories = random_histories(
         config.probes, config.s, config.d, generator=stream(seed, "gradient histories"), dtype=torch.float32
-    ).to(device)
+    ).to(where.device)
     rows = []
     for iteration, state in sorted(result.snapshots.items()):
         at = ElmanEnsemble(state["W_hh"], state["W_uh"], state["W_r"])
@@ -308,11 +240,23 @@ def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path
                     }
                 )
     kept = sorted(result.snapshots)
-    weights = {
-        name: torch.stack([result.snapshots[i][name].detach().cpu() for i in kept]) for name in ("W_hh", "W_uh", "W_r")
-    }
+    weights = {name: torch.stack([result.snapshots[i][name] for i in kept]) for name in ("W_hh", "W_uh", "W_r")}
     weights["iterations"] = torch.tensor(kept)
     return Result(pd.DataFrame(rows), weights)
+
+
+@resumable
+def run(config: Config, seed: int) -> Pieces:
+    """Train the ensemble and measure the gradients at every snapshot.
+
+    Rows with `iteration`, `run`, `seed`, `cost`, `input` (1 = oldest), `norm`, `relative` (to the newest
+    input), `decay_rate` (of the run's norms at that iteration), `strongest` and `weakest` (the extreme
+    singular values of `input_gains`), `largest_eigenvalue` (|λ| of W_hh), `persistent` (eigenvalues of
+    modulus > 0.9), `waves` (`complete_waves`, meaningful for T1), and `accuracy` (of the trained run at
+    twice the last horizon). Weights: W_hh, W_uh and W_r of every snapshot, each of shape (snapshots, K, …),
+    and the `iterations`.
+    """
+    return {config.task: partial(_train, config, seed)}
 
 
 class Transition(NamedTuple):
@@ -391,19 +335,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         for seed in sorted(set(rows["seed"])):
             found = transition(rows, int(seed), cost)
             last = rows[(rows["seed"] == seed) & (rows["cost"] == cost)].sort_values("iteration").iloc[-1]
-            table.append(
-                {
-                    "cost": cost,
-                    "seed": int(seed),
-                    "crossing": found.crossing,
-                    "drop": found.drop,
-                    "lag": found.lag,
-                    "rate_before": found.rate_before,
-                    "rate_at_crossing": found.rate_at_crossing,
-                    "rate_after": found.rate_after,
-                    "persistent_at_crossing": found.persistent_at_crossing,
-                    "persistent_at_end": int(last["persistent"]),
-                    "accuracy": float(last["accuracy"]),
-                }
-            )
+            events = {"crossing": found.crossing, "drop": found.drop, "lag": found.lag, **found._asdict()}
+            ended = {"persistent_at_end": int(last["persistent"]), "accuracy": float(last["accuracy"])}
+            table.append({"cost": cost, "seed": int(seed), **events, **ended})
     return pd.DataFrame(table)

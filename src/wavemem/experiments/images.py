@@ -333,12 +333,13 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
             further["test"] = _accuracy(network, parameters, task, task.test)
         return losses, further
 
-    drop = None if setting.drop is None else (setting.drop[0] * orders.per_epoch, setting.drop[1])
+    epochs, rate = setting.drop or (updates, 1.0)
+    drops = tuple(range(epochs * orders.per_epoch, updates + 1, epochs * orders.per_epoch))
     rates = tuple(own.setting.lr for own in jobs for _ in seeds)
     fitted = fit(
         network.parameters_dict(),
         loss,
-        FitConfig(updates, rates, clip=setting.clip or None, log_every=every, lr_drop=drop),
+        FitConfig(updates, rates, clip=setting.clip or None, log_every=every, milestones=drops, gamma=1 / rate),
         where.progress,
         f"images {', '.join(own.name for own in jobs)}, {setting.epochs} epochs",
         where.checkpoint,

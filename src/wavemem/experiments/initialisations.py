@@ -8,26 +8,22 @@ more steps than were trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
 import pandas as pd
-import torch
 
-from wavemem.checks import one_of, positive_int, require
-from wavemem.models.elman import ElmanEnsemble
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Clip, Count, OneOf, Rate, Rungs, Runs, Share, Size, check_fields
+from wavemem.checks import require
+from wavemem.experiments import _elman
+from wavemem.experiments._elman import Training, spectral, tidy, train_networks, weights_under
+from wavemem.records.experiment import Pieces, Result, Where, resumable
+from wavemem.records.fields import Batch, Count, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
-from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
-from wavemem.tasks.hds import LinearHDS, repeat_copy
+from wavemem.substrate.spectrum import eigenvalues, theoretical_eigenvalues
+from wavemem.tasks.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import TrainingConfig, train
-from wavemem.training.generalisation import accuracy_by_step
-from wavemem.training.pieces import work_through
+from wavemem.training.ensemble import accuracy_by_step
 
 __all__ = ["CURVES", "FINAL", "INITS", "Config", "by_network", "run", "summarise"]
 
@@ -48,16 +44,14 @@ FINAL: Final = (
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and protocol.
+class Config(Training):
+    """Sizes and protocol: in "quick" seconds; in "paper" s = 8, d = 4, N = 128 (its N for repeat copy; for these figures it names
+    none), 20,000 iterations.
 
     Attributes:
-        s, d: columns and waves of repeat copy.
         hidden_size: number of neurons N.
         inits: among "uniform" and "gaussian".
-        runs: seeds per initialisation; see `wavemem.streams.run_seeds`.
-        iterations, batch, lr, clip: as in `TrainingConfig`; no weight decay.
-        horizons, threshold: the ladder of training horizons.
+        threshold: accuracy that a step up the ladder of horizons needs.
         test_horizons: steps of the output phase at which the accuracy is noted, increasing.
         test_batch: histories of the test.
         modulus: eigenvalues of larger modulus are counted as persistent.
@@ -65,17 +59,23 @@ class Config:
     """
 
     PARTS: ClassVar = ("inits", "runs", "log_every")
+    PAPER: ClassVar = {
+        "s": 8,
+        "d": 4,
+        "hidden_size": 128,
+        "runs": 4,
+        "iterations": 20_000,
+        "horizons": (10, 20, 40, 60, 100),
+        "test_horizons": (100, 200, 500, 1000, 3000),
+        "test_batch": 256,
+        "log_every": 500,
+    }
 
-    s: Size = 4
     d: Size = 3
-    hidden_size: Size = 32
-    inits: tuple[Annotated[str, OneOf(INITS)], ...] = INITS
     runs: Runs = 6
     iterations: Count = 1500
-    batch: Batch = 64
-    lr: Rate = 1e-3
-    clip: Clip = 1.0
-    horizons: Rungs = (10, 20, 40, 60)
+    hidden_size: Size = 32
+    inits: tuple[Annotated[str, OneOf(INITS)], ...] = INITS
     threshold: Share = 0.98
     test_horizons: Rungs = (60, 120, 300, 1000, 3000)
     test_batch: Batch = 128
@@ -83,7 +83,7 @@ class Config:
     log_every: Count = 50
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         require(
             self.test_horizons[0] >= self.s,
             f"test_horizons = {self.test_horizons}",
@@ -91,124 +91,52 @@ class Config:
             "Leave the shorter ones out.",
         )
 
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
 
-        Args:
-            name: "quick": s = 4, d = 3, six seeds each, seconds; "paper": s = 8, d = 4, N = 128 (the paper's N for repeat
-                copy; for these figures it names none), 20,000 iterations.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            s=8,
-            d=4,
-            hidden_size=128,
-            runs=4,
-            iterations=20_000,
-            horizons=(10, 20, 40, 60, 100),
-            test_horizons=(100, 200, 500, 1000, 3000),
-            test_batch=256,
-            log_every=500,
-        )
-
-
-def _measure(
-    config: Config, task: LinearHDS, ensemble: ElmanEnsemble, initial: torch.Tensor, k: int
-) -> dict[str, float]:
-    learned = eigenvalues(ensemble.W_hh[k])
-    moduli = learned.abs()
-    lasting = moduli[moduli > config.modulus]
-    error = angle_error(theoretical_eigenvalues(task), learned, modulus=config.modulus)
-    return {
-        "initial_radius": float(eigenvalues(initial[k]).abs().max()),
-        "radius": float(moduli.max()),
-        "mean_modulus": float(lasting.mean()) if len(lasting) else float("nan"),
-        "n_theory": float(error.n_theory),
-        "n_learned": float(error.n_learned),
-        "above_one": float((moduli > 1).sum()),
-        "angle_error": error.error,
-    }
-
-
-def _train(
-    config: Config, init: str, seed: int, device: torch.device | str, progress: bool, path: Path | None
-) -> Result:
+def _train(config: Config, init: str, seed: int, where: Where) -> Result:
     """Train and measure the networks of one initialisation."""
     task = repeat_copy(config.s, config.d)
-    seeds = run_seeds(seed, config.runs)
-    ensemble = ElmanEnsemble.initialise(
-        seeds, config.hidden_size, config.d, init="gaussian" if init == "gaussian" else "uniform", device=device
-    )
-    initial = ensemble.W_hh.detach().cpu().clone()
-    training = TrainingConfig(
-        iterations=config.iterations,
-        batch=config.batch,
-        lr=config.lr,
-        clip=config.clip,
-        curriculum=LadderCurriculum(config.horizons, config.threshold),
+    about = pd.DataFrame({"init": init, "seed": run_seeds(seed, config.runs)})
+    seeds = about["seed"].tolist()
+    ensemble, trained = train_networks(
+        config,
+        task,
+        config.hidden_size,
+        seeds,
+        LadderCurriculum(config.horizons, config.threshold),
+        where,
+        init,
+        "gaussian" if init == "gaussian" else "uniform",
         log_every=config.log_every,
+        snapshots=(0,),
     )
-    log = train(ensemble, task, training, seeds, progress=progress, label=f"{init}", checkpoint=path).log
-    curves = log.rename(columns={"iteration": "at"}).melt(
-        ["seed", "at"], list(CURVES), var_name="quantity", value_name="value"
-    )
+    initial = trained.snapshots[0]["W_hh"]
     right = accuracy_by_step(ensemble, task, config.test_horizons[-1], seeds, config.test_batch).mean(-1)
-    final = []
-    for k, own in enumerate(seeds):
-        measured = _measure(config, task, ensemble, initial, k)
-        final += [(own, config.iterations, quantity, measured[quantity]) for quantity in FINAL]
+    theory = theoretical_eigenvalues(task)
+    measured = []
+    for k, W_hh in enumerate(ensemble.W_hh):
+        found = {
+            "initial_radius": float(eigenvalues(initial[k]).abs().max()),
+            **spectral(theory, W_hh, config.modulus),
+        }
+        measured.append({"run": k, "at": config.iterations, **{name: found[name] for name in FINAL}})
         for t in config.test_horizons:
-            final.append((own, t, "test_accuracy", float(right[:t, k].mean())))
-            final.append((own, t, "last_cycle", float(right[t - config.s : t, k].mean())))
-    rows = pd.concat([curves, pd.DataFrame(final, columns=list(curves.columns))], ignore_index=True)
-    rows["value"] = rows["value"].astype(float)
-    rows.insert(0, "init", init)
-    weights = {f"{init} {key}": value.detach().cpu().clone() for key, value in ensemble.state_dict().items()}
-    return Result(rows, {**weights, f"{init} initial W_hh": initial})
+            up_to, last = float(right[:t, k].mean()), float(right[t - config.s : t, k].mean())
+            measured.append({"run": k, "at": t, "test_accuracy": up_to, "last_cycle": last})
+    rows = tidy(trained.log.rename(columns={"iteration": "at"}), about, CURVES, measured, ("at",))
+    return Result(rows, {**weights_under(init, ensemble.state_dict()), f"{init} initial W_hh": initial})
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
-    """Train networks from both initialisations and measure them.
+@resumable
+def run(config: Config, seed: int) -> Pieces:
+    """Train networks from both initialisations, with the same seeds and hence the same histories, and measure them.
 
-    Args:
-        config: sizes and protocol.
-        seed: seed of the first run of each initialisation; both use the same seeds, hence the same training histories.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder in which the trainings keep their state, one file per initialisation; None keeps nothing.
-
-    Returns:
-        Rows (init, seed, at, quantity, value). Learning curves (`CURVES`): `at` is the iteration. After training, `at` being
-        the last iteration: initial_radius and radius (largest modulus before and after), mean_modulus (over the persistent
-        ones), n_theory and n_learned (eigenvalues above `Config.modulus`), above_one, angle_error (rad; NaN where the counts
-        differ). For every test horizon `at`: test_accuracy (share of right signs up to it) and last_cycle (in the s steps before
-        it). Weights "uniform W_hh", "uniform initial W_hh" and so on.
-
-    Raises:
-        ValueError: if the configuration or the seed is not usable.
+    Rows (init, seed, at, quantity, value). Learning curves (`CURVES`): `at` is the iteration. After training, `at` being
+    the last iteration: initial_radius and radius (largest modulus before and after), mean_modulus (over the persistent
+    ones), n_theory and n_learned (eigenvalues above `Config.modulus`), above_one, angle_error (rad; NaN where the counts
+    differ). For every test horizon `at`: test_accuracy (share of right signs up to it) and last_cycle (in the s steps before
+    it). Weights "uniform W_hh", "uniform initial W_hh" and so on.
     """
-    positive_int("seed", seed, minimum=0)
-    pieces: dict[str, Callable[[Path | None], Result]] = {
-        init: partial(_train, config, init, seed, device, progress) for init in config.inits
-    }
-    results = work_through(pieces, checkpoints)
-    weights = {key: value for result in results.values() for key, value in result.weights.items()}
-    return Result(pd.concat([result.rows for result in results.values()], ignore_index=True), weights)
+    return {init: partial(_train, config, init, seed) for init in config.inits}
 
 
 def by_network(rows: pd.DataFrame) -> pd.DataFrame:
@@ -220,15 +148,10 @@ def by_network(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if the rows lack the columns of `run`.
     """
-    for column in ("init", "seed", "at", "quantity", "value"):
-        one_of("column", column, rows.columns)
     final = rows[~rows["quantity"].isin(CURVES)].copy()
     tested = final["quantity"].isin(("test_accuracy", "last_cycle"))
     final.loc[tested, "quantity"] += " at " + final.loc[tested, "at"].astype(int).astype(str)
-    order = list(dict.fromkeys(final["quantity"]))
-    table = final.pivot(index=["init", "seed"], columns="quantity", values="value")[order]
-    table.columns.name = None
-    return table.reset_index()
+    return _elman.by_network(final, ["init", "seed"], list(dict.fromkeys(final["quantity"])))
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

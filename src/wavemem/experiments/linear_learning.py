@@ -11,25 +11,32 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from wavemem.checks import one_of, positive_int
+from wavemem.checks import one_of
 from wavemem.experiments.image_search import neighbour
 from wavemem.experiments.wave_learning import pass_of, recall_loss
 from wavemem.kernels.wave import WaveActivation
 from wavemem.models.wave_rnn import WaveRNN
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Blanks, Clip, Count, Rate, Runs, Size, Within, check_fields
+from wavemem.records.experiment import (
+    Configuration,
+    Pieces,
+    Result,
+    Rounds,
+    Source,
+    Where,
+    resumable,
+    under,
+    weights_of,
+)
+from wavemem.records.fields import Batch, Blanks, Clip, Count, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.substrate.wave_readings import state_response
 from wavemem.tasks.copying import CopyTask, copy_loss, exact_recall
 from wavemem.training.generic import FitConfig, fit
-from wavemem.training.pieces import work_through
 
 __all__ = ["ACTIVATIONS", "Config", "networks", "run", "summarise"]
 
@@ -40,8 +47,8 @@ FLOOR: Final = 1e-9
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and training, those of `wavemem.experiments.wave_learning` unless said otherwise.
+class Config(Configuration):
+    """Sizes and training, those of `wavemem.experiments.wave_learning` unless said otherwise; the same for both profiles.
 
     Attributes:
         T, memory, symbols: the copy task.
@@ -69,40 +76,30 @@ class Config:
     search_runs: Runs = 3
     tests: Batch = 1000
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The same for both profiles: the paper trains no linear network.
-
-        Raises:
-            ValueError: If there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        return cls()
-
-
-def _train(
-    config: Config, name: str, rates: tuple[float, ...], seeds: list[int], part: str, device: torch.device | str,
-    progress: bool, path: Path | None,
-) -> tuple[pd.DataFrame, dict[str, Tensor]]:  # fmt: skip
-    """Train one network per rate and seed: rows, and the weights of the first rate."""
+def _train(config: Config, name: str, rates: tuple[float, ...], seeds: list[int], part: str, where: Where) -> Result:
+    """Train one network per rate and seed; the weights of those that are tested are kept."""
     task = CopyTask(config.T, config.memory, config.symbols)
     width, every = task.categories, seeds * len(rates)
     network = WaveRNN.initialise(
-        every, config.units, config.channels, width, width, activation=ACTIVATIONS[name], device=device
+        every, config.units, config.channels, width, width, activation=ACTIVATIONS[name], device=where.device
     )
     generators = [stream(own, "data") for own in every]
     training = FitConfig(
         config.iterations, tuple(lr for lr in rates for _ in seeds), clip=config.clip, log_every=config.iterations
     )
+    loss = recall_loss(network, task, config.batch, generators)
     fitted = fit(
-        network.parameters_dict(), recall_loss(network, task, config.batch, generators), training, progress,
-        f"{name}, {part}", checkpoint=path, streams=generators,
-    )  # fmt: skip
+        network.parameters_dict(),
+        loss,
+        training,
+        where.progress,
+        f"{name}, {part}",
+        where.checkpoint,
+        generators,
+    )
     trained = WaveRNN.from_parameters(fitted.parameters, ACTIVATIONS[name])
-    held_out = task.batch(config.tests, stream(seeds[0], f"linear learning, {part}"), device)
+    held_out = task.batch(config.tests, stream(seeds[0], f"linear learning, {part}"), where.device)
     with torch.no_grad():
         logits = trained(held_out.inputs, every_step=True).double()
         losses = copy_loss(logits, held_out.targets)
@@ -115,8 +112,7 @@ def _train(
         measured = {"loss": float(losses[k]), "right": float(right[k]), **pass_of(response[k])}
         at = {"activation": name, "part": part, "lr": rates[k // len(seeds)], "seed": every[k]}
         rows += [{**at, "quantity": quantity, "value": value} for quantity, value in measured.items()]
-    weights = {f"{name}/{key}": value[: len(seeds)].cpu() for key, value in fitted.parameters.items()}
-    return pd.DataFrame(rows), weights
+    return Result(pd.DataFrame(rows), under(name, fitted.parameters) if part == "test" else {})
 
 
 def _losses(rows: pd.DataFrame) -> pd.Series:
@@ -128,67 +124,42 @@ def _losses(rows: pd.DataFrame) -> pd.Series:
     return own["value"].fillna(math.inf).clip(lower=FLOOR).map(math.log).groupby(own["lr"]).mean().sort_index()
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Rounds:
     """Search the learning rate of both kinds, then train fresh networks with it.
 
-    Args:
-        config: sizes and training.
-        seed: the base seed of the fresh networks; the search has the next.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder in which the trainings keep their state; None keeps nothing.
+    The fresh networks have the base seed, the search has the next.
 
-    Returns:
-        Rows (activation, part, lr, seed, quantity, value), the part being "search" or "test". Quantities: "loss" on held-out
-        sequences, "right" (share of them recalled without a mistake), and of the response to a disturbance "travel", "gain",
-        "travelling", "recirculating" (`wavemem.substrate.wave_readings.ring_pass`). Weights
-        "<activation>/<parameter>" of the fresh networks, stacked.
-
-    Raises:
-        ValueError: If the configuration or the seed is not usable.
+    Rows (activation, part, lr, seed, quantity, value), the part being "search" or "test". Quantities: "loss" on held-out
+    sequences, "right" (share of them recalled without a mistake), and of the response to a disturbance "travel", "gain",
+    "travelling", "recirculating" (`wavemem.substrate.wave_readings.ring_pass`). Weights
+    "<activation>/<parameter>" of the fresh networks, stacked.
     """
-    positive_int("seed", seed, minimum=0)
     searching, fresh = run_seeds(seed + 1, config.search_runs), run_seeds(seed, config.runs)
-    tables: list[pd.DataFrame] = []
-    weights: dict[str, Tensor] = {}
 
-    def piece(name: str, rates: tuple[float, ...], seeds: list[int], part: str) -> Any:
+    def piece(name: str, rates: tuple[float, ...], seeds: list[int], part: str) -> Pieces:
         label = f"{name}-{part}-{'-'.join(f'{lr:g}' for lr in rates)}"
-        return work_through({label: partial(_train, config, name, rates, seeds, part, device, progress)}, checkpoints)[
-            label
-        ]
+        return {label: partial(_train, config, name, rates, seeds, part)}
 
     for name in ACTIVATIONS:
-        found, rates = pd.DataFrame(), tuple(config.rates)
+        found: list[Result] = []
+        rates = tuple(config.rates)
         while rates:
-            found = pd.concat([found, piece(name, rates, searching, "search")[0]], ignore_index=True)
-            losses = _losses(found)
+            found += yield piece(name, rates, searching, "search")
+            losses = _losses(pd.concat([one.rows for one in found]))
             tried = [float(lr) for lr in losses.index]
             best = tried[int(losses.to_numpy().argmin())]
             rates = tuple(neighbour(best, d) for d, end in ((-1, tried[0]), (1, tried[-1])) if best == end)
-        tested, own = piece(name, (best,), fresh, "test")
-        tables += [found, tested]
-        weights |= own
-    return Result(pd.concat(tables, ignore_index=True), weights)
+        yield piece(name, (best,), fresh, "test")
 
 
-def networks(result: Any, name: str) -> WaveRNN:
+def networks(source: Source, name: str) -> WaveRNN:
     """The fresh networks of a kind, from a result or a record.
 
     Raises:
         ValueError: If there is no such kind.
     """
-    one_of("name", name, ACTIVATIONS)
-    parameters = {
-        key.removeprefix(f"{name}/"): value for key, value in result.weights.items() if key.startswith(f"{name}/")
-    }
-    return WaveRNN.from_parameters(parameters, ACTIVATIONS[name])
+    return WaveRNN.from_parameters(weights_of(source, one_of("name", name, ACTIVATIONS)), ACTIVATIONS[name])
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

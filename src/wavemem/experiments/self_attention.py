@@ -10,14 +10,19 @@ TWM section 3.2 proposes the self-attention boundary without an experiment; this
 
 All models see the same episodes: run k's data depend on its seed alone. Learning rates are chosen per model and part by the
 mean accuracy over seeds on validation histories that are used for nothing else.
+
+The models are functions of stacked parameters. Three are boundaries of a substrate, f: (K, B, s, d) → (K, B, d): one attention
+head by content ("SBC") or with a learned bias by column ("SBC + position"), a matrix ("LBC"), and a layer of tanh neurons with
+biases ("hidden layer"). The fourth, "Elman", has no substrate and must build its own (TWM Eq. 9). All but the hidden layer are
+odd functions of the history, f(-h) = -f(h): they have no biases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pandas as pd
@@ -25,27 +30,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int
-from wavemem.experiments._boundaries import MODELS, free_run, initial, next_vectors, parameter_count
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Count, Rate, Runs, Size, Steps, Within, check_fields
+from wavemem.checks import one_of, positive_int, shape_is
+from wavemem.kernels.elman import elman_scan
+from wavemem.models.attention import AttentionHeads
+from wavemem.models.elman import ElmanEnsemble
+from wavemem.records.experiment import Configuration, Pieces, Result, Where, resumable, under
+from wavemem.records.fields import Batch, Count, Rate, Runs, Size, Steps, Within
 from wavemem.streams import run_seeds, stream
+from wavemem.substrate.attention import SelfAttentionBoundary, apply
+from wavemem.substrate.lattice import step
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
 from wavemem.tasks.lookup import LARGEST_D, LookupHDS
 from wavemem.tasks.selection import paper_task
 from wavemem.training.generic import FitConfig, fit
-from wavemem.training.pieces import work_through
 
-__all__ = ["CONTROLS", "Config", "at_chosen_lr", "control_tasks", "run", "summarise"]
+__all__ = ["CONTROLS", "MODELS", "Config", "at_chosen_lr", "control_tasks", "run", "summarise"]
+
+MODELS = ("SBC", "SBC + position", "LBC", "hidden layer", "Elman")
 
 CONTROLS = ("T1", "T2", "product", "look-up")
 """Systems of the third part."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and training of the three parts.
+class Config(Configuration):
+    """Sizes and training of the three parts; "paper" has 20,000 iterations, the number with which its Table 1 was made.
 
     Attributes:
         s, d: columns and waves of the look-up system.
@@ -64,6 +74,22 @@ class Config:
 
     PARTS: ClassVar = ("seeds", "log_every")
     UNSTATED: ClassVar = "an experiment of ours: the paper trains no such network"
+    PAPER: ClassVar = {
+        "hidden": 128,
+        "seeds": 5,
+        "iterations": 20_000,
+        "lr_sbc": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+        "lr_lbc": (1e-4, 3e-4, 1e-3, 3e-3),
+        "lr_elman": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        "short_lr_sbc": (1e-3, 3e-3, 1e-2, 3e-2),
+        "short_lr_lbc": (1e-4, 3e-4, 1e-3, 3e-3),
+        "short_lr_elman": (3e-4, 1e-3, 3e-3, 1e-2),
+        "lr_layer": (1e-3, 3e-3, 1e-2),
+        "phase_iterations": 20_000,
+        "control_iterations": 5_000,
+        "test_batch": 2_000,
+        "log_every": 100,
+    }
 
     s: Size = 8
     d: Annotated[int, Within(1, LARGEST_D)] = 8
@@ -88,43 +114,6 @@ class Config:
     test_horizon: Steps = 32
     log_every: Count = 20
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": the defaults; "paper": N = 128, five seeds, wider grids, 20,000 iterations, the number with
-                which the paper's Table 1 was made.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            hidden=128,
-            seeds=5,
-            iterations=20_000,
-            lr_sbc=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
-            lr_lbc=(1e-4, 3e-4, 1e-3, 3e-3),
-            lr_elman=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-            short_lr_sbc=(1e-3, 3e-3, 1e-2, 3e-2),
-            short_lr_lbc=(1e-4, 3e-4, 1e-3, 3e-3),
-            short_lr_elman=(3e-4, 1e-3, 3e-3, 1e-2),
-            lr_layer=(1e-3, 3e-3, 1e-2),
-            phase_iterations=20_000,
-            control_iterations=5_000,
-            test_batch=2_000,
-            log_every=100,
-        )
-
     def rates(self, model: str, part: str = "look-up") -> tuple[float, ...]:
         """The learning rates tried for a model in a part."""
         one_of("model", model, MODELS)
@@ -136,6 +125,142 @@ class Config:
             else (self.short_lr_sbc, self.short_lr_lbc, self.short_lr_elman)
         )
         return sbc if model.startswith("SBC") else lbc if model == "LBC" else elman
+
+
+Parameters = Mapping[str, Tensor]
+
+
+def initial(
+    model: str, seeds: Sequence[int], s: int, d: int, hidden: int, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Initial weights, one model per seed: every matrix from U(±1/√(its inputs)), PyTorch's default for a linear layer.
+
+    Args:
+        model: one of ``MODELS``.
+        seeds: one seed per model; its weights depend on that alone.
+        s: columns.
+        d: waves.
+        hidden: neurons of "Elman" and "hidden layer".
+        device: where the weights shall live.
+
+    Returns:
+        Name → stacked weights (K, …).
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    one_of("model", model, MODELS)
+    if model == "Elman":
+        elman = ElmanEnsemble.initialise(seeds, hidden, d, device=device)
+        return {name: value.detach() for name, value in elman.named_parameters()}
+    if model.startswith("SBC"):
+        heads = AttentionHeads.initialise(seeds, d, s=s if model == "SBC + position" else None, device=device)
+        return {name: value.detach() for name, value in heads.named_parameters()}
+    shapes: dict[str, tuple[int, ...]] = {"F": (d, s * d)}
+    inputs = {"F": s * d, "W_1": s * d, "b_1": s * d, "W_2": hidden}
+    if model == "hidden layer":
+        shapes = {"W_1": (hidden, s * d), "b_1": (hidden,), "W_2": (d, hidden)}
+    drawn: dict[str, list[Tensor]] = {name: [] for name in shapes}
+    for seed in seeds:
+        generator = stream(seed, "weights")
+        for name, shape in shapes.items():
+            uniform = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
+            drawn[name].append(uniform / math.sqrt(inputs[name]))
+    return {name: torch.stack(values).to(device, torch.float32) for name, values in drawn.items()}
+
+
+def boundary_of(model: str, parameters: Parameters) -> Callable[[Tensor], Tensor]:
+    """The boundary f of a substrate model, from (K, …, s, d) to (K, …, d).
+
+    Raises:
+        ValueError: if the model is not a boundary.
+    """
+    one_of("model", model, [name for name in MODELS if name != "Elman"])
+    if model == "LBC":
+        return lambda h: apply(parameters["F"], h.flatten(-2))
+    if model == "hidden layer":
+        W_1, b_1, W_2 = (parameters[name] for name in ("W_1", "b_1", "W_2"))
+
+        def layer(h: Tensor) -> Tensor:
+            bias = b_1.reshape(b_1.shape[0], *(1,) * (h.ndim - 3), b_1.shape[1])
+            return apply(W_2, torch.tanh(apply(W_1, h.flatten(-2)) + bias))
+
+        return layer
+    return SelfAttentionBoundary(parameters["W_K"], parameters["W_Q"], parameters["W_V"], bias=parameters.get("bias"))
+
+
+def windows(u: Float[Tensor, "*batch s d"], future: Float[Tensor, "*batch T d"]) -> Float[Tensor, "*batch T s d"]:
+    """The substrate's true states before each vector of ``future``: window t ends with the vector before future[t]."""
+    s = u.shape[-2]
+    return torch.cat([u, future[..., :-1, :]], dim=-2).unfold(-2, s, 1).mT
+
+
+def next_vectors(
+    model: str, parameters: Parameters, u: Float[Tensor, "K batch s d"], future: Float[Tensor, "K batch T d"]
+) -> Float[Tensor, "K batch T d"]:
+    """Predictions of ``future``, each from the true past before it.
+
+    The substrate holds the last s vectors; the Elman network has read all of them, one after the other.
+
+    Raises:
+        ValueError: if there is no such model or the shapes do not fit.
+    """
+    one_of("model", model, MODELS)
+    shape_is("future", future, (*u.shape[:2], "T", u.shape[-1]))
+    if model != "Elman":
+        return boundary_of(model, parameters)(windows(u, future))
+    shown = torch.cat([u, future[..., :-1, :]], dim=-2).permute(2, 0, 1, 3)
+    states = elman_scan(parameters["W_hh"], parameters["W_uh"], shown)[u.shape[-2] - 1 :]
+    return torch.einsum("tkbn,kdn->kbtd", states, parameters["W_r"])
+
+
+def free_run(
+    model: str,
+    parameters: Parameters,
+    u: Float[Tensor, "K batch s d"],
+    horizon: int,
+    signs: bool = False,
+    silent: bool = False,
+) -> Float[Tensor, "K batch horizon d"]:
+    """What a model produces after the history u when nobody corrects it.
+
+    A substrate writes its outputs into column s. The Elman network is given its own output as the next input, or,
+    where ``silent``, zeros: the output phase of the paper, in which its first output follows one silent step.
+
+    Args:
+        model: one of ``MODELS``.
+        parameters: its stacked weights.
+        u: histories.
+        horizon: steps.
+        signs: replace every output by its signs before it is written or read in.
+        silent: the Elman network receives zeros.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    one_of("model", model, MODELS)
+    outputs = []
+    if model != "Elman":
+        h, f = u, boundary_of(model, parameters)
+        for _ in range(horizon):
+            h = step(h, f)
+            outputs.append(h[..., -1, :])
+            if signs:
+                h = torch.cat([h[..., :-1, :], h[..., -1:, :].sign()], dim=-2)
+        return torch.stack(outputs, dim=-2)
+    W_hh, W_uh, W_r = (parameters[name] for name in ("W_hh", "W_uh", "W_r"))
+    shown = u.permute(2, 0, 1, 3)
+    if silent:
+        states = elman_scan(W_hh, W_uh, shown, steps=u.shape[-2] + horizon)[u.shape[-2] :]
+        return torch.einsum("tkbn,kdn->kbtd", states, W_r)
+    state = elman_scan(W_hh, W_uh, shown)[-1]
+    for t in range(horizon):
+        y = apply(W_r, state)
+        outputs.append(y)
+        if t < horizon - 1:
+            read = y.sign() if signs else y
+            state = elman_scan(W_hh, W_uh, read.unsqueeze(0), h0=state)[-1]
+    return torch.stack(outputs, dim=-2)
 
 
 def control_tasks(s: int, d: int) -> dict[str, HDS]:
@@ -175,10 +300,10 @@ def _train_and_test(
     task_name: str,
     model: str,
     seeds: Sequence[int],
-    device: torch.device,
-    checkpoint: Path | None,
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """One model on one system: all seeds and learning rates as one ensemble. Rows, and the trained parameters."""
+    where: Where,
+) -> Result:
+    """One model on one system: all seeds and learning rates as one ensemble."""
+    device = where.device
     tasks = control_tasks(config.control_s, config.control_d)
     task = tasks[task_name] if part == "controls" else LookupHDS(config.s, config.d)
     s, d = task.s, task.d
@@ -208,9 +333,10 @@ def _train_and_test(
         start,
         loss,
         FitConfig(iterations, lr=tuple(rates), log_every=config.log_every),
-        label=f"{part}: {model}, {task_name}",
-        checkpoint=checkpoint,
-        streams=data,
+        where.progress,
+        f"{part}: {model}, {task_name}",
+        where.checkpoint,
+        data,
     )
     columns = {"part": part, "task": task_name, "model": model}
     rows = _rows(result.log, columns, runs, rates)
@@ -238,37 +364,27 @@ def _train_and_test(
                     add(quantity, _share(y, target, (1, 3)))
                     if not signs:
                         add("distance from ±1", (y.abs() - 1).abs().double().mean((1, 3)))
-    add("parameters", torch.full((len(runs), 1), float(parameter_count(p))), first=0)
-    return rows, {f"{part}/{task_name}/{model}/{name}": value for name, value in p.items()}
+    add("parameters", torch.full((len(runs), 1), float(sum(value[0].numel() for value in p.values()))), first=0)
+    return Result(pd.DataFrame(rows), under(f"{part}/{task_name}/{model}", p))
 
 
-def run(config: Config, seed: int, device: torch.device | str, checkpoints: Path | None = None) -> Result:
+@resumable
+def run(config: Config, seed: int) -> Pieces:
     """Train and test everything.
 
-    Args:
-        config: sizes.
-        seed: see `wavemem.streams.run_seeds`.
-        device: where to train.
-        checkpoints: folder in which the trainings keep their state, one file each; None keeps nothing.
-
-    Returns:
-        Rows (part, task, model, seed, lr, step, quantity, value): learning curves ("training accuracy", "training loss" by
-        iteration), "validation", "next", "free", "free, signs" (share of right signs by step of the horizon, from 1),
-        "distance from ±1" (mean of ||output| - 1| when running freely) and "parameters"; and the trained weights, stacked over
-        learning rates (outer) and seeds (inner).
+    Rows (part, task, model, seed, lr, step, quantity, value): learning curves ("training accuracy", "training loss" by
+    iteration), "validation", "next", "free", "free, signs" (share of right signs by step of the horizon, from 1),
+    "distance from ±1" (mean of ||output| - 1| when running freely) and "parameters". The trained weights are stacked over
+    learning rates (outer) and seeds (inner).
     """
-    device = torch.device(device)
     seeds = run_seeds(seed, config.seeds)
     jobs = [(part, "look-up", model) for part in ("look-up", "phases") for model in ("SBC", "LBC", "Elman")]
     models = ("SBC", "SBC + position", "LBC", "hidden layer")
     jobs += [("controls", name, model) for name in CONTROLS for model in models]
-    pieces: dict[str, Callable[[Path | None], tuple[list[dict[str, Any]], dict[str, Tensor]]]] = {
-        f"{part}-{name}-{model}": partial(_train_and_test, config, part, name, model, seeds, device)
+    return {
+        f"{part}-{name}-{model}": partial(_train_and_test, config, part, name, model, seeds)
         for part, name, model in jobs
     }
-    done = work_through(pieces, checkpoints)
-    rows = [row for new, _ in done.values() for row in new]
-    return Result(pd.DataFrame(rows), {name: value for _, trained in done.values() for name, value in trained.items()})
 
 
 def at_chosen_lr(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,35 +1,36 @@
 """Table 1: Elman networks on four tasks, and how far their spectra are from Φ's (TWM section 4.1, Table 1; Figs. 6, 7).
 
 Networks without biases (TWM Eq. 9) are trained from random weights on T1 to T4, for every hidden size, L2 penalty and
-curriculum threshold, over several seeds. Afterwards the eigenvalues of W_hh, the network's Jacobian at the origin, are
-compared with those of Φ. The trained weights are kept: chapters 8 to 11 take them apart.
+curriculum threshold, over several seeds. Afterwards the eigenvalues of W_hh are compared with those of Φ (Eq. 29): W_hh is the
+Jacobian of the network at the origin, because tanh'(0) = 1 and the origin is a fixed point of a network without biases. The
+trained weights are kept: chapters 8 to 11 take them apart.
+
+`repeat_copy` is the row T1 of the table with one penalty and one threshold (chapter 4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import require
+from wavemem.experiments._elman import Training, by_network, spectral, tidy, train_networks, weights_under
 from wavemem.models.elman import ElmanEnsemble, Initialisation
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Clip, Count, Decay, OneOf, Rate, Rungs, Runs, Share, Size, check_fields
+from wavemem.records.experiment import Experiment, Pieces, Result, Source, Where, resumable
+from wavemem.records.fields import Batch, Count, Decay, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
 from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.tasks.hds import LinearHDS
 from wavemem.tasks.selection import PAPER_TABLES, paper_task
 from wavemem.training.curriculum import Curriculum, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.ensemble import TrainingConfig, evaluate, train
-from wavemem.training.pieces import work_through
+from wavemem.training.ensemble import evaluate
 
-__all__ = ["CELL", "FINAL", "Config", "Networks", "Source", "cells", "networks", "run", "summarise"]
+__all__ = ["CELL", "FINAL", "Config", "Networks", "cells", "networks", "repeat_copy", "run", "summarise"]
 
 CELL = ("task", "hidden_size", "weight_decay", "threshold")
 """Columns of the rows that name a cell of the table (the paper merges the two thresholds)."""
@@ -45,218 +46,116 @@ FINAL = (
     "modulus_error",
 )
 """What is measured on a trained network, see `run`."""
+REPEAT_COPY_FINAL = FINAL[:6]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and training protocol.
+class Config(Training):
+    """Sizes and training protocol: in "quick" 32 networks in minutes on two cores; in "paper" all 960 of the table.
 
     Attributes:
-        s, d: columns and waves of the tasks.
         tasks: among "T1" to "T4".
         hidden_sizes: numbers of neurons N.
         weight_decays: L2 penalties, as Adam's coupled weight decay.
         thresholds: accuracies that a step up the ladder needs; the paper keeps the better of two.
-        runs: seeds per cell; see `wavemem.streams.run_seeds`.
-        iterations, batch, lr, clip, init: as in `TrainingConfig` and `ElmanEnsemble.initialise`.
+        init: as in `ElmanEnsemble.initialise`.
         curriculum: "ladder" (what produced the paper's table) or "multiplicative" (what its Table 2 describes; it has
-            no use for `thresholds`).
-        horizons: rungs of the ladder; the other curriculum runs from the first to the last.
+            no use for `thresholds`, and runs from the first to the last of the horizons).
         lr_drop_at: update after which the learning rate is divided by ten; None for never.
-        test_batches: batches of the test, whose horizon is twice the last rung.
+        test_batches: batches of the test.
         modulus: eigenvalues of larger modulus are counted and compared.
         log_every: updates between two rows of the learning curves.
         weights_of: seeds per cell whose weights are kept, the first ones.
     """
 
     PARTS: ClassVar = ("tasks", "hidden_sizes", "weight_decays", "thresholds", "runs", "log_every", "weights_of")
+    PAPER: ClassVar = {
+        "s": 8,
+        "d": 8,
+        "hidden_sizes": (64, 128),
+        "weight_decays": (0.0, 1e-3, 1e-1),
+        "thresholds": (0.90, 0.98),
+        "runs": 20,
+        "iterations": 20_000,
+        "horizons": (10, 20, 40, 60, 100),
+        "log_every": 500,
+    }
 
-    s: Size = 4
-    d: Size = 4
     tasks: tuple[Annotated[str, OneOf(PAPER_TABLES)], ...] = ("T1", "T2", "T3", "T4")
     hidden_sizes: tuple[Size, ...] = (64,)
     weight_decays: tuple[Decay, ...] = (0.0, 1e-3)
     thresholds: tuple[Share, ...] = (0.98,)
-    runs: Runs = 4
-    iterations: Count = 3000
-    batch: Batch = 64
-    lr: Rate = 1e-3
-    clip: Clip = 1.0
     init: Initialisation = "uniform"
     curriculum: Literal["ladder", "multiplicative"] = "ladder"
-    horizons: Rungs = (10, 20, 40, 60)
     lr_drop_at: Count | None = None
     test_batches: Batch = 10
     modulus: Share = 0.9
     log_every: Count = 20
     weights_of: Runs = 5
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-    @property
-    def test_horizon(self) -> int:
-        """Steps of the output phase in the test: twice the longest of the training."""
-        return 2 * self.horizons[-1]
-
-    @property
-    def grid(self) -> tuple[tuple[float, float], ...]:
-        """(weight decay, threshold) of the cells of one task and hidden size, in the order of their runs."""
-        return tuple((decay, threshold) for decay in self.weight_decays for threshold in self.thresholds)
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": s = d = 4, one hidden size, L2 in {0, 1e-3}, one threshold, 4 seeds, 32 networks in minutes on
-                two cores; "paper": all 960 networks of the paper's table, s = d = 8.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            s=8,
-            d=8,
-            hidden_sizes=(64, 128),
-            weight_decays=(0.0, 1e-3, 1e-1),
-            thresholds=(0.90, 0.98),
-            runs=20,
-            iterations=20_000,
-            horizons=(10, 20, 40, 60, 100),
-            log_every=500,
-        )
-
-
-def _curriculum(config: Config) -> Curriculum:
-    if config.curriculum == "multiplicative":
-        return MultiplicativeCurriculum(config.horizons[0], config.horizons[-1])
-    per_run = tuple(threshold for _, threshold in config.grid for _ in range(config.runs))
-    return LadderCurriculum(config.horizons, per_run)
-
-
-def _train(
-    config: Config,
-    name: str,
-    hidden_size: int,
-    seed: int,
-    device: torch.device | str,
-    progress: bool,
-    path: Path | None,
-) -> Result:
+def _train(config: Config, name: str, hidden_size: int, seed: int, where: Where) -> Result:
     """Train and measure all networks of one task and hidden size."""
     task = paper_task(name, config.s, config.d)
-    cells = [(decay, threshold, own) for decay, threshold in config.grid for own in run_seeds(seed, config.runs)]
-    seeds = [own for _, _, own in cells]
-    ensemble = ElmanEnsemble.initialise(seeds, hidden_size, config.d, init=config.init, device=device)
-    training = TrainingConfig(
-        iterations=config.iterations,
-        batch=config.batch,
-        lr=config.lr,
-        weight_decay=tuple(decay for decay, _, _ in cells),
-        clip=config.clip,
-        curriculum=_curriculum(config),
-        lr_drop_at=config.lr_drop_at,
+    about = pd.DataFrame(
+        [
+            (name, hidden_size, decay, threshold, own)
+            for decay in config.weight_decays
+            for threshold in config.thresholds
+            for own in run_seeds(seed, config.runs)
+        ],
+        columns=[*CELL, "seed"],
+    )
+    seeds = about["seed"].tolist()
+    curriculum: Curriculum = LadderCurriculum(config.horizons, tuple(about["threshold"].tolist()))
+    if config.curriculum == "multiplicative":
+        curriculum = MultiplicativeCurriculum(config.horizons[0], config.horizons[-1])
+    ensemble, trained = train_networks(
+        config,
+        task,
+        hidden_size,
+        seeds,
+        curriculum,
+        where,
+        f"{name}, N = {hidden_size}",
+        config.init,
+        weight_decay=tuple(about["weight_decay"].tolist()),
+        milestones=() if config.lr_drop_at is None else (config.lr_drop_at,),
         log_every=config.log_every,
     )
-    log = train(
-        ensemble, task, training, seeds, progress=progress, label=f"{name}, N = {hidden_size}", checkpoint=path
-    ).log
-    accuracy = evaluate(
-        ensemble, task, config.test_horizon, batches=config.test_batches, batch=config.batch, seeds=seeds
-    )
-    about = pd.DataFrame(cells, columns=["weight_decay", "threshold", "seed"])
-    about.insert(0, "hidden_size", hidden_size)
-    about.insert(0, "task", name)
-    curves = (
-        log.drop(columns="seed")
-        .merge(about, left_on="run", right_index=True)
-        .melt([*CELL, "seed", "iteration"], list(CURVES), var_name="quantity", value_name="value")
-    )
+    accuracy = evaluate(ensemble, task, config.test_horizon, config.test_batches, config.batch, seeds)
     theory = theoretical_eigenvalues(task)
-    final = []
-    for k in range(ensemble.K):
-        measured = {"test_accuracy": float(accuracy[k]), **_spectral(theory, ensemble.W_hh[k], config.modulus)}
-        final += [
-            {
-                **about.iloc[k].to_dict(),
-                "iteration": config.iterations,
-                "quantity": quantity,
-                "value": measured[quantity],
-            }
-            for quantity in FINAL
-        ]
-    rows = pd.concat([curves, pd.DataFrame(final)], ignore_index=True)
-    rows["value"] = rows["value"].astype(float)
-    kept = [i for i in range(ensemble.K) if i % config.runs < config.weights_of]
-    weights = {
-        f"{name} N{hidden_size} {key}": value.detach().cpu()[kept].clone()
-        for key, value in ensemble.state_dict().items()
-    }
-    return Result(rows, weights)
+    measured = []
+    for k, W_hh in enumerate(ensemble.W_hh):
+        optimal = angle_error(theory, eigenvalues(W_hh), modulus=config.modulus, assignment="optimal")
+        found = {
+            "test_accuracy": accuracy[k],
+            **spectral(theory, W_hh, config.modulus),
+            "angle_error_optimal": optimal.error,
+            "modulus_error": optimal.modulus_error,
+        }
+        measured.append({"run": k, "iteration": config.iterations, **{name: found[name] for name in FINAL}})
+    kept = [k for k in range(ensemble.K) if k % config.runs < config.weights_of]
+    weights = weights_under(f"{name} N{hidden_size}", ensemble.state_dict(), kept)
+    return Result(tidy(trained.log, about, CURVES, measured), {**weights, "sizes": torch.tensor([config.s, config.d])})
 
 
-def _spectral(theory: Tensor, W_hh: Tensor, modulus: float) -> dict[str, float]:
-    """The final quantities that are read off a network's eigenvalues."""
-    learned = eigenvalues(W_hh)
-    greedy = angle_error(theory, learned, modulus=modulus)
-    optimal = angle_error(theory, learned, modulus=modulus, assignment="optimal")
-    moduli = learned.abs()[learned.abs() > modulus]
-    return {
-        "n_theory": float(greedy.n_theory),
-        "n_learned": float(greedy.n_learned),
-        "modulus_min": float(moduli.min()) if len(moduli) else float("nan"),
-        "modulus_max": float(moduli.max()) if len(moduli) else float("nan"),
-        "angle_error": greedy.error,
-        "angle_error_optimal": optimal.error,
-        "modulus_error": optimal.modulus_error,
-    }
+@resumable
+def run(config: Config, seed: int) -> Pieces:
+    """Train every network of the table and measure it; one piece per task and hidden size.
 
-
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
-    """Train every network of the table and measure it.
-
-    Args:
-        config: sizes and protocol.
-        seed: seed of the first run of every cell; the others follow.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder in which the trainings keep their state, one file per task and hidden size; several processes
-            that are given the same folder share the work. None keeps nothing.
-
-    Returns:
-        Rows (task, hidden_size, weight_decay, threshold, seed, iteration, quantity, value): the learning curves (horizon in
-        steps, loss, batch accuracy, gradient norm before clipping) and, at the last iteration, test_accuracy (share of right
-        signs), n_theory and n_learned (eigenvalues above `Config.modulus`), modulus_min and modulus_max (over those
-        learned), angle_error (rad, greedy pairing as in the paper), angle_error_optimal and modulus_error (of the optimal
-        pairing); the errors are NaN where the counts differ. Weights "T1 N64 W_hh" and so on, see `networks`, and
-        `sizes` (s, d).
-
-    Raises:
-        ValueError: if the configuration or the seed is not usable.
+    Rows (task, hidden_size, weight_decay, threshold, seed, iteration, quantity, value): the learning curves (horizon in
+    steps, loss, batch accuracy, gradient norm before clipping) and, at the last iteration, test_accuracy (share of right
+    signs), n_theory and n_learned (eigenvalues above `Config.modulus`), modulus_min and modulus_max (over those
+    learned), angle_error (rad, greedy pairing as in the paper), angle_error_optimal and modulus_error (of the optimal
+    pairing); the errors are NaN where the counts differ. Weights "T1 N64 W_hh" and so on, see `networks`, and
+    `sizes` (s, d).
     """
-    positive_int("seed", seed, minimum=0)
-    pieces: dict[str, Callable[[Path | None], Result]] = {
-        f"{name}-N{hidden_size}": partial(_train, config, name, hidden_size, seed, device, progress)
+    return {
+        f"{name}-N{hidden_size}": partial(_train, config, name, hidden_size, seed)
         for hidden_size in config.hidden_sizes
         for name in config.tasks
     }
-    results = work_through(pieces, checkpoints)
-    weights = {key: value for result in results.values() for key, value in result.weights.items()}
-    weights["sizes"] = torch.tensor([config.s, config.d])
-    return Result(pd.concat([result.rows for result in results.values()], ignore_index=True), weights)
 
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
@@ -265,12 +164,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if the rows lack the columns of `run`.
     """
-    for column in (*CELL, "seed", "quantity", "value"):
-        one_of("column", column, rows.columns)
-    final = rows[rows["quantity"].isin(FINAL)]
-    table = final.pivot(index=[*CELL, "seed"], columns="quantity", values="value")[list(FINAL)]
-    table.columns.name = None
-    return table.reset_index().astype({"n_theory": int, "n_learned": int})
+    return by_network(rows, [*CELL, "seed"], FINAL).astype({"n_theory": int, "n_learned": int})
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
@@ -292,18 +186,6 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     )
     table["all_match"] = table["matching"] == 1.0
     return table.reset_index()
-
-
-class Source(Protocol):
-    """Anything with the rows and weights of `run`: its result, or a record of it."""
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """See `run`."""
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """See `run`."""
 
 
 @dataclass(frozen=True)
@@ -376,3 +258,54 @@ def networks(
         tuple(float(decay) for decay in wanted["weight_decay"]),
         tuple(float(limit) for limit in wanted["threshold"]),
     )
+
+
+@dataclass(frozen=True)
+class RepeatCopyConfig(Training):
+    """Elman networks on repeat copy (T1) and what their spectra share with Φ: the row T1 of Table 1, or small.
+
+    Attributes:
+        hidden_size: neurons N of each network.
+        weight_decay, init, threshold, test_batches, modulus, log_every: as in `Config`.
+    """
+
+    PARTS: ClassVar = ("runs", "log_every")
+    PAPER: ClassVar = {"s": 8, "d": 8, "hidden_size": 128, "runs": 20, "iterations": 20_000, "log_every": 100}
+
+    iterations: Count = 4000
+    horizons: Rungs = (10, 20, 40, 60, 100)
+    hidden_size: Size = 64
+    weight_decay: Decay = 0.0
+    init: Initialisation = "uniform"
+    threshold: Share = 0.98
+    test_batches: Batch = 10
+    modulus: Share = 0.9
+    log_every: Count = 20
+
+
+def _train_repeat_copy(config: RepeatCopyConfig, seed: int, where: Where) -> Result:
+    own = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    size, decay, threshold = (own.pop(name) for name in ("hidden_size", "weight_decay", "threshold"))
+    cell = Config(**own, hidden_sizes=(size,), weight_decays=(decay,), thresholds=(threshold,), weights_of=config.runs)
+    trained = _train(cell, "T1", size, seed, where)
+    rows = trained.rows.drop(columns=list(CELL))
+    weights = {name.removeprefix(f"T1 N{size} "): value for name, value in trained.weights.items() if name != "sizes"}
+    return Result(rows[rows["quantity"].isin((*CURVES, *REPEAT_COPY_FINAL))].reset_index(drop=True), weights)
+
+
+@resumable
+def _run_repeat_copy(config: RepeatCopyConfig, seed: int) -> Pieces:
+    return {"T1": partial(_train_repeat_copy, config, seed)}
+
+
+def _summarise_repeat_copy(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per seed: what the network reached, and last_horizon_from: the first logged iteration at the largest horizon
+    that any run reached (NaN if this run did not)."""
+    table = by_network(rows, ["seed"], REPEAT_COPY_FINAL).set_index("seed")
+    horizon = rows[rows["quantity"] == "horizon"]
+    last = horizon[horizon["value"] == horizon["value"].max()].groupby("seed")["iteration"].min()
+    table["last_horizon_from"] = last.reindex(table.index)
+    return table.astype({"n_theory": int, "n_learned": int})
+
+
+repeat_copy = Experiment(RepeatCopyConfig, _run_repeat_copy, _summarise_repeat_copy)

@@ -265,8 +265,16 @@ def train_setting(config: Config, setting: Setting, seeds: Sequence[int], where:
             seen = {name: errors(parameters, name) for name in held_out}
         return work.loss(outputs(parameters, inputs), targets), seen
 
-    drop = (setting.drop_epoch * getattr(work, "steps", 1), setting.drop_rate) if setting.drop_epoch else None
-    training = FitConfig(work.updates, setting.lr, clip=setting.clip or None, log_every=every, lr_drop=drop)
+    every_drop = setting.drop_epoch * getattr(work, "steps", 1)
+    drops = tuple(range(every_drop, work.updates + 1, every_drop)) if every_drop else ()
+    training = FitConfig(
+        work.updates,
+        setting.lr,
+        clip=setting.clip or None,
+        log_every=every,
+        milestones=drops,
+        gamma=1 / setting.drop_rate,
+    )
     label = setting.name + " " + " ".join(f"{name}={getattr(config, name)}" for name in EFFORT)
     log = fit(start.parameters_dict(), loss, training, where.progress, label, where.checkpoint, generators).log
     log["iteration"] -= 1  # values of a row are those before its update

@@ -8,30 +8,28 @@ number of neurons is varied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from wavemem.checks import one_of, positive_int
+from wavemem.checks import one_of
+from wavemem.experiments import _elman
+from wavemem.experiments._elman import Training, spectral, tidy, train_networks, weights_under
 from wavemem.models.elman import ElmanEnsemble
-from wavemem.records.experiment import PROFILES, Result
-from wavemem.records.fields import Batch, Clip, Count, Rate, Rungs, Runs, Share, Size, check_fields
+from wavemem.records.experiment import Pieces, Result, Source, Where, resumable
+from wavemem.records.fields import Batch, Count, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
 from wavemem.substrate.compression import phase_counts
-from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
+from wavemem.substrate.spectrum import theoretical_eigenvalues
 from wavemem.substrate.whole_waves import complete_waves
 from wavemem.tasks.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import TrainingConfig, evaluate, train
-from wavemem.training.pieces import work_through
+from wavemem.training.ensemble import evaluate
 
-__all__ = ["CURVES", "FINAL", "Config", "Source", "by_network", "network", "run", "summarise"]
+__all__ = ["CURVES", "FINAL", "Config", "by_network", "network", "run", "summarise"]
 
 CURVES: Final = ("horizon", "loss", "accuracy")
 """Of the batch of an update."""
@@ -50,163 +48,78 @@ FINAL: Final = (
 
 
 @dataclass(frozen=True)
-class Config:
-    """Sizes and protocol.
+class Config(Training):
+    """Sizes and protocol: in "quick" 8 vectors of 2 dimensions; in "paper" 16 of 5, with N = 128, the paper's N for repeat copy,
+    and N = 100, the same ratio to 80 as the 20 to 16 of "quick".
 
     Attributes:
-        s, d: columns and waves of repeat copy.
         hidden_sizes: numbers of neurons N.
-        runs: seeds per N; see `wavemem.streams.run_seeds`.
-        iterations, batch, lr, clip: as in `TrainingConfig`; no weight decay.
-        horizons, threshold: the ladder of training horizons; the test is at twice the last.
+        threshold: accuracy that a step up the ladder of horizons needs.
         test_batches: batches of the test.
         modulus: eigenvalues of larger modulus are counted as persistent.
         log_every: updates between two rows of the learning curves.
     """
 
     PARTS: ClassVar = ("hidden_sizes", "runs", "log_every")
+    PAPER: ClassVar = {
+        "s": 16,
+        "d": 5,
+        "hidden_sizes": (128, 100),
+        "runs": 2,
+        "iterations": 20_000,
+        "horizons": (16, 32, 64, 100),
+        "log_every": 500,
+    }
 
     s: Size = 8
     d: Size = 2
-    hidden_sizes: tuple[Size, ...] = (40, 20)
     runs: Runs = 6
     iterations: Count = 2000
-    batch: Batch = 64
-    lr: Rate = 1e-3
-    clip: Clip = 1.0
     horizons: Rungs = (10, 20, 40)
+    hidden_sizes: tuple[Size, ...] = (40, 20)
     threshold: Share = 0.98
     test_batches: Batch = 10
     modulus: Share = 0.9
     log_every: Count = 50
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-    @property
-    def test_horizon(self) -> int:
-        """Steps of the output phase in the test."""
-        return 2 * self.horizons[-1]
-
-    @classmethod
-    def profile(cls, name: str) -> Config:
-        """The two sizes of the book.
-
-        Args:
-            name: "quick": 8 vectors of 2 dimensions, six seeds per size, seconds; "paper": 16 of 5, two seeds, with N = 128 (the
-                paper's N for repeat copy) and N = 100, the same ratio to 80 as the 20 to 16 of "quick".
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if there is no such profile.
-        """
-        one_of("profile", name, PROFILES)
-        if name == "quick":
-            return cls()
-        return cls(
-            s=16,
-            d=5,
-            hidden_sizes=(128, 100),
-            runs=2,
-            iterations=20_000,
-            horizons=(16, 32, 64, 100),
-            log_every=500,
-        )
-
-
-def _train(
-    config: Config, hidden_size: int, seed: int, device: torch.device | str, progress: bool, path: Path | None
-) -> Result:
+def _train(config: Config, hidden_size: int, seed: int, where: Where) -> Result:
     """Train and measure the networks of one size."""
     task = repeat_copy(config.s, config.d)
-    seeds = run_seeds(seed, config.runs)
-    ensemble = ElmanEnsemble.initialise(seeds, hidden_size, config.d, device=device)
-    training = TrainingConfig(
-        iterations=config.iterations,
-        batch=config.batch,
-        lr=config.lr,
-        clip=config.clip,
-        curriculum=LadderCurriculum(config.horizons, config.threshold),
-        log_every=config.log_every,
+    about = pd.DataFrame({"hidden_size": hidden_size, "seed": run_seeds(seed, config.runs)})
+    seeds = about["seed"].tolist()
+    ladder = LadderCurriculum(config.horizons, config.threshold)
+    ensemble, trained = train_networks(
+        config, task, hidden_size, seeds, ladder, where, f"N = {hidden_size}", log_every=config.log_every
     )
-    log = train(ensemble, task, training, seeds, progress=progress, label=f"N = {hidden_size}", checkpoint=path).log
-    curves = log.melt(["seed", "iteration"], list(CURVES), var_name="quantity", value_name="value")
     accuracy = evaluate(ensemble, task, config.test_horizon, config.test_batches, config.batch, seeds)
     theory = theoretical_eigenvalues(task)
     counts = phase_counts(ensemble.W_hh, config.s, config.modulus)
     waves = complete_waves(ensemble.W_hh, config.s, config.modulus)
-    final = []
-    for k, own in enumerate(seeds):
-        learned = eigenvalues(ensemble.W_hh[k])
-        error = angle_error(theory, learned, modulus=config.modulus)
-        moduli = learned.abs()[learned.abs() > config.modulus]
-        measured = {
-            "test_accuracy": float(accuracy[k]),
-            "n_theory": float(error.n_theory),
-            "n_learned": float(error.n_learned),
+    measured = []
+    for k, W_hh in enumerate(ensemble.W_hh):
+        found = {
+            "test_accuracy": accuracy[k],
+            **spectral(theory, W_hh, config.modulus),
             "phase_min": float(counts[k].min()),
             "phase_max": float(counts[k].max()),
             "whole_waves": float(waves[k]),
-            "modulus_min": float(moduli.min()) if len(moduli) else float("nan"),
-            "modulus_max": float(moduli.max()) if len(moduli) else float("nan"),
-            "angle_error": error.error,
         }
-        final += [(own, config.iterations, quantity, measured[quantity]) for quantity in FINAL]
-    rows = pd.concat([curves, pd.DataFrame(final, columns=list(curves.columns))], ignore_index=True)
-    rows["value"] = rows["value"].astype(float)
-    rows.insert(0, "hidden_size", hidden_size)
-    weights = {f"N{hidden_size} {key}": value.detach().cpu().clone() for key, value in ensemble.state_dict().items()}
-    return Result(rows, weights)
+        measured.append({"run": k, "iteration": config.iterations, **{name: found[name] for name in FINAL}})
+    weights = weights_under(f"N{hidden_size}", ensemble.state_dict())
+    return Result(tidy(trained.log, about, CURVES, measured), {**weights, "sizes": torch.tensor([config.s, config.d])})
 
 
-def run(
-    config: Config,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    checkpoints: Path | None = None,
-) -> Result:
-    """Train repeat copy in networks of every size and measure them.
+@resumable
+def run(config: Config, seed: int) -> Pieces:
+    """Train repeat copy in networks of every size and measure them; one piece per size.
 
-    Args:
-        config: sizes and protocol.
-        seed: seed of the first run of every size; the others follow.
-        device: where to train.
-        progress: whether to report progress.
-        checkpoints: folder in which the trainings keep their state, one file per size; None keeps nothing.
-
-    Returns:
-        Rows (hidden_size, seed, iteration, quantity, value): the learning curves and, at the last iteration, test_accuracy
-        (share of right signs at `Config.test_horizon`), n_theory and n_learned (eigenvalues above `Config.modulus`),
-        phase_min and phase_max (fewest and most of them at one of the s phases), whole_waves, modulus_min and modulus_max,
-        angle_error (rad; NaN where the counts differ). Weights "N128 W_hh" and so on, see `network`, and `sizes` (s, d).
-
-    Raises:
-        ValueError: if the configuration or the seed is not usable.
+    Rows (hidden_size, seed, iteration, quantity, value): the learning curves and, at the last iteration, test_accuracy
+    (share of right signs at `Config.test_horizon`), n_theory and n_learned (eigenvalues above `Config.modulus`),
+    phase_min and phase_max (fewest and most of them at one of the s phases), whole_waves, modulus_min and modulus_max,
+    angle_error (rad; NaN where the counts differ). Weights "N128 W_hh" and so on, see `network`, and `sizes` (s, d).
     """
-    positive_int("seed", seed, minimum=0)
-    pieces: dict[str, Callable[[Path | None], Result]] = {
-        f"N{hidden_size}": partial(_train, config, hidden_size, seed, device, progress)
-        for hidden_size in config.hidden_sizes
-    }
-    results = work_through(pieces, checkpoints)
-    weights = {key: value for result in results.values() for key, value in result.weights.items()}
-    weights["sizes"] = torch.tensor([config.s, config.d])
-    return Result(pd.concat([result.rows for result in results.values()], ignore_index=True), weights)
-
-
-class Source(Protocol):
-    """Anything with the rows and weights of `run`: its result, or a record of it."""
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """See `run`."""
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """See `run`."""
+    return {f"N{size}": partial(_train, config, size, seed) for size in config.hidden_sizes}
 
 
 def network(source: Source, hidden_size: int, seed: int) -> ElmanEnsemble:
@@ -235,12 +148,8 @@ def by_network(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if the rows lack the columns of `run`.
     """
-    for column in ("hidden_size", "seed", "quantity", "value"):
-        one_of("column", column, rows.columns)
-    final = rows[rows["quantity"].isin(FINAL)]
-    table = final.pivot(index=["hidden_size", "seed"], columns="quantity", values="value")[list(FINAL)]
-    table.columns.name = None
-    return table.reset_index().sort_values(["hidden_size", "seed"], ascending=[False, True], ignore_index=True)
+    keys = ["hidden_size", "seed"]
+    return _elman.by_network(rows, keys, FINAL).sort_values(keys, ascending=[False, True], ignore_index=True)
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

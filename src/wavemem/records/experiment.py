@@ -36,7 +36,7 @@ from torch import Tensor
 
 from wavemem.checks import nearest, one_of, require
 from wavemem.records.fields import check_fields
-from wavemem.training.pieces import work_through
+from wavemem.training.pieces import run_pieces
 
 __all__ = [
     "PROFILES",
@@ -74,6 +74,11 @@ class Result:
 
 class Source(Protocol):
     """What trained weights are read from: a result or a record."""
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """What was measured."""
+        ...
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -203,7 +208,7 @@ def resumable(plan: Callable[[C, int], Pieces | Rounds]) -> Run[C]:
                 name.replace("/", "-").replace(" ", "_"): partial(_in_place, piece, torch.device(device), progress)
                 for name, piece in pieces.items()
             }
-            return list(work_through(placed, checkpoints).values())
+            return list(run_pieces(placed, checkpoints).values())
 
         planned = plan(config, seed)
         if isinstance(planned, Mapping):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from wavemem.checks import require
+from wavemem.training.optimiser import per_run
 
 __all__ = ["Curriculum", "CurriculumState", "FixedHorizon", "LadderCurriculum", "MultiplicativeCurriculum"]
 
@@ -15,40 +21,27 @@ __all__ = ["Curriculum", "CurriculumState", "FixedHorizon", "LadderCurriculum", 
 class CurriculumState(Protocol):
     """The horizons of K runs and the rule that moves them."""
 
-    horizons: NDArray[np.int64]
-    """Steps of the output phase of each run at the coming iteration, shape (K,)."""
+    @property
+    def horizons(self) -> NDArray[np.int64]:
+        """Steps of the output phase of each run at the coming iteration, shape (K,)."""
 
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
         """Take in one iteration: the runs' accuracies, shape (K,), and each run's mean squared error at every step."""
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that changes while training, as arrays."""
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from a state that `state` returned."""
+    def state(self) -> dict[str, Tensor]:
+        """Everything that changes while training; `update` changes these tensors in place."""
 
 
 class Curriculum(Protocol):
     """A recipe for the training horizon."""
-
-    @property
-    def largest(self) -> int:
-        """The longest horizon that can occur."""
 
     def start(self, K: int) -> CurriculumState:
         """Return the state of K runs that have not trained yet."""
 
 
 def _positive_horizons(horizons: Sequence[int]) -> None:
-    if len(horizons) == 0 or any(horizon < 1 for horizon in horizons):
-        raise ValueError(f"horizons are {tuple(horizons)}; allowed: integers >= 1. Give at least one step.")
-
-
-def _thresholds(threshold: float | Sequence[float], K: int) -> NDArray[np.float64]:
-    values = np.atleast_1d(np.asarray(threshold, dtype=np.float64))
-    if values.size not in (1, K):
-        raise ValueError(f"threshold has {values.size} values; allowed: one, or one per run ({K}). Match the runs.")
-    return np.broadcast_to(values, (K,)).copy()
+    known = len(horizons) > 0 and all(horizon >= 1 for horizon in horizons)
+    require(known, f"horizons = {tuple(horizons)}", "integers >= 1", "Give at least one step.")
 
 
 @dataclass
@@ -58,11 +51,8 @@ class _Fixed:
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
         return
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> dict[str, Tensor]:
         return {}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        return
 
 
 @dataclass(frozen=True)
@@ -78,11 +68,6 @@ class FixedHorizon:
     def __post_init__(self) -> None:
         _positive_horizons((self.horizon,))
 
-    @property
-    def largest(self) -> int:
-        """The horizon."""
-        return self.horizon
-
     def start(self, K: int) -> CurriculumState:
         """Return the state of K runs."""
         return _Fixed(np.full(K, self.horizon, dtype=np.int64))
@@ -93,19 +78,17 @@ class _Ladder:
     ladder: NDArray[np.int64]
     threshold: NDArray[np.float64]
     rung: NDArray[np.int64]
-    horizons: NDArray[np.int64]
+
+    @property
+    def horizons(self) -> NDArray[np.int64]:
+        return self.ladder[self.rung]
 
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
         # NaN compares as False: a run that failed stays where it is.
-        self.rung = np.minimum(self.rung + (accuracy > self.threshold), len(self.ladder) - 1)
-        self.horizons = self.ladder[self.rung]
+        np.minimum(self.rung + (accuracy > self.threshold), len(self.ladder) - 1, out=self.rung)
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {"rung": self.rung}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.rung = state["rung"].copy()
-        self.horizons = self.ladder[self.rung]
+    def state(self) -> dict[str, Tensor]:
+        return {"rung": torch.from_numpy(self.rung)}
 
 
 @dataclass(frozen=True)
@@ -122,27 +105,25 @@ class LadderCurriculum:
 
     def __post_init__(self) -> None:
         _positive_horizons(self.horizons)
-        if any(after <= before for before, after in zip(self.horizons, self.horizons[1:], strict=False)):
-            raise ValueError(f"horizons are {self.horizons}; allowed: an increasing sequence. Sort them.")
-
-    @property
-    def largest(self) -> int:
-        """The last rung."""
-        return self.horizons[-1]
+        rising = all(before < after for before, after in itertools.pairwise(self.horizons))
+        require(rising, f"horizons = {self.horizons}", "an increasing sequence", "Sort them.")
 
     def start(self, K: int) -> CurriculumState:
         """Return the state of K runs on the first rung."""
-        rung = np.zeros(K, dtype=np.int64)
         ladder = np.asarray(self.horizons, dtype=np.int64)
-        return _Ladder(ladder, _thresholds(self.threshold, K), rung, ladder[rung])
+        return _Ladder(ladder, per_run("threshold", self.threshold, K).numpy(), np.zeros(K, dtype=np.int64))
 
 
 @dataclass
 class _Multiplicative:
     settings: MultiplicativeCurriculum
-    rolling: list[NDArray[np.float64] | None]
+    rolling: NDArray[np.float64]
+    """Rolling average of the first losses, (K, smallest); NaN where it has not begun."""
     exact: NDArray[np.float64]
-    horizons: NDArray[np.int64]
+
+    @property
+    def horizons(self) -> NDArray[np.int64]:
+        return np.floor(self.exact + 1e-9).astype(np.int64)
 
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
         settings = self.settings
@@ -150,26 +131,13 @@ class _Multiplicative:
             early = np.asarray(losses[: settings.smallest], dtype=np.float64)
             if not np.isfinite(early).all():
                 continue
-            before = self.rolling[k]
-            keep = settings.memory
-            now = early if before is None else keep * before + (1.0 - keep) * early
-            self.rolling[k] = now
-            factor = settings.factor if now.mean() < settings.threshold else 1.0 / settings.factor
+            own, keep = self.rolling[k], settings.memory
+            own[:] = early if np.isnan(own).any() else keep * own + (1.0 - keep) * early
+            factor = settings.factor if own.mean() < settings.threshold else 1.0 / settings.factor
             self.exact[k] = min(max(self.exact[k] * factor, settings.smallest), settings.largest)
-        self._round()
 
-    def _round(self) -> None:
-        self.horizons = np.floor(self.exact + 1e-9).astype(np.int64)
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        # NaN stands for a run whose average has not begun.
-        empty = np.full(self.settings.smallest, np.nan)
-        return {"exact": self.exact, "rolling": np.stack([empty if r is None else r for r in self.rolling])}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.exact = state["exact"].copy()
-        self.rolling = [None if np.isnan(row).any() else row.copy() for row in state["rolling"]]
-        self._round()
+    def state(self) -> dict[str, Tensor]:
+        return {"exact": torch.from_numpy(self.exact), "rolling": torch.from_numpy(self.rolling)}
 
 
 @dataclass(frozen=True)
@@ -196,14 +164,15 @@ class MultiplicativeCurriculum:
 
     def __post_init__(self) -> None:
         _positive_horizons((self.smallest, self.largest))
-        if self.largest < self.smallest:
-            raise ValueError(f"largest is {self.largest}; allowed: at least smallest = {self.smallest}. Exchange them.")
-        if not self.factor > 1.0:
-            raise ValueError(f"factor is {self.factor}; allowed: numbers > 1. The paper has 1.2.")
-        if not 0.0 <= self.memory < 1.0:
-            raise ValueError(f"memory is {self.memory}; allowed: 0 <= memory < 1. Give the weight of the past.")
+        require(
+            self.largest >= self.smallest,
+            f"largest = {self.largest}",
+            f"at least smallest = {self.smallest}",
+            "Exchange them.",
+        )
+        require(self.factor > 1.0, f"factor = {self.factor}", "numbers > 1", "The paper has 1.2.")
+        require(0.0 <= self.memory < 1.0, f"memory = {self.memory}", "0 <= memory < 1", "Give the weight of the past.")
 
     def start(self, K: int) -> CurriculumState:
         """Return the state of K runs at the smallest horizon."""
-        exact = np.full(K, float(self.smallest))
-        return _Multiplicative(self, [None] * K, exact, np.full(K, self.smallest, dtype=np.int64))
+        return _Multiplicative(self, np.full((K, self.smallest), np.nan), np.full(K, float(self.smallest)))

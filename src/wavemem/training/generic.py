@@ -1,4 +1,8 @@
-"""A small training loop for any ensemble of K models with stacked parameters and a differentiable loss."""
+"""The training loop: K independent models with stacked parameters, each with an Adam of its own, on any loss.
+
+The gradient is autograd's, unless the loss function brings its own: a kernel that sweeps forward and back by itself, as
+`wavemem.kernels.elman` does, has nothing to gain from a recorded graph.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int
+from wavemem.checks import one_of, positive_int, require
 from wavemem.training.checkpoint import Checkpoint, Saved, digest
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
 
 __all__ = ["Best", "FitConfig", "FitResult", "LossFunction", "fit"]
 
-LossFunction = Callable[[dict[str, Tensor], int], Tensor | tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[
+    [dict[str, Tensor], int],
+    Tensor | tuple[Tensor, dict[str, Tensor]] | tuple[Tensor, dict[str, Tensor], Sequence[Tensor]],
+]
 """Takes the parameters, each (K, …), and the number of updates done so far; returns losses (K,), or those and a
-dictionary of further values (K,) for the log."""
+dictionary of further values (K,) for the log, or those and a gradient for every parameter, which autograd then need not find."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class FitConfig:
         clip: Largest gradient norm, one or one per model; None for no clipping.
         log_every: Every how many updates a row per model is logged; the first and the last are always.
         snapshots: Numbers of updates after which the parameters are kept; 0 keeps the initial ones.
-        lr_drop: (updates, factor): after every so many updates all learning rates are divided by the factor.
+        milestones: Numbers of updates after which all learning rates are multiplied by `gamma`.
+        gamma: See `milestones`; both as in `torch.optim.lr_scheduler.MultiStepLR`.
         decoupled: Whether the weight decay is AdamW's, taken off the parameters themselves.
         no_decay: Parameters whose names end in one of these do not decay.
         schedule: "constant", or "linear": down to 0 at the end.
@@ -50,7 +58,8 @@ class FitConfig:
     clip: float | tuple[float, ...] | None = 1.0
     log_every: int = 50
     snapshots: tuple[int, ...] = ()
-    lr_drop: tuple[int, float] | None = None
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
     decoupled: bool = False
     no_decay: tuple[str, ...] = ()
     schedule: Literal["constant", "linear"] = "constant"
@@ -58,25 +67,20 @@ class FitConfig:
     keep: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "log_every"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"{name} is {value}; allowed: integers >= 1. Correct the configuration.")
-        one_of("schedule", self.schedule, ("constant", "linear"))
+        positive_int("iterations", self.iterations)
+        positive_int("log_every", self.log_every)
         positive_int("warmup", self.warmup, minimum=0)
-        wrong = [n for n in self.snapshots if not 0 <= n <= self.iterations]
-        if wrong:
-            raise ValueError(
-                f"snapshots are asked for after {wrong} updates; allowed: 0 to iterations = {self.iterations}. "
-                "Leave these out or train longer."
-            )
-        if self.lr_drop is not None and (self.lr_drop[0] < 1 or not self.lr_drop[1] > 0):
-            raise ValueError(
-                f"lr_drop is {self.lr_drop}; allowed: (updates >= 1, factor > 0), or None. Correct the configuration."
-            )
+        one_of("schedule", self.schedule, ("constant", "linear"))
+        require(self.gamma >= 0, f"gamma = {self.gamma}", "numbers >= 0", "Give the factor of a drop.")
+        require(
+            all(0 <= n <= self.iterations for n in self.snapshots),
+            f"snapshots = {self.snapshots}",
+            f"numbers of updates from 0 to iterations = {self.iterations}",
+            "Leave the others out or train longer.",
+        )
 
     def rate(self, update: int) -> float:
-        """By what the learning rates are multiplied at an update, counted from 1; without `lr_drop`."""
+        """By what the learning rates are multiplied at an update, counted from 1; without `milestones`."""
         if update <= self.warmup:
             return update / self.warmup
         if self.schedule == "constant":
@@ -126,9 +130,10 @@ class FitResult:
     """What `fit` leaves.
 
     Args:
-        parameters: The trained parameters, detached; the ones passed in are unchanged.
-        log: One row per model and logged iteration: iteration (from 1), run, loss, grad_norm, finite, and the loss
-            function's further values. Values are those before the update.
+        parameters: The trained parameters, detached.
+        log: One row per model and logged iteration: iteration (number of the update, from 1), run, loss, grad_norm (before
+            clipping), finite (False once the model's loss or gradient was not finite; its parameters are frozen from then
+            on), and the loss function's further values. Values are those before the update.
         snapshots: Number of updates → parameters on the CPU.
         best: Where the value `FitConfig.keep` was lowest; None without it.
     """
@@ -139,49 +144,6 @@ class FitResult:
     best: Best | None = None
 
 
-def _identity(
-    parameters: Mapping[str, Tensor], config: FitConfig, label: str, streams: Sequence[torch.Generator]
-) -> dict[str, Any]:
-    """What determines the numbers of a training, except for the loss function, for which the label stands."""
-    return {
-        "label": label,
-        "config": dataclasses.asdict(config),
-        "initial parameters": digest(parameters),
-        "streams": digest({str(i): generator.get_state() for i, generator in enumerate(streams)}),
-    }
-
-
-@torch.no_grad()
-def _restore(
-    saved: Saved | None,
-    trained: Mapping[str, Tensor],
-    optimiser: EnsembleAdam,
-    streams: Sequence[torch.Generator],
-    rows: list[dict[str, Any]],
-    snapshots: dict[int, dict[str, Tensor]],
-    best: Best | None,
-) -> int:
-    """Put everything back as it was saved; the number of updates done then."""
-    if saved is None:
-        return 0
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, value in saved.tensors.items():
-        part, _, rest = name.partition("/")
-        parts.setdefault(part, {})[rest] = value
-    for name, value in trained.items():
-        value.copy_(parts["parameters"][name])
-    optimiser.restore(parts["optimiser"])
-    for i, generator in enumerate(streams):
-        generator.set_state(parts["stream"][str(i)])
-    for name, value in parts.get("snapshot", {}).items():
-        iteration, _, own = name.partition("/")
-        snapshots.setdefault(int(iteration), {})[own] = value
-    for name, value in best.tensors().items() if best is not None else ():
-        value.copy_(parts["best"][name])
-    rows += saved.state["rows"]
-    return int(saved.state["iteration"])
-
-
 def fit(
     parameters: Mapping[str, Float[Tensor, "K ..."]],
     loss_fn: LossFunction,
@@ -190,101 +152,154 @@ def fit(
     label: str = "training",
     checkpoint: Path | str | None = None,
     streams: Sequence[torch.Generator] = (),
-    enough: Callable[[Sequence[Mapping[str, Any]]], bool] | None = None,
+    on_log: Callable[[Sequence[Mapping[str, Any]]], bool | None] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+    identity: Mapping[str, Any] | None = None,
+    checkpoint_every: float = 30.0,
 ) -> FitResult:
     """Minimise K losses, each over its own slice of the stacked parameters, with one Adam per model.
 
     The models must not influence each other: entry k of the loss may depend on slice k of the parameters only.
 
     With a checkpoint, the same call after a kill goes on where the file was last written, and returns what an
-    uninterrupted call returns, provided that the loss draws its random numbers from `streams` and remembers nothing else.
+    uninterrupted call returns, bit for bit, provided that the loss draws its random numbers from `streams` and remembers
+    nothing but `state`; a finished training is read from it.
 
     Args:
-        parameters: Name → initial values of shape (K, …).
+        parameters: Name → initial values of shape (K, …); they are left unchanged.
         loss_fn: See `LossFunction`.
         config: How to train.
         progress: Whether to report progress.
         label: What the progress report calls this training.
         checkpoint: File that keeps the state of the training; None keeps nothing.
         streams: The generators that the loss function draws from.
-        enough: Looks at all rows of the log after each logged update; the training ends where it says True.
-
-    Returns:
-        Trained parameters, log and snapshots.
+        on_log: Called with all rows of the log after each logged update; the training ends where it returns True.
+        state: Tensors that the loss function changes in place, such as a curriculum's.
+        identity: What else determines the numbers; a checkpoint with another identity is refused.
+        checkpoint_every: Seconds between two saves, at least.
 
     Raises:
         ValueError: If the parameters do not share K, or the losses are not of shape (K,).
         CheckpointError: If the checkpoint is damaged, belongs to another training, or cannot be written.
     """
-    if not parameters:
-        raise ValueError("parameters is empty; allowed: at least one tensor of shape (K, …). Name what to train.")
+    require(bool(parameters), "no parameters", "at least one tensor of shape (K, …)", "Name what to train.")
     trained = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
     exempt = [i for i, name in enumerate(trained) if config.no_decay and name.endswith(config.no_decay)]
     optimiser = EnsembleAdam(
         list(trained.values()), config.lr, config.weight_decay, config.clip, config.decoupled, exempt
     )
-    K = optimiser.K
+    best = Best.none_yet(trained, optimiser.K) if config.keep else None
     rows: list[dict[str, Any]] = []
-
-    def snapshot() -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in trained.items()}
-
-    snapshots = {0: snapshot()} if 0 in config.snapshots else {}
-    best = Best.none_yet(trained, K) if config.keep else None
+    snapshots = {0: _copied(trained)} if 0 in config.snapshots else {}
     keeper, done = None, 0
     if checkpoint is not None:
-        keeper = Checkpoint(checkpoint, _identity(parameters, config, label, streams))
-        done = _restore(keeper.load(), trained, optimiser, streams, rows, snapshots, best)
+        changing = {
+            "parameters": trained,
+            "optimiser": optimiser.state(),
+            "state": state or {},
+            "best": best.tensors() if best else {},
+        }
+        flat = {f"{part}/{name}": value for part, own in changing.items() for name, value in own.items()}
+        about = {"label": label, "config": dataclasses.asdict(config), **(identity or {})}
+        keeper = Checkpoint(checkpoint, {**about, **_start(parameters, streams)}, checkpoint_every)
+        done = _restore(keeper.load(), flat, streams, rows, snapshots)
     with Progress(config.iterations, label, enabled=progress) as bar:
         for iteration in range(done + 1, config.iterations + 1):
-            result = loss_fn(trained, iteration - 1)
-            losses, further = result if isinstance(result, tuple) else (result, {})
-            if tuple(losses.shape) != (K,):
-                raise ValueError(
-                    f"the loss function returned shape {tuple(losses.shape)}; allowed: one loss per model, ({K},). "
-                    "Average over everything but the first axis."
-                )
-            gradients = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
-            losses = losses.detach()
+            losses, further, gradients = _measure(loss_fn, trained, iteration - 1, optimiser.K)
             if best is not None and config.keep in further:
                 best.update(further[config.keep], iteration - 1, trained)
-            filled = [
-                torch.zeros_like(p) if g is None else g.clone()
-                for p, g in zip(trained.values(), gradients, strict=True)
-            ]
-            norms = optimiser.step(filled, losses, config.rate(iteration))
-            if config.lr_drop is not None and iteration % config.lr_drop[0] == 0:
-                optimiser.scale_lr(1.0 / config.lr_drop[1])
-            logged = iteration == 1 or iteration == config.iterations or iteration % config.log_every == 0
-            if logged:
-                for k in range(K):
-                    row = {
-                        "iteration": iteration,
-                        "run": k,
-                        "loss": float(losses[k]),
-                        "grad_norm": float(norms[k]),
-                        "finite": bool(optimiser.alive[k]),
-                    }
-                    row.update({name: float(value.detach()[k]) for name, value in further.items()})
-                    rows.append(row)
-            mean = float(losses.mean())
-            accuracy = float(further["accuracy"].detach().mean()) if "accuracy" in further else None
-            bar.update(iteration, loss=mean, accuracy=accuracy)
+            norms = optimiser.step(gradients, losses, config.rate(iteration))
+            if iteration in config.milestones:
+                optimiser.scale_lr(config.gamma)
             if iteration in config.snapshots:
-                snapshots[iteration] = snapshot()
-            last = iteration == config.iterations or (enough is not None and logged and enough(rows))
+                snapshots[iteration] = _copied(trained)
+            last = iteration == config.iterations
+            if iteration == 1 or last or iteration % config.log_every == 0:
+                rows += _rows(iteration, {"loss": losses, "grad_norm": norms, "finite": optimiser.alive, **further})
+                last = (on_log is not None and bool(on_log(rows))) or last
+            accuracy = float(further["accuracy"].detach().mean()) if "accuracy" in further else None
+            bar.update(iteration, float(losses.mean()), accuracy)
             if keeper is not None and (last or keeper.due()):
-                keeper.save(
-                    {
-                        **{f"parameters/{name}": value for name, value in trained.items()},
-                        **{f"optimiser/{name}": value for name, value in optimiser.state().items()},
-                        **{f"stream/{i}": generator.get_state() for i, generator in enumerate(streams)},
-                        **{f"snapshot/{i}/{name}": v for i, kept in snapshots.items() for name, v in kept.items()},
-                        **{f"best/{name}": value for name, value in (best.tensors() if best else {}).items()},
-                    },
-                    {"iteration": config.iterations if last else iteration, "rows": rows},
-                )
+                # A training that ended early is as complete as any other.
+                reached = config.iterations if last else iteration
+                columns = list(pd.DataFrame(rows))
+                keeper.save({**flat, **_history(streams, rows, snapshots)}, {"iteration": reached, "columns": columns})
             if last:
                 break
     final = {name: value.detach() for name, value in trained.items()}
     return FitResult(final, pd.DataFrame(rows), snapshots, best)
+
+
+def _measure(
+    loss_fn: LossFunction, parameters: dict[str, Tensor], done: int, K: int
+) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
+    """Return losses, further values and gradients, which are the caller's to change."""
+    result = loss_fn(parameters, done)
+    losses, further = (result[0], result[1]) if isinstance(result, tuple) else (result, {})
+    require(
+        tuple(losses.shape) == (K,),
+        f"the loss function returned shape {tuple(losses.shape)}",
+        f"one loss per model, ({K},)",
+        "Average over everything but the first axis.",
+    )
+    if isinstance(result, tuple) and len(result) == 3:
+        return losses, further, list(result[2])
+    found = torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
+    pairs = zip(parameters.values(), found, strict=True)
+    return losses.detach(), further, [torch.zeros_like(p) if g is None else g.clone() for p, g in pairs]
+
+
+def _copied(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in parameters.items()}
+
+
+def _rows(iteration: int, measured: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Return the rows of the log, one per run, from values (K,)."""
+    columns = {name: value.detach().tolist() for name, value in measured.items()}
+    by_run = zip(*columns.values(), strict=True)
+    return [{"iteration": iteration, "run": k, **dict(zip(columns, own, strict=True))} for k, own in enumerate(by_run)]
+
+
+def _start(parameters: Mapping[str, Tensor], streams: Sequence[torch.Generator]) -> dict[str, str]:
+    """Return what a training starts from, as hashes; for the loss function its label stands."""
+    begin = {str(i): generator.get_state() for i, generator in enumerate(streams)}
+    return {"initial parameters": digest(parameters), "streams": digest(begin)}
+
+
+def _history(
+    streams: Sequence[torch.Generator], rows: Sequence[Mapping[str, Any]], snapshots: Mapping[int, Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Return what a checkpoint holds besides the tensors that change in place."""
+    log = pd.DataFrame(rows)
+    return {
+        **{f"stream/{i}": generator.get_state() for i, generator in enumerate(streams)},
+        **{f"log/{name}": torch.from_numpy(log[name].to_numpy().copy()) for name in log},
+        **{f"snapshot/{i}/{name}": value for i, kept in snapshots.items() for name, value in kept.items()},
+    }
+
+
+@torch.no_grad()
+def _restore(
+    saved: Saved | None,
+    changing: Mapping[str, Tensor],
+    streams: Sequence[torch.Generator],
+    rows: list[dict[str, Any]],
+    snapshots: dict[int, dict[str, Tensor]],
+) -> int:
+    """Put everything back as it was saved; return the number of updates done then."""
+    if saved is None:
+        return 0
+    for name, value in changing.items():
+        value.copy_(saved.tensors[name])
+    for i, generator in enumerate(streams):
+        generator.set_state(saved.tensors[f"stream/{i}"])
+    log = {}
+    for path, value in saved.tensors.items():
+        part, _, name = path.partition("/")
+        if part == "log":
+            log[name] = value.numpy()
+        elif part == "snapshot":
+            number, _, own = name.partition("/")
+            snapshots.setdefault(int(number), {})[own] = value
+    rows += pd.DataFrame(log)[saved.state["columns"]].to_dict("records")
+    return int(saved.state["iteration"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -75,7 +75,7 @@ class EnsembleAdam:
         self.exempt = frozenset(exempt)
         self.betas = betas
         self.eps = eps
-        self.steps = 0
+        self.steps = torch.tensor(0)
         self.alive: Bool[Tensor, " K"] = torch.ones(self.K, dtype=torch.bool, device=device)
         self._decay = bool((self.weight_decay > 0).any())
         # On a device, to look whether all runs are alive would wait for it.
@@ -85,22 +85,13 @@ class EnsembleAdam:
 
     def scale_lr(self, factor: float) -> None:
         """Multiply every run's learning rate by a factor."""
-        self.lr = self.lr * factor
+        self.lr.mul_(factor)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that changes while training but the parameters: moments, rates, and which runs are alive."""
+        """Everything that changes while training but the parameters, in place: moments, rates, and which runs are alive."""
         moments = {f"mean {i}": value for i, value in enumerate(self._mean)}
         moments |= {f"square {i}": value for i, value in enumerate(self._square)}
-        return {**moments, "lr": self.lr, "alive": self.alive, "steps": torch.tensor(self.steps)}
-
-    @torch.no_grad()
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state that `state` returned."""
-        for kind, own in (("mean", self._mean), ("square", self._square)):
-            for i, value in enumerate(own):
-                value.copy_(state[f"{kind} {i}"])
-        self.lr, self.alive = state["lr"].to(self.lr.device), state["alive"].to(self.alive.device)
-        self.steps = int(state["steps"])
+        return {**moments, "lr": self.lr, "alive": self.alive, "steps": self.steps}
 
     @torch.no_grad()
     def step(
@@ -117,6 +108,7 @@ class EnsembleAdam:
             Gradient norms before clipping, shape (K,).
         """
         self.steps += 1
+        steps = int(self.steps)
         beta1, beta2 = self.betas
         norms = torch.stack([torch.linalg.vector_norm(g.reshape(self.K, -1), dim=1) for g in gradients])
         norms = torch.linalg.vector_norm(norms, dim=0).double()
@@ -126,8 +118,8 @@ class EnsembleAdam:
         self.alive &= finite
         scale = torch.ones_like(norms) if self.clip is None else (self.clip / (norms + 1e-6)).clamp(max=1.0)
         lr = self.lr * factor
-        rate = lr / (1.0 - beta1**self.steps)
-        correction = (1.0 - beta2**self.steps) ** 0.5
+        rate = lr / (1.0 - beta1**steps)
+        correction = (1.0 - beta2**steps) ** 0.5
         if not self._looks or not bool(self.alive.all()):
             for gradient in gradients:
                 gradient.masked_fill_(~self.alive.view((self.K,) + (1,) * (gradient.ndim - 1)), 0.0)

@@ -24,7 +24,7 @@ import torch
 from wavemem.processes import watch_parent
 from wavemem.training.checkpoint import claimed
 
-__all__ = ["on_cluster", "side_by_side", "work_through"]
+__all__ = ["on_cluster", "run_pieces", "side_by_side"]
 
 Outcome = TypeVar("Outcome")
 
@@ -126,7 +126,7 @@ def on_cluster(scheduler: str, patience: float = 10.0) -> Iterator[None]:
             yield
 
 
-def work_through(
+def run_pieces(
     pieces: Mapping[str, Callable[[Path | None], Outcome]], folder: Path | str | None = None
 ) -> dict[str, Outcome]:
     """Run every piece once and return what they return.
