@@ -103,11 +103,10 @@ def chapters() -> None:
 @app.command()
 def experiments() -> None:
     """List the experiments that regenerate the papers' figures and tables."""
-    from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
+    from wavemem.records.experiment import PROFILES, description, experiment_names
 
     for name in experiment_names():
-        described = get_experiment(name).__doc__ or ""
-        print(f"{name:24} {described.partition(chr(10))[0]}")
+        print(f"{name:24} {description(name)}")
     print(f"\nprofiles: {', '.join(PROFILES)}; run one: wavemem run NAME --profile PROFILE")
 
 

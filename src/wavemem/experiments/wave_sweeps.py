@@ -63,8 +63,8 @@ class Config(Configuration):
     """Which parts of the grids, and how long to train; the same for every point.
 
     quick: a part of the copy task's grid with small networks and three symbols; paper: the grids of the copy and adding tasks.
-    Parts of it, or the grids of images, are chosen by settings, for instance `--set tasks=adding --set models=wRNN
-    --set lengths=100` or `--set tasks=psmnist`.
+    Parts of it, or the grids of images, are chosen by settings, for instance `--set tasks=adding --set lengths=100` or
+    `--set tasks=psmnist`.
 
     Attributes:
         tasks: among `TASKS` of `wavemem.training.grids`.

@@ -47,6 +47,7 @@ __all__ = [
     "Rounds",
     "Source",
     "Where",
+    "description",
     "experiment_names",
     "get_experiment",
     "module_of",
@@ -259,10 +260,6 @@ class Experiment:
     run: Run[Any]
     summarise: Callable[[pd.DataFrame], pd.DataFrame]
 
-    @property
-    def __doc__(self) -> str | None:  # type: ignore[override]
-        return self.Config.__doc__
-
 
 def experiment_names() -> list[str]:
     """The experiments that exist, in alphabetical order (found by name, without importing their modules)."""
@@ -275,6 +272,13 @@ def module_of(name: str) -> str:
     """The module of an experiment, by its dotted name."""
     shared: Mapping[str, str] = importlib.import_module("wavemem.experiments").SHARING
     return f"wavemem.experiments.{shared.get(name, name)}"
+
+
+def description(name: str) -> str:
+    """What an experiment is about, in a line."""
+    found = get_experiment(name)
+    documented = found.Config if isinstance(found, Experiment) else found
+    return (documented.__doc__ or "").partition("\n")[0]
 
 
 def get_experiment(name: str) -> Any:
