@@ -167,8 +167,8 @@ def undisturbed(contestant: Contestant, count: int, patience: float) -> tuple[fl
 
 def _compete(contest: Contest, device: torch.device, rounds: int, limit: float, patience: float) -> list[Row]:
     """Let the contestants take turns, for `rounds` turns or some `limit` seconds; one row each, and notes on failures."""
-    racing: dict[str, Contestant] = {}
     first: dict[str, float] = {}
+    quick: dict[str, Contestant] = {}
     rows: list[Row] = []
     for name, contestant in contest.contestants.items():
         try:
@@ -178,23 +178,21 @@ def _compete(contest: Contest, device: torch.device, rounds: int, limit: float, 
                 torch.cuda.reset_peak_memory_stats(device)
             first[name] = contestant(1)
         except FAILURES as error:
-            rows.append(
-                {"contestant": name, "quantity": "ms", "value": None, "note": f"{type(error).__name__}: {error}"}
-            )
+            note = f"{type(error).__name__}: {error}"
+            rows.append({"contestant": name, "quantity": "ms", "value": None, "note": note})
             continue
-        racing[name] = contestant
+        if first[name] <= SLOW:
+            quick[name] = contestant
         if device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(device)
             rows.append({"contestant": name, "quantity": "peak bytes", "value": peak})
-    once = sum(first.values())
+    once = sum(first[name] for name in quick)
     count = 3 if once < 1 else 1
     turns = max(2, min(rounds, int(limit / max((count + 1) * once, 1e-9))))
-    slow = {name: [(seconds, 0.0)] for name, seconds in first.items() if seconds > SLOW}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in racing} | slow
+    taken = {name: [] if name in quick else [(seconds, 0.0)] for name, seconds in first.items()}
     for _ in range(turns):
-        for name, contestant in racing.items():
-            if name not in slow:
-                taken[name].append(undisturbed(contestant, count, patience))
+        for name, contestant in quick.items():
+            taken[name].append(undisturbed(contestant, count, patience))
     for name, found in taken.items():
         seconds, others = np.array(found).T
         lower, median, upper = (np.percentile(seconds, [25, 50, 75]) * 1e3 / contest.per).tolist()
@@ -222,7 +220,10 @@ def measure(
     threads = min(int(case.sizes["threads"]), cores()) if device.type == "cpu" else 1
     sizes = {name: value for name, value in case.sizes.items() if name != "threads"}
     with _on(threads):
-        contest = case.make(device, **sizes)
+        try:
+            contest = case.make(device, **sizes)
+        except FAILURES as error:
+            contest = Contest({"all": f"{type(error).__name__}: {error}"})
         rows = _compete(contest, device, rounds, limit, patience)
     rows += [{"contestant": name, "quantity": what, "value": value} for name, what, value in contest.also]
     return threads, [{"table": case.table, **sizes, "threads": threads, **row} for row in rows]

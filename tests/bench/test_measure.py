@@ -85,6 +85,8 @@ def test_what_fails_or_is_left_out_says_so(capsys: pytest.CaptureFixture[str], m
     assert row(found["rows"], "broken")["note"] == "RuntimeError: no compiler"
     assert "needs 12 GiB" in row(found["rows"], "large")["note"]
     assert all(one["quantity"] != "gain" for one in found["rows"])
+    nowhere = Case("s", "t", lambda *_, **__: broken(1), SIZES)
+    assert "no compiler" in row(measure(nowhere, CPU, 2, 0.0, 0.0)[1], "all")["note"]
     said = capsys.readouterr().out
     assert "s/t n=3 threads=1" in said
     assert "no compiler" in said
