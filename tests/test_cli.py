@@ -180,7 +180,6 @@ def test_an_experiment_s_own_error_keeps_its_traceback(
         (["run"], "Missing argument 'experiment'"),
         (["run", "repeat_copy", "--sed", "1"], "No such option: --sed"),
         (["run", "absent", "--help"], "unknown experiment 'absent'; available: "),
-        (["bench", "--absent"], "No such option: --absent"),
         (["bok"], "No such command 'bok'"),
         (["book", "serve", "--port", "70000"], "port is '70000'; allowed: a whole number from 0 to 65,535"),
         (["book", "run", "99"], "unknown chapter '99'; available: 01-"),
@@ -271,7 +270,7 @@ def test_the_printed_server_serves_this_machine_only(tmp_path: Path, monkeypatch
 
 def test_help_lists_every_command() -> None:
     done = runner.invoke(app, ["--help"])
-    for command in ("chapters", "experiments", "run", "bench", "doctor", "book"):
+    for command in ("chapters", "experiments", "run", "doctor", "book"):
         assert command in done.stdout
     inside = runner.invoke(app, ["book", "--help"]).stdout
     for command in ("run", "build", "serve", "links"):

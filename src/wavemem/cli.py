@@ -14,6 +14,7 @@ import reprlib
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +91,14 @@ class _RunCommand(TyperCommand):
             )
 
 
+@contextlib.contextmanager
+def _as_usage_errors(*kinds: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        raise UsageError(str(error)) from error
+
+
 @app.command()
 def chapters() -> None:
     """List the chapters."""
@@ -163,23 +172,17 @@ def run(
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
     started = time.monotonic()
-    try:
+    with _as_usage_errors(ValueError):
         base = get_experiment(name).Config.profile(profile)
         replaced = parse_settings(base, settings or [])
         other = differences(type(base), config_json(with_settings(base, replaced)), profile)
         if records is None:
             records = project_root() / ("_build/records" if other and not keep else "records")
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     with contextlib.ExitStack() as stack:
-        try:
+        with _as_usage_errors(ValueError):
             stack.enter_context(on_cluster(scheduler) if scheduler else side_by_side(jobs))
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        try:
+        with _as_usage_errors(ExistingRecord, CheckpointError):  # an experiment's own error keeps its traceback
             folder = run_experiment(name, profile, seed, chosen, records, replace, replaced)
-        except (ExistingRecord, CheckpointError) as error:
-            raise UsageError(str(error)) from error
     rows = open_record(folder).rows
     print(get_experiment(name).summarise(rows).to_string())
     print(f"\n{folder}  ({len(rows)} rows, {time.monotonic() - started:.0f} s)")

@@ -88,4 +88,3 @@ def test_describe_keeps_the_end_of_a_long_traceback() -> None:
     assert lines[-1] == "    line 49"
     assert len(lines) < 20
     assert plain("\x1b[1;31mA\x1b[0m") == "A"
-    assert Failure(**failure.as_dict()) == failure

@@ -49,10 +49,6 @@ class Failure:
     traceback: str = ""
     notebook: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
     def describe(self) -> str:
         """The report that the reader of a terminal gets."""
         lines = [f"chapter {self.chapter}: {self.kind}"]
@@ -122,15 +118,16 @@ def _papermill_failure(chapter: str, partial: Path, error: Exception) -> Failure
         traceback = "\n".join(error.traceback or [])
         return Failure(chapter, "error", message, cell, first_line, traceback, shown)
     cell, first_line = running_cell(notebook) if notebook is not None else (0, "")
+    kind, message = "error", f"{type(error).__name__}: {error}"
     if isinstance(error, CellTimeoutError):
-        limit = (
+        kind = "time-out"
+        message = (
             "the cell took longer than its time limit (front matter: wavemem: {timeout: SECONDS}; make book TIMEOUT=…)"
         )
-        return Failure(chapter, "time-out", limit, cell, first_line, "", shown)
-    if isinstance(error, DeadKernelError):
-        reason = "the kernel died without a Python error: it ran out of memory, crashed in native code, or was killed"
-        return Failure(chapter, "dead kernel", reason, cell, first_line, "", shown)
-    return Failure(chapter, "error", f"{type(error).__name__}: {error}", cell, first_line, "", shown)
+    elif isinstance(error, DeadKernelError):
+        kind = "dead kernel"
+        message = "the kernel died without a Python error: it ran out of memory, crashed in native code, or was killed"
+    return Failure(chapter, kind, message, cell, first_line, "", shown)
 
 
 def _failed_cell(notebook: Any, source: str) -> tuple[int, str]:
@@ -199,15 +196,15 @@ def execute(request: dict[str, Any]) -> dict[str, Any]:
         )
         early = _ended_early(chapter, done, partial)
         if early is not None:
-            return {"seconds": time.monotonic() - started, "failure": early.as_dict()}
+            return {"seconds": time.monotonic() - started, "failure": asdict(early)}
         write_atomically(work / "published.ipynb", notebook_bytes(published(done)))
     except KeyboardInterrupt:
         failure = Failure(chapter, "stopped", "execution was interrupted", notebook=str(partial))
-        return {"seconds": time.monotonic() - started, "failure": failure.as_dict()}
+        return {"seconds": time.monotonic() - started, "failure": asdict(failure)}
     except Exception as error:
         return {
             "seconds": time.monotonic() - started,
-            "failure": _papermill_failure(chapter, partial, error).as_dict(),
+            "failure": asdict(_papermill_failure(chapter, partial, error)),
         }
     return {"seconds": time.monotonic() - started}
 

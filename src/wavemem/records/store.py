@@ -69,6 +69,13 @@ class DamagedRecord(RecordError):
     """A record is incomplete or its files are not the ones that were written."""
 
 
+def _damaged(problem: str) -> DamagedRecord:
+    return DamagedRecord(
+        f"{problem}; allowed: the record as it was written. Restore it (git checkout; git may have changed line ends) "
+        "or measure again."
+    )
+
+
 class ExistingRecord(RecordError):
     """The record that would be written is there already."""
 
@@ -237,16 +244,10 @@ class Record:
     def _checked(self, name: str) -> Path:
         path, expected = self.path / name, self.files[name]
         if not path.is_file():
-            raise DamagedRecord(
-                f"record {self.path} has no {name}; allowed: a whole record. "
-                "Restore the folder (git checkout) or measure again."
-            )
+            raise _damaged(f"record {self.path} has no {name}")
         content = path.read_bytes()
         if len(content) != expected["bytes"] or hashlib.sha256(content).hexdigest() != expected["sha256"]:
-            raise DamagedRecord(
-                f"{path} has {len(content)} bytes that are not the {expected['bytes']} bytes written; allowed: the file "
-                "as measured. Restore it (git checkout; git may have changed line ends) or measure again."
-            )
+            raise _damaged(f"{path} has {len(content)} bytes that are not the {expected['bytes']} bytes written")
         return path
 
     @cached_property
@@ -404,15 +405,9 @@ def open_record(path: Path | str) -> Record:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DamagedRecord(
-            f"{path} has no {_RECORD}; allowed: a folder that wavemem wrote. "
-            "Restore it (git checkout) or measure again."
-        ) from None
+        raise _damaged(f"{path} has no {_RECORD}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedRecord(
-            f"{file} is cut short or not JSON ({error}); allowed: the file as written. "
-            "Restore it (git checkout) or measure again."
-        ) from None
+        raise _damaged(f"{file} is cut short or not JSON ({error})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ForeignRecord(
             f"{file} is not a wavemem record; allowed: folders written by wavemem.records.store. "
@@ -430,10 +425,7 @@ def open_record(path: Path | str) -> Record:
         }
         return Record(path=path, provenance=Provenance.from_json(content["provenance"]), **fields)
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedRecord(
-            f"{file} lacks or mangles a field ({error}); allowed: the file as written. "
-            "Restore it (git checkout) or measure again."
-        ) from None
+        raise _damaged(f"{file} lacks or mangles a field ({error})") from None
 
 
 def find(root: Path | str | None = None, experiment: str | None = None, profile: str | None = None) -> list[Record]:

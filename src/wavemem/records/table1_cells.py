@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from wavemem.checks import one_of
-from wavemem.records.entries import load_registry
+from wavemem.records.entries import Quantity, load_registry
 from wavemem.records.registry import judge
 from wavemem.records.sizes import Size
 
@@ -28,31 +26,31 @@ CELL = ("task", "hidden_size", "weight_decay")
 _NAME = re.compile(r"(T\d), N = (\d+), L2 = ([0-9e.+-]+): (accuracy|angle error|seeds whose counts agree)")
 
 
-def paper_cells(root: Path | str | None = None) -> pd.DataFrame:
-    """The paper's Table 1.
+def _quantities_by_cell() -> dict[tuple[str, int, float], dict[str, Quantity]]:
+    """The registry's quantities of each cell: accuracy, angle error, seeds whose counts agree."""
+    found: dict[tuple[str, int, float], dict[str, Quantity]] = {}
+    for quantity in load_registry().entry("twm:table1").quantities:
+        if match := _NAME.fullmatch(quantity.name):
+            task, size, decay, kind = match.groups()
+            found.setdefault((task, int(size), float(decay)), {})[kind] = quantity
+    return found
 
-    Args:
-        root: folder of all records; None is the project's ``records/``.
+
+def _printed(quantity: Quantity | None) -> float:
+    return math.nan if quantity is None or quantity.paper is None else quantity.paper
+
+
+def paper_cells() -> pd.DataFrame:
+    """The paper's Table 1.
 
     Returns:
         One line per cell: task, hidden_size, weight_decay, paper_accuracy, paper_error (rad; NaN where the paper prints —).
     """
-    found: dict[tuple[str, int, float], dict[str, float]] = {}
-    for quantity in load_registry(root).entry("twm:table1").quantities:
-        match = _NAME.fullmatch(quantity.name)
-        if match is None:
-            continue
-        task, size, decay, kind = match.groups()
-        cell = found.setdefault((task, int(size), float(decay)), {"paper_accuracy": math.nan, "paper_error": math.nan})
-        if kind != "seeds whose counts agree" and quantity.paper is not None:
-            cell["paper_accuracy" if kind == "accuracy" else "paper_error"] = quantity.paper
-    return pd.DataFrame([dict(zip(CELL, cell, strict=True)) | values for cell, values in found.items()])
-
-
-def _checked(cells: pd.DataFrame) -> pd.DataFrame:
-    for column in (*CELL, "threshold", "seed", "test_accuracy", "angle_error"):
-        one_of("column", column, cells.columns)
-    return cells
+    rows = [
+        (*cell, _printed(kinds.get("accuracy")), _printed(kinds.get("angle error")))
+        for cell, kinds in _quantities_by_cell().items()
+    ]
+    return pd.DataFrame(rows, columns=[*CELL, "paper_accuracy", "paper_error"])
 
 
 def best_of_thresholds(cells: pd.DataFrame) -> pd.DataFrame:
@@ -67,8 +65,19 @@ def best_of_thresholds(cells: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if a column is missing.
     """
-    grouped = _checked(cells).groupby([*CELL, "seed"], sort=False)
+    for column in (*CELL, "threshold", "seed", "test_accuracy", "angle_error"):
+        one_of("column", column, cells.columns)
+    grouped = cells.groupby([*CELL, "seed"], sort=False)
     return grouped.agg(test_accuracy=("test_accuracy", "max"), angle_error=("angle_error", "min")).reset_index()
+
+
+def _measured(best: pd.DataFrame) -> dict[str, list[float]]:
+    """What the networks of one cell say on each kind of quantity."""
+    return {
+        "accuracy": best["test_accuracy"].tolist(),
+        "angle error": best["angle_error"].tolist(),
+        "seeds whose counts agree": best["angle_error"].notna().astype(float).tolist(),
+    }
 
 
 def quantities(cells: pd.DataFrame) -> dict[str, list[float]]:
@@ -83,23 +92,13 @@ def quantities(cells: pd.DataFrame) -> dict[str, list[float]]:
     Raises:
         ValueError: if a column is missing.
     """
-    known = {quantity.name for quantity in load_registry().entry("twm:table1").quantities}
-    result: dict[str, list[float]] = {}
-    for (task, size, decay), own in best_of_thresholds(cells).groupby(list(CELL), sort=False):
-        named = {match.groups()[:3]: name for name in known if (match := _NAME.fullmatch(name))}
-        text = next((t for t in named if t[0] == task and int(t[1]) == size and float(t[2]) == decay), None)
-        if text is None:
-            continue
-        cell = f"{text[0]}, N = {text[1]}, L2 = {text[2]}: "
-        matching = own["angle_error"].notna().astype(float)
-        for kind, values in (
-            ("accuracy", own["test_accuracy"]),
-            ("angle error", own["angle_error"]),
-            ("seeds whose counts agree", matching),
-        ):
-            if cell + kind in known:
-                result[cell + kind] = values.tolist()
-    return result
+    known = _quantities_by_cell()
+    return {
+        known[cell][kind].name: values
+        for cell, own in best_of_thresholds(cells).groupby(list(CELL), sort=False)
+        for kind, values in _measured(own).items()
+        if kind in known.get(cell, {})
+    }
 
 
 def _spread(values: pd.Series) -> str:
@@ -125,41 +124,31 @@ def table(cells: pd.DataFrame, paper: bool = True) -> pd.DataFrame:
     Raises:
         ValueError: if a column is missing.
     """
-    theirs = paper_cells().set_index(list(CELL)).to_dict("index")
     best = best_of_thresholds(cells).groupby(list(CELL), sort=False)
-    measured = quantities(cells) if paper else {}
-    entry = load_registry().entry("twm:table1")
+    known = _quantities_by_cell()
     lines = {}
     for cell, own in cells.groupby(list(CELL), sort=False):
         task, size, decay = cell
         chosen = best.get_group(cell)
         several = own["threshold"].nunique() > 1
+        best_of_two = f"{_spread(chosen['angle_error'])} ({chosen['test_accuracy'].mean():.3f})"
         line = {
             "networks": str(len(own)),
             "accuracy": f"{own['test_accuracy'].mean():.3f}",
             "counts agree": f"{own['angle_error'].notna().mean():.0%}",
             "angle error (rad)": _spread(own["angle_error"]),
-            "best of two": f"{_spread(chosen['angle_error'])} ({chosen['test_accuracy'].mean():.3f})"
-            if several
-            else "—",
+            "best of two": best_of_two if several else "—",
         }
         if paper:
-            there = theirs.get(cell)
-            error = "" if there is None else "—" if np.isnan(there["paper_error"]) else f"{there['paper_error']:g}"
-            line["paper"] = "" if there is None else f"{error} ({there['paper_accuracy']:.2f})"
-            prefix = f"{task}, N = {size}, L2 = "
-            own_quantities = {
-                name: values
-                for name, values in measured.items()
-                if name.startswith(prefix) and float(name[len(prefix) :].split(":")[0]) == decay
-            }
+            kinds = known.get(cell, {})
+            error, accuracy = _printed(kinds.get("angle error")), _printed(kinds.get("accuracy"))
+            line["paper"] = f"{'—' if math.isnan(error) else f'{error:g}'} ({accuracy:.2f})" if kinds else ""
             statuses = {
-                name.split(": ")[1]: judge(entry.quantity(name), values, Size())[0]
-                for name, values in own_quantities.items()
+                kind: judge(kinds[kind], values, Size())[0]
+                for kind, values in _measured(chosen).items()
+                if kind in kinds
             }
-            unique = set(statuses.values())
-            line["status"] = (
-                unique.pop() if len(unique) == 1 else "; ".join(f"{kind}: {found}" for kind, found in statuses.items())
-            )
+            told = [f"{kind}: {status}" for kind, status in statuses.items()]
+            line["status"] = next(iter(statuses.values())) if len(set(statuses.values())) == 1 else "; ".join(told)
         lines[f"{task}, N = {size}, L2 = {decay:g}"] = line
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("cell")
