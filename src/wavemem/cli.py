@@ -79,7 +79,7 @@ class _RunCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
-        from wavemem.records.settings import describe_settings
+        from wavemem.records.fields import describe_settings
 
         first = next(iter(ctx.meta.get("typed", ())), "-")
         name = None if first.startswith("-") else choose("experiment", first, experiment_names())
@@ -162,8 +162,8 @@ def run(
     if scheduler and jobs > 1:
         raise UsageError(f"jobs is {jobs} beside a scheduler; allowed: one of them, a cluster has its own workers")
     chosen = parameters.on_this_machine().device
+    from wavemem.records.fields import parse_settings, with_settings
     from wavemem.records.runs import run_experiment
-    from wavemem.records.settings import parse_settings, with_settings
     from wavemem.records.sizes import differences
     from wavemem.records.store import ExistingRecord, config_json, open_record, project_root
     from wavemem.training.checkpoint import CheckpointError

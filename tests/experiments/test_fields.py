@@ -12,8 +12,7 @@ import pytest
 
 from wavemem.cli import main
 from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
-from wavemem.records.fields import Field, Items, OneOf, Within, fields_of
-from wavemem.records.settings import describe_settings, parse_settings
+from wavemem.records.fields import Field, Items, OneOf, Within, describe_settings, fields_of, parse_settings
 
 NAMES = experiment_names()
 

@@ -22,8 +22,8 @@ from wavemem.experiments.string_copying import (
     summarise,
     task,
 )
+from wavemem.records.fields import with_settings
 from wavemem.records.runs import recorded
-from wavemem.records.settings import with_settings
 from wavemem.tasks.strings import teacher_forced_scores
 
 TINY = Config(

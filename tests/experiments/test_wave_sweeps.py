@@ -11,7 +11,7 @@ import torch
 from wavemem.experiments import wave_sweeps
 from wavemem.experiments.wave_sweeps import POINT, Config, best, points, run, scores, summarise, train_setting
 from wavemem.records.experiment import Result, Where
-from wavemem.records.settings import parse_settings, with_settings
+from wavemem.records.fields import parse_settings, with_settings
 
 TINY = Config(
     lengths=(0,), learning_rates=(1e-2, 1e-3), clips=(0.0,), small=8, runs=2, iterations=12, batch=8, held_out=20,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wavemem.experiments.table1 import Config
-from wavemem.records.settings import parse_settings, with_settings
+from wavemem.records.fields import parse_settings, with_settings
 
 
 def test_values_take_the_kind_of_the_field() -> None:
@@ -32,7 +32,7 @@ def test_values_take_the_kind_of_the_field() -> None:
     }
     config = with_settings(Config(), read)
     assert config.tasks == ("T1", "T2")
-    assert config.grid == ((0.0, 0.98), (1e-3, 0.98))
+    assert config.weight_decays == (0.0, 1e-3)
     assert parse_settings(Config(), ["lr_drop_at=none"]) == {"lr_drop_at": None}
 
 

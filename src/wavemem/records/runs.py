@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from wavemem.records.experiment import Result, get_experiment, module_of
+from wavemem.records.fields import with_settings
 from wavemem.records.provenance import code_version, computing, measure
-from wavemem.records.settings import with_settings
 from wavemem.records.sizes import allows
 from wavemem.records.store import (
     ExistingRecord,
