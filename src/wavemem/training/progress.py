@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Any
 
 from tqdm import tqdm
 
@@ -31,28 +30,18 @@ class Progress:
         total: Number of steps of the loop.
         label: What is being done, a few words.
         enabled: With False nothing is reported anywhere.
-
-    Raises:
-        ValueError: If the total is negative.
     """
 
     def __init__(self, total: int, label: str, enabled: bool = True) -> None:
-        if total < 0:
-            raise ValueError(f"total is {total}; allowed: integers >= 0. Give the number of steps.")
-        self.total = total
-        self.label = label
-        self.enabled = enabled
+        self.total, self.label, self.enabled = total, label, enabled
+        self._path = os.environ.get(PROGRESS_FILE_VARIABLE) if enabled else None
+        terminal = enabled and self._path is None and sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=label, dynamic_ncols=True) if terminal else None
         self._done = 0
         self._values: dict[str, float] = {}
         self._start = time.monotonic()
-        self._last = float("-inf")
-        self._path = os.environ.get(PROGRESS_FILE_VARIABLE) if enabled else None
-        self._bar: tqdm[Any] | None = None
-        if enabled and self._path is None:
-            if sys.stderr.isatty():
-                self._bar = tqdm(total=total, desc=label, dynamic_ncols=True)
-            else:
-                self._last = self._start
+        # A file has its first line at once, a log after the first interval.
+        self._last = self._start if self._path is None else float("-inf")
 
     def update(self, done: int, loss: float | None = None, accuracy: float | None = None) -> None:
         """Say that `done` steps of the total are done, and what loss and accuracy were last measured."""
