@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -26,9 +27,9 @@ CELL = ("task", "hidden_size", "weight_decay")
 _NAME = re.compile(r"(T\d), N = (\d+), L2 = ([0-9e.+-]+): (accuracy|angle error|seeds whose counts agree)")
 
 
-def _quantities_by_cell() -> dict[tuple[str, int, float], dict[str, Quantity]]:
+def _quantities_by_cell() -> dict[tuple[Any, ...], dict[str, Quantity]]:
     """The registry's quantities of each cell: accuracy, angle error, seeds whose counts agree."""
-    found: dict[tuple[str, int, float], dict[str, Quantity]] = {}
+    found: dict[tuple[Any, ...], dict[str, Quantity]] = {}
     for quantity in load_registry().entry("twm:table1").quantities:
         if match := _NAME.fullmatch(quantity.name):
             task, size, decay, kind = match.groups()
