@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.experiments._string_learning import search_rows
+from wavemem.experiments.string_comparison import search_rows
 from wavemem.experiments.string_copying import (
     CHANGES,
     FOUND,

@@ -16,6 +16,7 @@ __all__ = [
     "GRID",
     "INK",
     "LEARNED",
+    "MODEL_COLOURS",
     "MUTED",
     "NEGATIVE",
     "POSITIVE",
@@ -49,6 +50,29 @@ ACCENT: Final = "#0072b2"
 # Okabe and Ito's colours in an order whose first members differ in lightness as well as in hue.
 CATEGORICAL: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#4d4d4d")
 """Colours of unordered series; distinguishable with any common colour-vision deficiency."""
+
+MODEL_COLOURS: Final = {
+    "ALiBi": ACCENT,
+    "RoPE": CATEGORICAL[5],
+    "NoPE": CATEGORICAL[4],
+    "hard-ALiBi": CATEGORICAL[6],
+    "Mamba": CATEGORICAL[2],
+    "v-Wave": LEARNED,
+    "Mamba long": CATEGORICAL[3],
+    "v-Wave long": CATEGORICAL[4],
+    "Mamba long (same states)": CATEGORICAL[6],
+    "v-Wave frozen": CATEGORICAL[3],
+    "Mamba n + 1": CATEGORICAL[5],
+    "v = 0": CATEGORICAL[6],
+    "no register": CATEGORICAL[4],
+    "ring": CATEGORICAL[3],
+    "selective v": CATEGORICAL[4],
+    "S6 wave": CATEGORICAL[5],
+    "S6 wave (v = 0)": CATEGORICAL[6],
+    "S4D": CATEGORICAL[4],
+    "H3": CATEGORICAL[5],
+}
+"""Colours of the models that copy strings; controls that never share a panel may share one."""
 
 DIVERGING: Final = "RdBu_r"
 """Colour map of signed activity: red above zero, blue below; set symmetric limits."""

@@ -1,15 +1,30 @@
-"""Readings of the controls, their differences, and the rules of the verdict."""
+"""Records of string copying put together, readings of the controls, their differences, and the rules of the verdict."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from wavemem.experiments._string_controls import COMPARISONS, DECISIVE, compare, decide, readings, verdict, words_of
-from wavemem.experiments.string_copying import MODELS
+from wavemem.experiments.string_comparison import (
+    COMPARISONS,
+    DECISIVE,
+    compare,
+    completed,
+    decide,
+    parts,
+    readings,
+    scores,
+    search_rows,
+    verdict,
+    words_of,
+)
+from wavemem.experiments.string_copying import MODELS, Config
 from wavemem.records.comparisons import ALIKE, UNDECIDED
 
 
@@ -157,3 +172,58 @@ def test_every_combination_has_a_verdict_and_nothing_in_gives_nothing_shown() ->
     for words in itertools.product(("faster", "slower", ALIKE, UNDECIDED), repeat=4):
         assert verdict({(e.model, e.control): w for e, w in zip(DECISIVE, words, strict=True)}).count(".") == 2
     assert verdict({}).startswith("Nothing shown")
+
+
+CONFIG = Config(letters=16)
+
+
+def measured(models: tuple[str, ...], seeds: tuple[int, ...] = (0, 1, 2), lr: float = 5e-3) -> pd.DataFrame:
+    at = {"lr": lr, "iteration": 900, "length": CONFIG.longest, "quantity": "strings"}
+    return pd.DataFrame([{"model": m, "seed": s, **at, "value": s / 10} for m in models for s in seeds])
+
+
+def record(config: Config, rows: pd.DataFrame, seed: int = 0) -> Any:
+    values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
+    return SimpleNamespace(config=values, rows=rows, seed=seed)
+
+
+def test_records_of_one_protocol_are_put_together_and_searches_kept_apart() -> None:
+    one, two = measured(("Mamba",)), measured(("v-Wave",))
+    rates = (0.001, 0.002, 0.003)
+    search = pd.concat([measured(("Mamba",), lr=lr) for lr in rates])
+    records = [
+        record(CONFIG, one),
+        record(dataclasses.replace(CONFIG, longest=12), one),
+        record(CONFIG, two),
+        record(CONFIG, two),
+        record(dataclasses.replace(CONFIG, rates=rates), search),
+    ]
+    found = parts(records)
+    assert [(p.longest, p.sizes, p.start) for p in found] == [(n, "2 × 32", math.log(16)) for n in (10, 12)]
+    assert len(found[0].rows) == len(one) + len(two)
+    others = [record(CONFIG, one, 1), record(dataclasses.replace(CONFIG, batch=8), one)]
+    assert len(parts([*records, *others])) == 4  # other seeds and other protocols stay apart
+    assert [p.seed for p in parts([*records, *others], CONFIG, seed=1)] == [1]
+    assert [len(p.rows) for p in parts([*records, *others], CONFIG, seed=0)] == [len(one) + len(two)]
+    assert sorted(search_rows(records, "quick")["lr"].unique()) == list(rates)
+    assert not len(search_rows(records, "paper"))
+
+
+def test_of_a_model_that_was_searched_again_the_newest_search_counts() -> None:
+    first = record(dataclasses.replace(CONFIG, rates=(0.1,)), measured(("Mamba", "v-Wave"), lr=0.1))
+    again = record(dataclasses.replace(CONFIG, rates=(0.2,), batch=8), measured(("Mamba",), lr=0.2))
+    found = search_rows([first, again], "quick")
+    assert found.groupby("model")["lr"].unique().map(list).to_dict() == {"Mamba": [0.2], "v-Wave": [0.1]}
+
+
+def test_a_record_is_completed_by_models_that_it_lacks_and_by_no_others() -> None:
+    own, others = measured(("Mamba",)), measured(("Mamba", "RoPE"), (7,))
+    both = completed(own, others)
+    assert set(both[both["model"] == "Mamba"]["seed"]) == {0, 1, 2}
+    assert set(both[both["model"] == "RoPE"]["seed"]) == {7}
+    assert completed(own, None) is own
+
+
+def test_scores_are_ordered_by_seed() -> None:
+    rows = measured(("Mamba", "v-Wave"), (2, 0, 1))
+    assert scores(rows, "v-Wave", "strings", CONFIG.longest).tolist() == [0.0, 0.1, 0.2]

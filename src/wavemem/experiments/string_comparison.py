@@ -1,24 +1,28 @@
-"""What each control of the v-Wave comparison isolates, and the rules by which chapters 19 and 20 decide what was shown.
+"""Measurements of string copying: put together from records, compared model by model, and judged by rules.
 
-Losses of seeds are spread on a logarithmic scale, so they are compared by ratios: the main reading is the logarithm of the
-mean training loss. A difference is called one only if Welch's 95 % interval excludes zero and the exact rank test has
-p < 0.05; an interval around zero within `MARGINS` is called "alike"; everything else is "no difference shown". Three
-seeds a side can therefore never show a difference (p >= 0.1), five or more can. The verdict follows from four comparisons
-by `verdict`, and chapters take it from `decide` alone.
+What each control of the v-Wave comparison isolates is in `COMPARISONS`. Losses of seeds are spread on a logarithmic scale,
+so they are compared by ratios: the main reading is the logarithm of the mean training loss. A difference is called one only
+if Welch's 95 % interval excludes zero and the exact rank test has p < 0.05; an interval around zero within `MARGINS` is
+called "alike"; everything else is "no difference shown". Three seeds a side can therefore never show a difference
+(p >= 0.1), five or more can. The verdict follows from four comparisons by `verdict`, and chapters take it from `decide` alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from wavemem.checks import require
+from wavemem.experiments.string_copying import Config, task
 from wavemem.experiments.string_spans import steady_below
 from wavemem.records.comparisons import ALIKE, UNDECIDED, Interval, ranks, welch, word
+from wavemem.records.store import Record
 
 __all__ = [
     "COMPARISONS",
@@ -27,12 +31,115 @@ __all__ = [
     "MARGINS",
     "Comparison",
     "Decision",
+    "Part",
     "compare",
+    "completed",
     "decide",
+    "part",
+    "parts",
     "readings",
+    "scores",
+    "search_rows",
     "verdict",
     "words_of",
 ]
+
+_COLUMNS = ("model", "seed", "lr", "iteration", "length", "quantity")
+
+
+class Part(NamedTuple):
+    """What has been measured with strings of one length.
+
+    Attributes:
+        rows: rows of the experiment, each once.
+        longest: longest trained string.
+        shortest: shortest.
+        start: loss of guessing, ln V.
+        iterations: updates.
+        sizes: layers × width.
+        measured: the configuration, or the records, that the rows come from.
+        seed: base seed.
+    """
+
+    rows: pd.DataFrame
+    longest: int
+    shortest: int
+    start: float
+    iterations: int
+    sizes: str
+    measured: tuple[Config | Record, ...]
+    seed: int = 0
+
+
+def part(config: Config, rows: pd.DataFrame, seed: int = 0, record: Record | None = None) -> Part:
+    """A result with what is needed to read it."""
+    sizes = f"{config.layers} × {config.width}"
+    start = math.log(task(config).letters)
+    return Part(rows, config.longest, config.shortest, start, config.iterations, sizes, (record or config,), seed)
+
+
+def _protocol(config: Config) -> Config:
+    """What two runs must have in common to be compared: all but who is trained, how often, and what is kept of it."""
+    return dataclasses.replace(config, models=("Mamba",), runs=1, keep_weights=False)
+
+
+def parts(records: Sequence[Record], config: Config | None = None, seed: int | None = None) -> list[Part]:
+    """Committed measurements; records of one protocol and base seed, of different models, are put together.
+
+    Searches are left out.
+
+    Args:
+        records: of `string_copying`, oldest first; of two rows that say the same thing the later one is kept.
+        config: only measurements by this one's protocol.
+        seed: only those with this base seed.
+
+    Returns:
+        The measurements, by length, width and updates.
+    """
+    found: dict[tuple[Config, int], Part] = {}
+    for record in records:
+        own = Config.stored(record.config)
+        key, new = (_protocol(own), record.seed), part(own, record.rows, record.seed, record)
+        if own.rates or (config is not None and key[0] != _protocol(config)) or seed not in (None, record.seed):
+            continue
+        if key in found:
+            rows = pd.concat([found[key].rows, new.rows], ignore_index=True)
+            rows = rows.drop_duplicates(list(_COLUMNS), keep="last")
+            new = new._replace(rows=rows, measured=(*found[key].measured, record))
+        found[key] = new
+    return sorted(found.values(), key=lambda p: (p.longest, p.sizes, p.iterations, p.seed))
+
+
+def completed(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows of a record, and of other rows the models that it lacks."""
+    if others is None:
+        return rows
+    return pd.concat([rows, others[~others["model"].isin(rows["model"])]], ignore_index=True)
+
+
+def search_rows(records: Sequence[Record], size: str) -> pd.DataFrame:
+    """Rows of the committed searches for learning rates of one size; empty where there is none.
+
+    Of each model those count that have the batch and context of the newest search in which it is.
+
+    Args:
+        records: oldest first.
+        size: of `wavemem.experiments.string_copying.Config`.
+    """
+    made = [r for r in records if r.config.get("rates") and r.config.get("size") == size]
+    drawn = [(r.config.get("batch"), r.config.get("context")) for r in made]
+    newest = {model: how for r, how in zip(made, drawn, strict=True) for model in r.rows["model"].unique()}
+    kept = [[model for model, of in newest.items() if of == how] for how in drawn]
+    rows = [r.rows[r.rows["model"].isin(models)] for r, models in zip(made, kept, strict=True)]
+    if not rows:
+        return pd.DataFrame(columns=[*_COLUMNS, "value"])
+    return pd.concat(rows, ignore_index=True).drop_duplicates(list(_COLUMNS), keep="last")
+
+
+def scores(rows: pd.DataFrame, model: str, quantity: str, length: int) -> NDArray[np.float64]:
+    """A score of every seed of a model at a length, by seed."""
+    chosen = rows[(rows["model"] == model) & (rows["quantity"] == quantity) & (rows["length"] == length)]
+    return chosen.sort_values("seed")["value"].to_numpy(dtype=np.float64)
 
 
 class Comparison(NamedTuple):

@@ -1,1 +1,0 @@
-"""Drawing only: takes arrays and records, returns matplotlib figures and axes."""
