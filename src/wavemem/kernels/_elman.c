@@ -8,7 +8,7 @@
  * until the activation has been taken. Each sum is taken in a fixed order and has one owner: the numbers do not depend on
  * the number of threads, which take their tasks from a common counter.
  *
- * Rows of states are `ld` floats apart, an odd number of cache lines: a column of rows then falls into all sets of a cache.
+ * Rows of states are `ld` floats apart, an odd number of cache lines, so that a column of rows fills all sets of a cache.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -47,8 +47,8 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t elman_row(int64_t N) { return ((N + 15) / 16 | 1) * 16; }
 int64_t elman_slices(int64_t B) { return (B + SLICE - 1) / SLICE; }
 
-/* tanh x = -sign(x) m / (m + 2) with m = exp(-2|x|) - 1 = (2^n - 1) + 2^n (exp(r) - 1), within 3 units in the last place
- * and never beyond 1. The polynomial is a minimax fit of exp(r) - 1 to |r| <= ln 2 / 2 with a relative error of 1.4e-8. */
+/* tanh x = -sign(x) m / (m + 2) with m = exp(-2|x|) - 1 = (2^n - 1) + 2^n (exp(r) - 1), within 3 units in the last
+ * place and never beyond 1. The polynomial is a minimax fit of exp(r) - 1 to |r| <= ln 2 / 2, to 1.4e-8 of its value. */
 INLINE vf tanh_of(vf x) {
     const vi sign = (vi)x & INT32_MIN;
     vf z = (vf)((vi)x | INT32_MIN) * 2.0f;
@@ -57,13 +57,10 @@ INLINE vf tanh_of(vf x) {
     const vf n = z * 1.44269504f + shift, whole = n - shift;
     const vf power = (vf)(((vi)n << 23) + 0x3f800000);
     const vf r = z - whole * 0.693359375f - whole * -2.12194440e-4f;
-    const vf q = 4.99999980e-1f + r * (1.66665387e-1f + r * (4.16672213e-2f + r * (8.36718089e-3f + r * 1.38823957e-3f)));
+    const vf upper = 4.16672213e-2f + r * (8.36718089e-3f + r * 1.38823957e-3f);
+    const vf q = 4.99999980e-1f + r * (1.66665387e-1f + r * upper);
     const vf m = power * (r + r * r * q) + (power - 1.0f);
     return (vf)(((vi)(m / (m + 2.0f)) & INT32_MAX) | sign);
-}
-
-void elman_tanh(const float *x, float *y, int64_t n) {
-    for (int64_t i = 0; i + VL <= n; i += VL) store(y + i, tanh_of(load(x + i)));
 }
 
 /* Rows times a packed matrix: out[r, :] = sum over i < count of rows[r * stride + i] matrix[i, :]. */
@@ -75,7 +72,7 @@ typedef struct {
 
 enum { PLAIN, TANH, SLOPE }; /* what is done to a sum: nothing, tanh, multiplication by tanh' = 1 - h^2 */
 
-/* Pack a matrix of `count` rows and `width` columns, or the transpose of one of `width` rows; zeros fill the last panel. */
+/* Pack a matrix of `count` rows and `width` columns, or the transpose of one of `width` rows; zeros fill the panels. */
 static void pack(const float *W, int64_t count, int64_t width, int transposed, float *panels) {
     for (int64_t j = 0; j < width; j += PW, panels += count * PW)
         for (int64_t l = 0; l < PW; l++)
@@ -290,8 +287,9 @@ static int next_task(const Size *s, int64_t *counter, Task *task) {
     return 1;
 }
 
-/* Fill in states[run, 1 ... T, entry, ld] from states[run, 0], given u[run, entry, S, d]. Returns 0, or 1 without memory. */
-int elman_forward(const Size *s, int64_t *counter, const float *W_hh, const float *W_uh, const float *u, float *states) {
+/* Fill in states[run, 1 ... T, entry, ld] from states[run, 0], given u[run, entry, S, d]. Returns 1 without memory. */
+int elman_forward(const Size *s, int64_t *counter, const float *W_hh, const float *W_uh, const float *u,
+                  float *states) {
     const int64_t N = s->N, d = s->d, ld = elman_row(N);
     Memory memory = reserve(s, 0);
     if (!memory.start) return 1;
@@ -306,8 +304,8 @@ int elman_forward(const Size *s, int64_t *counter, const float *W_hh, const floa
     return 0;
 }
 
-/* Gradients from what the loss sends to the states, given[run, T, entry, ld]. d_hh[task, N, ld] and d_uh[task, d, ld] are
- * zeroed by the caller; du[run, entry, S, row of d] and dh0[run, entry, ld] may be NULL. Returns 0, or 1 without memory. */
+/* Gradients from what the loss sends to the states, given[run, T, entry, ld]. d_hh[task, N, ld] and d_uh[task, d, ld]
+ * are zeroed by the caller; du is [run, entry, S, row of d], dh0 [run, entry, ld]. Returns 1 without memory. */
 int elman_backward(const Size *s, int64_t *counter, const float *W_hh, const float *W_uh, const float *u,
                    const float *states, const float *given, float *d_hh, float *d_uh, float *du, float *dh0) {
     const int64_t N = s->N, d = s->d, ld = elman_row(N), size = s->B * ld;
@@ -323,17 +321,16 @@ int elman_backward(const Size *s, int64_t *counter, const float *W_hh, const flo
         const float *first = backward(s, &w, &loss, u + entry * s->S * d, k.rows, s->T,
                                       states + (k.run * (s->T + 1) * s->B + k.first) * ld, size, delta,
                                       d_hh + k.task * N * ld, d_uh + k.task * d * ld, NULL,
-                                      du ? du + entry * s->S * elman_row(d) : NULL);
-        if (dh0)
-            step(k.rows, N, PLAIN, (Product){first, ld, N, w.hh_back}, (Product){0}, NULL, NULL, dh0 + entry * ld, ld);
+                                      du + entry * s->S * elman_row(d));
+        step(k.rows, N, PLAIN, (Product){first, ld, N, w.hh_back}, (Product){0}, NULL, NULL, dh0 + entry * ld, ld);
     }
     free(memory.start);
     return 0;
 }
 
-/* Forward and back with the loss of `wavemem.kernels.elman.loss_and_gradients`: the first lengths[run] of T - S outputs count.
+/* Forward and back with the loss of wavemem/kernels/elman.py; the first lengths[run] of T - S outputs count.
  * squares and right [task, T - S], d_hh [task, N, ld], d_uh and d_r [task, d, ld] are zeroed by the caller.
- * Returns 0, or 1 without memory. */
+ * Returns 1 without memory. */
 int elman_train(const Size *s, int64_t *counter, const int64_t *lengths, const float *W_hh, const float *W_uh,
                 const float *W_r, const float *u, const float *goal, float *squares, float *right, float *d_hh,
                 float *d_uh, float *d_r) {

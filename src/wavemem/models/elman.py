@@ -36,8 +36,7 @@ def _require(condition: bool, message: str) -> None:
 class ElmanEnsemble(nn.Module):
     r"""K independent Elman networks, $h(t) = \sigma(W_{hh} h(t-1) + W_{uh} u(t))$, $y(t) = W_r h(t)$ (TWM Eq. 9).
 
-    The runs never exchange anything: they are stacked only because one product over K small matrices is faster than
-    K products.
+    The runs never exchange anything: they are stacked so that one call of the kernel serves them all.
 
     Args:
         W_hh: Recurrent weights, shape (K, N, N).
