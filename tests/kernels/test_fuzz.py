@@ -37,6 +37,7 @@ class Kernel:
     loop: Callable[..., Tensor]
     arguments: Callable[[Sizes], list[tuple[int, ...]]]
     unit: tuple[int, ...] = ()  # arguments that lie in [0, 1]
+    repeated: tuple[int, ...] = ()  # matrices applied at every step: kept from amplifying what is rounded
 
 
 def _first_order(a: Tensor, u: Tensor) -> Tensor:
@@ -98,6 +99,7 @@ KERNELS = {
         elman_scan,
         elman_scan_reference,
         _elman,
+        repeated=(0,),
     ),
     "selective_scan": Kernel(
         lambda *a: selective_scan(*a, softplus=True),
@@ -146,6 +148,7 @@ def draw(kernel: Kernel, sizes: Sizes, seed: int, dtype: torch.dtype) -> list[Te
     drawn = []
     for i, shape in enumerate(kernel.arguments(sizes)):
         value = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.4
+        value = value / shape[-1] ** 0.5 if i in kernel.repeated else value
         drawn.append((value.sigmoid() if i in kernel.unit else value).to(dtype))
     return drawn
 
