@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.substrate.basis import Basis, random_basis, standard_basis
-from wavemem.substrate.boundary import linear_boundary_operator, phi_in_basis, readout
-from wavemem.substrate.lattice import step
+from wavemem.substrate.boundary import linear_boundary_operator, phi_in_basis, readout, step
 from wavemem.substrate.spectrum import angle_error, eigenvalues
 
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 5))  # s, d, extra neurons

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.models.attention import generate
-from wavemem.substrate.attention import SelfAttentionBoundary, alibi_bias, rope_frequencies
-from wavemem.substrate.lattice import run
+from wavemem.substrate.attention import SelfAttentionBoundary, alibi_bias, generate, rope_frequencies
+from wavemem.substrate.boundary import run
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import generalized_fibonacci
 from wavemem.tasks.lookup import LookupHDS

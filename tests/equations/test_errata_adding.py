@@ -7,10 +7,9 @@ from itertools import combinations_with_replacement
 import numpy as np
 import torch
 
-from wavemem.models.identity_rnn import IdentityRNN
+from wavemem.models.wave_rnn import IdentityRNN
 from wavemem.streams import stream
-from wavemem.substrate.adding_signal import directions, marker_gradients
-from wavemem.tasks.adding import AddingTask
+from wavemem.tasks.adding import AddingTask, directions, marker_gradients
 
 # Table 7: mean and standard deviation of the iteration at which three runs had solved the task.
 COUNTS = {

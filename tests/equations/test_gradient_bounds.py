@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.substrate import gradient_bounds as bounds
 from wavemem.substrate import gradients
+from wavemem.substrate import gradients as bounds
 from wavemem.substrate.basis import random_basis
 from wavemem.tasks.selection import paper_task
 

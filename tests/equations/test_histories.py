@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.substrate.lattice import flatten, run, step
+from wavemem.substrate.boundary import flatten, run, step
 from wavemem.tasks.hds import HDS, LinearHDS, generalized_fibonacci
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**31 - 1))

@@ -13,6 +13,8 @@ from torch import Tensor
 from wavemem.substrate.boundary import (
     boundary_operator,
     fibonacci_phi,
+    fill,
+    flatten,
     linear_boundary_operator,
     phi_in_basis,
     readout,
@@ -20,7 +22,6 @@ from wavemem.substrate.boundary import (
     shift_operator,
     write,
 )
-from wavemem.substrate.lattice import fill, flatten
 from wavemem.substrate.spectrum import eigenvalues, growth_polynomial, snacci_constant
 from wavemem.tasks.hds import LinearHDS, generalized_fibonacci
 

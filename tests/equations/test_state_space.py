@@ -18,7 +18,7 @@ from wavemem.streams import stream
 from wavemem.substrate import ring
 from wavemem.substrate import shift_register as spaces
 from wavemem.substrate.boundary import shift_operator
-from wavemem.substrate.transport import transport
+from wavemem.substrate.readings import transport
 from wavemem.substrate.wave_equation import exact_solution, upwind_matrix, upwind_step
 
 seeds = st.integers(0, 10_000)

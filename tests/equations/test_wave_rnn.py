@@ -10,12 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from wavemem.models.identity_rnn import IdentityRNN
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.streams import stream
 from wavemem.substrate.boundary import repeat_copy_phi
-from wavemem.substrate.credit import input_jacobians, state_jacobians, times_told_apart
-from wavemem.substrate.onsets import bump_states, decode_wave, wave_states
+from wavemem.substrate.onsets import (
+    bump_states,
+    decode_wave,
+    input_jacobians,
+    state_jacobians,
+    times_told_apart,
+    wave_states,
+)
 from wavemem.substrate.ring import circulant, correlate, one_way_kernel, ring_eigenvalues, ring_matrix
 from wavemem.substrate.wave_equation import exact_solution, upwind_step
 

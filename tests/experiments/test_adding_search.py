@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from wavemem.experiments import adding_search as experiment
 from wavemem.experiments.adding import DIVERGED_MSE, SOLVED_MSE, Config, Setting, fates, start, train
 from wavemem.experiments.adding_search import STARTS, StartsConfig, adding_starts, by_network, start_networks
-from wavemem.models.identity_rnn import IdentityRNN
+from wavemem.models.wave_rnn import IdentityRNN
 from wavemem.records.experiment import Where
 
 TINY = experiment.Config(

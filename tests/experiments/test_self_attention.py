@@ -22,7 +22,7 @@ from wavemem.experiments.self_attention import (
     summarise,
     windows,
 )
-from wavemem.substrate.lattice import run as run_substrate
+from wavemem.substrate.boundary import run as run_substrate
 
 TINY = replace(
     Config.profile("quick"),

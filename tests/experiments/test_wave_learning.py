@@ -11,8 +11,7 @@ import torch
 
 from wavemem.experiments import wave_learning as experiment
 from wavemem.experiments.wave_learning import CHANNELS, SPEEDS, STARTS, Config
-from wavemem.models.identity_rnn import IdentityRNN
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.records.experiment import Result
 
 SMALL = Config(

@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wavemem.models.attention import AttentionHeads, generate, moving_frame
-from wavemem.substrate.attention import SelfAttentionBoundary, alibi_bias, apply, rope_frequencies, rotate
-from wavemem.substrate.lattice import run
+from wavemem.substrate.attention import (
+    AttentionHeads,
+    SelfAttentionBoundary,
+    alibi_bias,
+    apply,
+    generate,
+    moving_frame,
+    rope_frequencies,
+    rotate,
+)
+from wavemem.substrate.boundary import run
 from wavemem.substrate.readings import estimate_velocity
 from wavemem.tasks.lookup import LookupHDS
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wavemem.models.copy_probes import displacement, effective_number, symbol_traces, trace
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.registers import delay_line
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.streams import stream
-from wavemem.tasks.copying import CopyTask
+from wavemem.tasks.copying import CopyTask, displacement, effective_number, symbol_traces, trace
 
 TASK = CopyTask(4, 6, 5)
 

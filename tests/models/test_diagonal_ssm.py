@@ -9,8 +9,7 @@ import torch
 from scipy.linalg import expm
 
 from wavemem.models.diagonal_ssm import DiagonalBlock, DiagonalSSM, powers, spectrum
-from wavemem.models.stacked import StackedEmbedding, StackedLinear, generators
-from wavemem.models.token_model import TokenModel
+from wavemem.models.token_model import StackedEmbedding, StackedLinear, TokenModel, generators
 
 
 def layer(seeds=(0, 1), width=3, modes=5, kind="lin") -> DiagonalSSM:

@@ -20,20 +20,18 @@ from torch import Tensor, nn
 
 from wavemem.kernels.elman import elman_scan_reference
 from wavemem.kernels.wave import wave_scan_reference
-from wavemem.models.attention import AttentionHeads
 from wavemem.models.diagonal_ssm import DiagonalBlock
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.models.gated import Cell, GatedRNN
 from wavemem.models.h3 import H3Block
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.mamba import Mamba
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.stacked import StackedEmbedding, StackedLinear, generators
-from wavemem.models.token_model import TokenModel
+from wavemem.models.token_model import StackedEmbedding, StackedLinear, TokenModel, generators
 from wavemem.models.transformer import Transformer
 from wavemem.models.wave_mamba import WaveMamba
-from wavemem.models.wave_rnn import WaveRNN
-from wavemem.substrate.lattice import run as run_substrate
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
+from wavemem.substrate.attention import AttentionHeads
+from wavemem.substrate.boundary import run as run_substrate
 
 VOCABULARY, WIDTH, INPUTS = 7, 8, 3
 Shape = tuple[int, int, int]  # K runs, T steps, B entries

@@ -8,8 +8,7 @@ import torch.nn.functional as nnf
 
 from wavemem.models.diagonal_ssm import DiagonalSSM
 from wavemem.models.h3 import H3, H3Block, ShiftSSM
-from wavemem.models.stacked import StackedEmbedding, StackedLinear, generators
-from wavemem.models.token_model import TokenModel
+from wavemem.models.token_model import StackedEmbedding, StackedLinear, TokenModel, generators
 
 
 def inputs(*shape: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavemem.models.positions import (
+from wavemem.models.transformer import (
     Position,
     alibi_slopes,
     attend,

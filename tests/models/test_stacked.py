@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavemem.models.stacked import RMSNorm, StackedEmbedding, StackedLinear, draw_uniform, generators
+from wavemem.models.token_model import RMSNorm, StackedEmbedding, StackedLinear, draw_uniform, generators
 
 
 def test_linear_is_torch_linear_run_by_run() -> None:

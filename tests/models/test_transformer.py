@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavemem.models.positions import Position
-from wavemem.models.stacked import StackedLinear, generators
-from wavemem.models.transformer import Transformer, TransformerBlock
+from wavemem.models.token_model import StackedLinear, generators
+from wavemem.models.transformer import Position, Transformer, TransformerBlock
 from wavemem.streams import stream
 
 POSITIONS: tuple[Position, ...] = get_args(Position)

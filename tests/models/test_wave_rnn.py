@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.wave_rnn import PUBLISHED_SCALE, WaveRNN, shift_kernel
+from wavemem.models.wave_rnn import PUBLISHED_SCALE, IdentityRNN, WaveRNN, shift_kernel
 
 
 def sequence(T: int, K: int, B: int, d: int, seed: int = 0) -> torch.Tensor:

@@ -12,12 +12,11 @@ import torch
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.plotting import portrait as drawing
 from wavemem.streams import stream
-from wavemem.substrate import travel
+from wavemem.substrate import basis_quality as travel
 from wavemem.substrate.basis import random_basis
 from wavemem.substrate.boundary import phi_in_basis
-from wavemem.substrate.memories import VariableMemories
 from wavemem.substrate.spectrum import eigenvalues, reduced_basis
-from wavemem.substrate.variable_memories import algorithm_1
+from wavemem.substrate.variable_memories import VariableMemories, algorithm_1
 from wavemem.tasks.digits import digit_history
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.selection import paper_task

@@ -22,7 +22,7 @@ from wavemem.experiments.copying import PAPER_TEST_BATCH
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.entries import Entry, Quantity, load_registry
 from wavemem.streams import stream
-from wavemem.substrate import travel
+from wavemem.substrate import basis_quality as travel
 from wavemem.substrate.spectrum import angle_error, eigenvalues, reduced_basis, theoretical_eigenvalues
 from wavemem.substrate.variable_memories import algorithm_1, true_histories
 from wavemem.tasks.adding import SOLVED_MSE, AddingTask

@@ -3,19 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wavemem.models.identity_rnn import IdentityRNN
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.streams import stream
-from wavemem.substrate.adding_signal import (
+from wavemem.tasks.adding import (
+    AddingTask,
     directions,
     input_sensitivity,
+    linear_floor,
     marked_at,
     marker_gradients,
     place_share,
     readout_error,
+    single_ring_adder,
 )
-from wavemem.substrate.adding_solution import linear_floor, single_ring_adder
-from wavemem.tasks.adding import AddingTask
 
 TASK = AddingTask(12)
 BATCH = TASK.batch(64, stream(0, "signal"))

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from wavemem.kernels.wave import wave_scan_reference
 from wavemem.streams import stream
-from wavemem.substrate.adding_solution import (
+from wavemem.tasks.adding import (
+    BASELINE_MSE,
+    AddingTask,
     conserving_adder,
     linear_floor,
     passed_content,
@@ -16,7 +18,6 @@ from wavemem.substrate.adding_solution import (
     single_ring_adder,
     single_ring_error,
 )
-from wavemem.tasks.adding import BASELINE_MSE, AddingTask
 
 
 def ring_outputs(p: dict[str, Tensor], inputs: Tensor) -> Tensor:

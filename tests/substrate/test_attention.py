@@ -17,7 +17,7 @@ from wavemem.substrate.attention import (
     rotate,
     rotate_by_age,
 )
-from wavemem.substrate.lattice import run
+from wavemem.substrate.boundary import run
 
 DOUBLE = torch.float64
 

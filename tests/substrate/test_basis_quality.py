@@ -19,8 +19,7 @@ from wavemem.substrate.basis_quality import (
     pollution,
     written_by_inputs_and_boundary,
 )
-from wavemem.substrate.memories import VariableMemories
-from wavemem.substrate.variable_memories import true_histories
+from wavemem.substrate.variable_memories import VariableMemories, true_histories
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS, repeat_copy
 from wavemem.tasks.selection import paper_task

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.streams import stream
-from wavemem.substrate.credit import input_jacobians, state_jacobians, times_told_apart
+from wavemem.substrate.onsets import input_jacobians, state_jacobians, times_told_apart
 
 
 @settings(max_examples=20, deadline=None)

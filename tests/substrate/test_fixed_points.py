@@ -8,9 +8,14 @@ import pytest
 import torch
 
 from wavemem.streams import stream
-from wavemem.substrate.fixed_points import find_fixed_points, minimise_speed, starting_points
+from wavemem.substrate.fixed_points import (
+    expected_fixed_points,
+    find_fixed_points,
+    minimise_speed,
+    signed_cycles,
+    starting_points,
+)
 from wavemem.substrate.jacobian import RecurrentMap
-from wavemem.substrate.signed_cycles import expected_fixed_points, signed_cycles
 from wavemem.tasks.selection import paper_task
 
 

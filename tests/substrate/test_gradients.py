@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from wavemem.models.elman import ElmanEnsemble
-from wavemem.substrate import gradient_bounds as bounds
 from wavemem.substrate import gradients
+from wavemem.substrate import gradients as bounds
 
 
 def test_runs_are_independent_and_states_are_those_of_the_ensemble() -> None:

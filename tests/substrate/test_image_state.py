@@ -10,9 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.models.identity_rnn import IdentityRNN
-from wavemem.models.wave_rnn import WaveRNN
-from wavemem.substrate.image_state import folded, recovered, ridge_accuracy
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
+from wavemem.tasks.images import folded, recovered, ridge_accuracy
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wavemem.substrate.lattice import fill, flatten, run, shift, step, unflatten
+from wavemem.substrate.boundary import fill, flatten, run, shift, step, unflatten
 from wavemem.tasks.hds import generalized_fibonacci, repeat_copy
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wavemem.substrate.basis import random_basis
-from wavemem.substrate.memories import VariableMemories, kept_entries
+from wavemem.substrate.variable_memories import VariableMemories, kept_entries
 from wavemem.tasks.selection import paper_task
 
 S, D, N = 3, 2, 11

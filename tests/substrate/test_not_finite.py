@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from wavemem.substrate import (
-    adding_signal,
     boundary,
     compression,
-    credit,
-    gradient_bounds,
     register_span,
     ring,
     shift_register,
     spectrum,
-    subspaces,
     variable_memories,
     wave_modes,
 )
+from wavemem.substrate import gradients as gradient_bounds
+from wavemem.substrate import onsets as credit
+from wavemem.substrate import variable_memories as subspaces
+from wavemem.tasks import adding as adding_signal
 
 DRAW = torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

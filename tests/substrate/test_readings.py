@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wavemem.streams import stream
 from wavemem.substrate.basis import random_basis
-from wavemem.substrate.lattice import flatten, run
+from wavemem.substrate.boundary import flatten, run
 from wavemem.substrate.readings import decode_past, spectrum_2d, substrate_activity
 from wavemem.substrate.wave_equation import upwind_step
 from wavemem.tasks.episodes import random_histories

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from wavemem.substrate.ring_spectrum import line_strength, mirror_ratio, spectral_velocity
+from wavemem.substrate.ring import line_strength, mirror_ratio, spectral_velocity
 
 
 def travelling(velocity: float, T: int = 64, n: int = 32, series: int = 16) -> torch.Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wavemem.substrate.signed_cycles import SignedCycle, expected_fixed_points, recurrence_time, signed_cycles
+from wavemem.substrate.fixed_points import SignedCycle, expected_fixed_points, recurrence_time, signed_cycles
 from wavemem.substrate.spectrum import angle_error_optimal, reduced_basis, theoretical_eigenvalues
 from wavemem.tasks.hds import generalized_fibonacci
 from wavemem.tasks.selection import paper_task

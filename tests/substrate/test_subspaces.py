@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wavemem.substrate.subspaces import invariant_subspace, persistent_subspace, transient_projector
+from wavemem.substrate.variable_memories import invariant_subspace, persistent_subspace, transient_projector
 from wavemem.tasks.selection import paper_task
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.streams import stream
+from wavemem.substrate.readings import transport
 from wavemem.substrate.shift_register import upwind_register
-from wavemem.substrate.transport import transport
 
 
 def normal(seed: int, *shape: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
-from wavemem.substrate import travel
+from wavemem.substrate import basis_quality as travel
 from wavemem.substrate.basis import random_basis
 from wavemem.substrate.boundary import phi_in_basis
 from wavemem.substrate.spectrum import reduced_basis

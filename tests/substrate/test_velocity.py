@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.streams import stream
-from wavemem.substrate.lattice import run
-from wavemem.substrate.velocity import estimate_velocity
+from wavemem.substrate.boundary import run
+from wavemem.substrate.readings import estimate_velocity
 
 
 def smooth_wave(velocity: float, seed: int, time: int = 40, position: int = 24, channels: int = 6) -> Tensor:

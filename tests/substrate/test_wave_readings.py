@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavemem.models.identity_rnn import IdentityRNN
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.streams import stream
-from wavemem.substrate.velocity import Velocity
+from wavemem.substrate.readings import Velocity
 from wavemem.substrate.wave_readings import (
     different_speeds,
     direction,

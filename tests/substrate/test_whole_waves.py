@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wavemem.substrate.basis import random_basis
-from wavemem.substrate.whole_waves import complete_waves
+from wavemem.substrate.spectrum import complete_waves
 from wavemem.tasks.hds import repeat_copy
 
 

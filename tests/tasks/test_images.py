@@ -15,11 +15,19 @@ import pytest
 import torch
 from PIL import Image
 
-from wavemem.tasks import cifar, mnist
-from wavemem.tasks.cifar import load_cifar10, load_cifar10_jpeg, parse_cifar_batch
+from wavemem.tasks import mnist
+from wavemem.tasks import mnist as cifar
 from wavemem.tasks.downloads import DatasetError
 from wavemem.tasks.images import HASHES, KINDS, SequentialImages, noise_block, permutation, splits
-from wavemem.tasks.mnist import ImageSet, load_mnist, parse_idx, small_digits
+from wavemem.tasks.mnist import (
+    ImageSet,
+    load_cifar10,
+    load_cifar10_jpeg,
+    load_mnist,
+    parse_cifar_batch,
+    parse_idx,
+    small_digits,
+)
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -8,8 +8,7 @@ import torch
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
 from wavemem.tasks.episodes import random_histories
-from wavemem.tasks.hds import LinearHDS, generalized_fibonacci, repeat_copy
-from wavemem.tasks.linear_limit import linear_floor
+from wavemem.tasks.hds import LinearHDS, generalized_fibonacci, linear_floor, repeat_copy
 from wavemem.tasks.selection import paper_task, signed_selection
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wavemem.streams import stream
-from wavemem.tasks.string_limits import letters_in, looked_up, lookup_error_bound, state_bound
+from wavemem.tasks.strings import letters_in, looked_up, lookup_error_bound, state_bound
 
 
 @given(st.lists(st.integers(0, 2), min_size=3, max_size=12), st.integers(1, 3))

@@ -23,9 +23,8 @@ from torch.func import functional_call
 from wavemem.checks import one_of, require
 from wavemem.kernels.threads import own_threads
 from wavemem.models.gated import network_of, side_by_side
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.records.experiment import (
     Configuration,
     Experiment,

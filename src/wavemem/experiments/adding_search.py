@@ -22,8 +22,7 @@ import torch
 from wavemem.checks import one_of, require
 from wavemem.experiments.adding import FATES, Length, Setting, fates, start, train
 from wavemem.models.gated import side_by_side
-from wavemem.models.identity_rnn import IdentityRNN, RecurrentStart
-from wavemem.models.wave_rnn import PUBLISHED_SCALE, InputStart
+from wavemem.models.wave_rnn import PUBLISHED_SCALE, IdentityRNN, InputStart, RecurrentStart
 from wavemem.records.experiment import Configuration, Experiment, Pieces, Result, Rounds, Where, resumable
 from wavemem.records.fields import Batch, Clip, Count, Items, OneOf, Rate, Runs, Scale, Size
 from wavemem.streams import run_seeds

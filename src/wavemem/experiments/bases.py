@@ -27,9 +27,9 @@ from wavemem.substrate.basis_quality import (
     explained_variance,
     operator_error,
 )
-from wavemem.substrate.memories import VariableMemories
 from wavemem.substrate.spectrum import reduced_basis
 from wavemem.substrate.variable_memories import (
+    VariableMemories,
     algorithm_1,
     corrected_power_iteration,
     intertwined_memories,

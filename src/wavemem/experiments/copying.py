@@ -29,9 +29,8 @@ from torch.func import functional_call
 from wavemem.checks import one_of, require
 from wavemem.kernels.threads import own_threads
 from wavemem.models.gated import GatedRNN, network_of, side_by_side
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.wave_rnn import PUBLISHED_SCALE, WaveRNN
+from wavemem.models.wave_rnn import PUBLISHED_SCALE, IdentityRNN, WaveRNN
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream

@@ -41,8 +41,7 @@ from wavemem.records.experiment import Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Count, Decay, Items, OneOf, Rungs, Share, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.substrate.gradients import decay_rate, slopes_of
-from wavemem.substrate.spectrum import eigenvalues
-from wavemem.substrate.whole_waves import complete_waves
+from wavemem.substrate.spectrum import complete_waves, eigenvalues
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
 from wavemem.tasks.selection import PAPER_TABLES, paper_task

@@ -26,8 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from wavemem.checks import one_of, require
 from wavemem.models.gated import GatedRNN, network_of, side_by_side
-from wavemem.models.identity_rnn import IdentityRNN
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Count, Items, OneOf, Runs, Size
 from wavemem.streams import run_seeds, stream

@@ -32,13 +32,12 @@ from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, shape_is
 from wavemem.kernels.elman import elman_scan
-from wavemem.models.attention import AttentionHeads
 from wavemem.models.elman import ElmanEnsemble
 from wavemem.records.experiment import Configuration, Pieces, Result, Where, resumable, under
 from wavemem.records.fields import Batch, Count, Rate, Runs, Size, Steps, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.substrate.attention import SelfAttentionBoundary, apply
-from wavemem.substrate.lattice import step
+from wavemem.substrate.attention import AttentionHeads, SelfAttentionBoundary, apply
+from wavemem.substrate.boundary import step
 from wavemem.tasks.episodes import random_histories
 from wavemem.tasks.hds import HDS
 from wavemem.tasks.lookup import LARGEST_D, LookupHDS

@@ -43,8 +43,7 @@ from wavemem.kernels.threads import own_threads
 from wavemem.models.diagonal_ssm import DiagonalBlock
 from wavemem.models.h3 import H3Block
 from wavemem.models.mamba import Mamba
-from wavemem.models.stacked import StackedEmbedding, StackedLinear, generators
-from wavemem.models.token_model import Block, TokenModel
+from wavemem.models.token_model import Block, StackedEmbedding, StackedLinear, TokenModel, generators
 from wavemem.models.transformer import Transformer
 from wavemem.models.wave_mamba import WaveMamba
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of

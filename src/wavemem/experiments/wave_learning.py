@@ -26,13 +26,12 @@ from torch.func import functional_call
 
 from wavemem.checks import one_of, require
 from wavemem.models.gated import network_of
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Blanks, Clip, Count, Items, OneOf, Rate, Runs, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.substrate.velocity import Velocity
+from wavemem.substrate.readings import Velocity
 from wavemem.substrate.wave_readings import (
     direction,
     onset_order,

@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.checks import one_of, require
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.records.experiment import PROFILES, Configuration, Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream

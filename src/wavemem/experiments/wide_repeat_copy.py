@@ -23,8 +23,7 @@ from wavemem.records.experiment import Pieces, Result, Source, Where, resumable
 from wavemem.records.fields import Batch, Count, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
 from wavemem.substrate.compression import phase_counts
-from wavemem.substrate.spectrum import theoretical_eigenvalues
-from wavemem.substrate.whole_waves import complete_waves
+from wavemem.substrate.spectrum import complete_waves, theoretical_eigenvalues
 from wavemem.tasks.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import evaluate

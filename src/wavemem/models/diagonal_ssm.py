@@ -31,9 +31,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.kernels.register import causal_convolution
-from wavemem.models.stacked import RMSNorm, StackedLinear
-from wavemem.models.token_model import Block, State
+from wavemem.kernels.convolution import causal_convolution
+from wavemem.models.token_model import Block, RMSNorm, StackedLinear, State
 
 __all__ = ["DiagonalBlock", "DiagonalSSM", "Spectrum", "powers", "spectrum"]
 
@@ -136,7 +135,7 @@ class DiagonalSSM(nn.Module):
         low, high = steps
         require(0 < low <= high, f"steps = {steps}", "0 < smallest <= largest", "Give the smallest step first.")
         K, M = len(draws), len(A)
-        require(K > 0, "draws is empty", "one generator per run", "Use wavemem.models.stacked.generators.")
+        require(K > 0, "draws is empty", "one generator per run", "Use wavemem.models.token_model.generators.")
         C, log_step, skip = [], [], []
         for generator in draws:
             C.append(torch.randn(D, M, 2, generator=generator, dtype=torch.float64) * 0.5**0.5)

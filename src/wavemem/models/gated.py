@@ -20,9 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.models.identity_rnn import IdentityRNN
 from wavemem.models.recurrent import draw_readout, uniform
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.streams import stream
 
 __all__ = ["Cell", "GatedRNN", "network_of", "side_by_side"]

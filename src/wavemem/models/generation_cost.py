@@ -21,8 +21,7 @@ from torch import nn
 
 from wavemem.checks import positive_int, require
 from wavemem.models.mamba import MambaBlock, ShiftRegister
-from wavemem.models.stacked import StackedLinear
-from wavemem.models.token_model import TokenModel
+from wavemem.models.token_model import StackedLinear, TokenModel
 from wavemem.models.transformer import TransformerBlock
 
 __all__ = ["GenerationCost", "generation_cost"]

@@ -29,8 +29,7 @@ from torch import Tensor, nn
 from wavemem.checks import positive_int, shape_is
 from wavemem.kernels.register import register_scan, register_scan_with_state, register_step
 from wavemem.models.diagonal_ssm import DiagonalSSM, Spectrum
-from wavemem.models.stacked import RMSNorm, StackedLinear, draw_uniform
-from wavemem.models.token_model import Block, State
+from wavemem.models.token_model import Block, RMSNorm, StackedLinear, State, draw_uniform
 
 __all__ = ["H3", "H3Block", "ShiftSSM"]
 

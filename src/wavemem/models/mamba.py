@@ -44,8 +44,16 @@ from wavemem.kernels.selective import (
     selective_scan_with_state,
     selective_step,
 )
-from wavemem.models.stacked import RMSNorm, StackedEmbedding, StackedLinear, draw_uniform, generators
-from wavemem.models.token_model import Block, State, TokenModel
+from wavemem.models.token_model import (
+    Block,
+    RMSNorm,
+    StackedEmbedding,
+    StackedLinear,
+    State,
+    TokenModel,
+    draw_uniform,
+    generators,
+)
 
 __all__ = ["MakeRegister", "Mamba", "MambaBlock", "Register", "ShiftRegister"]
 

@@ -32,7 +32,7 @@ from wavemem.checks import number_in, one_of, positive_int, require, shape_is
 from wavemem.kernels.register import register_scan, register_scan_with_state, register_states, register_step
 from wavemem.kernels.register_ring import ring_scan, ring_scan_with_state, ring_states, ring_step
 from wavemem.models.mamba import MakeRegister, Mamba, MambaBlock, Register, ShiftRegister
-from wavemem.models.stacked import StackedEmbedding, StackedLinear, draw_uniform, generators
+from wavemem.models.token_model import StackedEmbedding, StackedLinear, draw_uniform, generators
 
 __all__ = ["RegisterKind", "RingRegister", "SelectiveRegister", "WaveMamba", "WaveRegister", "WaveStateBlock"]
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from wavemem.plotting.panels import complex_plane, draw_operator
 from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
-from wavemem.substrate.memories import VariableMemories
 from wavemem.substrate.spectrum import counts_by_direction, eigenvalues
+from wavemem.substrate.variable_memories import VariableMemories
 
 __all__ = [
     "Portrait",

@@ -6,6 +6,8 @@ differ the error is indeterminate, which is NaN here and a dash in the table; it
 stands the optimal one, whose sum of angles no other pairing undercuts, and the difference of the paired moduli.
 
 Source: Karuvally et al., ICML 2024, section 4.1, Table 1, appendix A.3; details of the comparison from the public code.
+
+How many full sets of phases a spectrum has: a count of eigenvalues, as repeat copy has them. For waves, `substrate.waves`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ __all__ = [
     "SpectralError",
     "angle_error",
     "angle_error_optimal",
+    "complete_waves",
     "counts_by_direction",
     "eigenvalues",
     "growth_polynomial",
@@ -288,3 +291,29 @@ def reduced_basis(Phi: Float[Tensor, "n n"], modulus: float = 0.8) -> ReducedBas
             keep.append(k)
     kept = torch.tensor(keep, dtype=torch.long)
     return ReducedBasis(kept, full[kept][:, kept])
+
+
+def complete_waves(W_hh: Float[Tensor, "*runs N N"], s: int, modulus: float = 0.9) -> Int[Tensor, "*runs"]:
+    """How many full sets of the s phases 2πk/s the lasting eigenvalues have: d for repeat copy of d-dimensional vectors.
+
+    The count at the phase that has fewest. It does not say that anything travels.
+
+    Args:
+        W_hh: recurrent weights.
+        s: columns of the substrate.
+        modulus: eigenvalues above it persist; each counts for the nearest phase if it is closer than a quarter of
+            the distance between phases.
+
+    Returns:
+        One number per run, on the CPU.
+
+    Raises:
+        ValueError: if s is not a positive integer or the matrices are not square and finite.
+    """
+    s = positive_int("s", s)
+    values = eigenvalues(W_hh)
+    turns = values.angle() * s / (2 * torch.pi)
+    near = (turns - turns.round()).abs() < 0.25
+    phase = turns.round().long() % s
+    counts = torch.stack([((phase == k) & near & (values.abs() > modulus)).sum(-1) for k in range(s)], dim=-1)
+    return counts.amin(-1)

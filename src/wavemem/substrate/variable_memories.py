@@ -19,28 +19,50 @@ last d entries) is where the boundary writes. An estimate may be limited to the 
 
 Source: Karuvally, Sejnowski and Siegelmann, ICML 2024, Algorithm 1 and appendix A.6; details of how the algorithm was run from
 the authors' public code.
+
+Vectors in hidden space that stand for the entries of a substrate, and what can be read and drawn with them.
+
+How such vectors are found is the business of `wavemem.substrate.variable_memories`.
+
+Source: Karuvally, Sejnowski and Siegelmann, ICML 2024, section 4.2.
+
+Invariant subspaces of a recurrent matrix: what persists, what dies out, and how to remove the latter.
+
+Schur vectors are used throughout: they span an invariant subspace even where eigenvectors do not, as in the Jordan blocks of
+the Φ of tasks that let entries leave the substrate unread.
+
+Source: Karuvally, Sejnowski and Siegelmann, ICML 2024, Algorithm 1 ("remove the components along transient directions").
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
 
+import numpy as np
+import scipy.linalg
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from wavemem.checks import finite, number_in, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, one_of, positive_int, require, shape_is
 from wavemem.substrate.boundary import linear_boundary_operator
-from wavemem.substrate.memories import Keep, VariableMemories, kept_entries
-from wavemem.substrate.subspaces import Projection, persistent_subspace, transient_projector
 from wavemem.tasks.hds import HDS
 
 __all__ = [
+    "Keep",
+    "Projection",
     "VariableMemories",
     "algorithm_1",
     "corrected_power_iteration",
     "intertwined_memories",
+    "invariant_subspace",
+    "kept_entries",
+    "persistent_subspace",
     "regressed_memories",
+    "transient_projector",
     "true_histories",
     "with_transients",
 ]
@@ -383,3 +405,254 @@ def true_histories(
         sequence.append(task.targets(u, steps - task.s))
     whole = torch.cat(sequence, dim=-2)
     return torch.stack([whole[..., t + 1 : t + 1 + task.s, :] for t in range(steps)])
+
+
+Keep = Sequence[int] | Int[Tensor, " m"] | None
+"""Entries of the flattened substrate, increasing; None for all of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class VariableMemories:
+    """Vectors in hidden space, one for each kept entry of the substrate.
+
+    Attributes:
+        Psi: (N, m), one column per kept entry.
+        keep: (m,), which entries of the flattened substrate they stand for, increasing.
+        s: columns of the substrate.
+        d: dimensions of the substrate.
+        complement: (N, c) orthonormal directions outside the span of Psi, or None.
+        transient: (N, q) directions that an input moves for a few steps and that reading ignores, or None, see
+            `with_transients`.
+
+    Raises:
+        ValueError: if the shapes do not fit together or an entry is named that the substrate does not have.
+    """
+
+    Psi: Float[Tensor, "N m"]
+    keep: Int[Tensor, " m"]
+    s: int
+    d: int
+    complement: Float[Tensor, "N c"] | None = None
+    transient: Float[Tensor, "N q"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the shapes and entries; refuse vectors that are not finite."""
+        positive_int("s", self.s)
+        positive_int("d", self.d)
+        shape_is("Psi", self.Psi, ("N", len(self.keep)))
+        require(
+            bool(torch.isfinite(self.Psi).all()),
+            "Psi with NaN or infinite entries",
+            "finite numbers",
+            "Did the training diverge, or do powers of W_hh overflow?",
+        )
+        kept_entries(self.keep, self.s, self.d)
+        for name in ("complement", "transient"):
+            others = getattr(self, name)
+            if others is not None:
+                shape_is(name, others, (self.Psi.shape[0], "c"))
+
+    @property
+    def N(self) -> int:
+        """Neurons."""
+        return int(self.Psi.shape[0])
+
+    @property
+    def m(self) -> int:
+        """Kept entries."""
+        return int(self.Psi.shape[1])
+
+    @cached_property
+    def dual(self) -> Float[Tensor, "m N"]:
+        """The covectors Ψ†: what reads the entries out of a state by least squares.
+
+        Moore-Penrose; with `transient` directions B, the first m rows of [Ψ B]†, which B does not reach: Ψ†Ψ = 1, Ψ†B = 0.
+        """
+        if self.transient is None:
+            return torch.linalg.pinv(self.Psi)
+        return torch.linalg.pinv(torch.cat([self.Psi, self.transient], dim=1))[: self.m]
+
+    def coordinates(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch m"]:
+        """Ψ†h: the content of the kept entries.
+
+        Raises:
+            ValueError: if the last axis of h is not N.
+        """
+        shape_is("h", h, ("...", self.N))
+        return h.to(self.Psi.dtype) @ self.dual.mT
+
+    def substrate(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch s d"]:
+        """Ψ†h laid out as a substrate, oldest column first; NaN where an entry was dropped.
+
+        Raises:
+            ValueError: if the last axis of h is not N.
+        """
+        content = self.coordinates(h)
+        full = content.new_full((*content.shape[:-1], self.s * self.d), float("nan"))
+        full[..., self.keep] = content
+        return full.unflatten(-1, (self.s, self.d))
+
+    def project(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N"]:
+        """ΨΨ†h: the part of a state that the waves explain, one number per neuron.
+
+        Raises:
+            ValueError: if the last axis of h is not N.
+        """
+        return self.coordinates(h) @ self.Psi.mT
+
+    def operator(self, W: Float[Tensor, "N N"]) -> Float[Tensor, "m m"]:
+        """Ψ†WΨ: a matrix among neurons, seen among the entries of the substrate.
+
+        Raises:
+            ValueError: if W is not (N, N).
+        """
+        shape_is("W", W, (self.N, self.N))
+        return self.dual @ W.to(self.Psi.dtype) @ self.Psi
+
+    def full_operator(self, W: Float[Tensor, "N N"]) -> Float[Tensor, "n n"]:
+        """[Ψ Ψ⊥]† W [Ψ Ψ⊥]: the same with the complement's directions behind the substrate's; `operator` if there is none.
+
+        Raises:
+            ValueError: if W is not (N, N).
+        """
+        shape_is("W", W, (self.N, self.N))
+        if self.complement is None:
+            return self.operator(W)
+        vectors = torch.cat([self.Psi, self.complement], dim=1)
+        return torch.linalg.pinv(vectors) @ W.to(self.Psi.dtype) @ vectors
+
+    def theory(self, Phi: Float[Tensor, "sd sd"]) -> Float[Tensor, "m m"]:
+        """Φ restricted to the kept entries: what `operator` should be.
+
+        Raises:
+            ValueError: if Phi is not (s·d, s·d).
+        """
+        shape_is("Phi", Phi, (self.s * self.d, self.s * self.d))
+        return Phi.to(self.Psi.dtype)[self.keep][:, self.keep]
+
+    def scaled(self, gains: Float[Tensor, " m"]) -> VariableMemories:
+        """The same directions with every vector multiplied by a number; the content read is divided by it.
+
+        Raises:
+            ValueError: if there is not one number per vector, or one of them is 0 or not finite.
+        """
+        shape_is("gains", gains, (self.m,))
+        good = bool((torch.isfinite(gains) & (gains != 0)).all())
+        require(
+            good, "gains with 0, NaN or infinity", "finite numbers other than 0", "Check what they were divided by."
+        )
+        return replace(self, Psi=self.Psi * gains)
+
+
+def kept_entries(keep: Keep, s: int, d: int) -> Int[Tensor, " m"]:
+    """The kept entries as increasing indices; all of them for None.
+
+    Raises:
+        ValueError: if they are not increasing or not entries of an s × d substrate.
+    """
+    if keep is None:
+        return torch.arange(s * d)
+    kept = torch.as_tensor(keep, dtype=torch.long).flatten().cpu()
+    good = len(kept) > 0 and bool((kept[1:] > kept[:-1]).all()) and int(kept[0]) >= 0 and int(kept[-1]) < s * d
+    require(
+        good,
+        f"keep = {kept.tolist()}",
+        f"increasing entries from 0 to s*d - 1 = {s * d - 1}, at least one",
+        "Use reduced_basis(Phi).keep, or None for all entries.",
+    )
+    return kept
+
+
+Projection = Literal["orthogonal", "spectral"]
+
+
+def invariant_subspace(W: Float[Tensor, "N N"], chosen: Callable[[complex], bool]) -> Float[Tensor, "N k"]:
+    """Real orthonormal basis of the invariant subspace that belongs to some eigenvalues.
+
+    Args:
+        W: a real matrix.
+        chosen: which eigenvalues. Both of a complex pair must be chosen or neither; then the projector onto the complex Schur
+            vectors is real and its range has a real basis.
+
+    Returns:
+        As many columns as eigenvalues are chosen, float64.
+
+    Raises:
+        ValueError: if W is not square and finite.
+    """
+    matrix = _square(W)
+    # The stubs of SciPy take no function of a complex number here; SciPy does.
+    schur: Any = scipy.linalg.schur
+    _, vectors, count = schur(matrix.numpy(), output="complex", sort=chosen)
+    if count == 0:
+        return matrix.new_zeros((matrix.shape[0], 0))
+    leading = vectors[:, :count]
+    stacked = np.concatenate([leading.real, leading.imag], axis=1)
+    left, _, _ = np.linalg.svd(stacked, full_matrices=False)
+    return torch.from_numpy(np.ascontiguousarray(left[:, :count]))
+
+
+def _square(W: Tensor) -> Tensor:
+    shape_is("W", W, ("N", W.shape[0]))
+    matrix = torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64)
+    finite("W", matrix)
+    return matrix
+
+
+def persistent_subspace(W: Float[Tensor, "N N"], size: int) -> Float[Tensor, "N m"]:
+    """Invariant subspace of the largest eigenvalues by modulus.
+
+    Args:
+        W: a real matrix.
+        size: how many eigenvalues; one more is taken where the cut would separate a complex pair.
+
+    Returns:
+        Orthonormal columns, float64.
+
+    Raises:
+        ValueError: if W is not square and finite or size is not positive.
+    """
+    matrix, size = _square(W), positive_int("size", size)
+    moduli = torch.linalg.eigvals(matrix).abs().sort(descending=True).values
+    # The two of a pair have the same modulus up to rounding.
+    while size < len(moduli) and moduli[size - 1] - moduli[size] <= 1e-9 * moduli[size - 1]:
+        size += 1
+    if size >= len(moduli):
+        return torch.eye(matrix.shape[0], dtype=torch.float64)
+    threshold = float((moduli[size - 1] + moduli[size]) / 2)
+    return invariant_subspace(matrix, lambda value: abs(value) > threshold)
+
+
+def transient_projector(
+    W_hh: Float[Tensor, "N N"], alpha: float, projection: Projection = "orthogonal"
+) -> Float[Tensor, "N N"]:
+    """What removes the transient directions E, those of the eigenvalues of modulus below α.
+
+    Args:
+        W_hh: recurrent weights.
+        alpha: 0 to 1; 0 removes nothing, 1 is the λ(E) < 1 that Algorithm 1 prints.
+        projection: "orthogonal" is Algorithm 1's 1 − EE†, with E a basis of the whole transient invariant subspace. Where W_hh
+            is not normal it removes too much: a persistent direction that is not at right angles to E loses its shadow on E,
+            and what is left is no longer invariant. "spectral" removes E *along* the persistent directions, leaves those as
+            they are, and commutes with W_hh.
+
+    Returns:
+        The projector, float64.
+
+    Raises:
+        ValueError: if W_hh is not square and finite, α lies outside [0, 1] or the projection is unknown.
+    """
+    W = _square(W_hh)
+    alpha = number_in("alpha", alpha, 0.0, 1.0)
+    one_of("projection", projection, ("orthogonal", "spectral"))
+    identity = torch.eye(W.shape[0], dtype=torch.float64)
+    if alpha == 0.0:
+        return identity
+    # A perfect wave has |λ| = 1 up to rounding: it must not fall to α = 1.
+    limit = alpha * (1 - 1e-9)
+    if projection == "orthogonal":
+        E = invariant_subspace(W, lambda value: abs(value) < limit)
+        return identity - E @ E.mT
+    right = invariant_subspace(W, lambda value: abs(value) >= limit)
+    left = invariant_subspace(W.mT.contiguous(), lambda value: abs(value) >= limit)
+    return right @ torch.linalg.solve(left.mT @ right, left.mT)

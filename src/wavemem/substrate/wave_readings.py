@@ -16,8 +16,7 @@ from torch import Tensor
 
 from wavemem.checks import number_in, require, shape_is
 from wavemem.models.recurrent import RecurrentNetwork
-from wavemem.substrate.readings import estimate_velocity, spectrum_2d
-from wavemem.substrate.velocity import Velocity
+from wavemem.substrate.readings import Velocity, estimate_velocity, spectrum_2d
 from wavemem.substrate.waves import Wave, find_wave
 
 __all__ = [
@@ -64,7 +63,7 @@ def onset_order(activity: Float[Tensor, "time batch channel position"]) -> Int[T
 
 
 def ring_velocity(activity: Float[Tensor, "time batch channel position"], fastest: float | None = None) -> Velocity:
-    """Velocity of an activity on rings, `wavemem.substrate.velocity.estimate_velocity` without what a whole ring does at once.
+    """Velocity of an activity on rings, `wavemem.substrate.readings.estimate_velocity` without what a whole ring does at once.
 
     The mean over the positions is taken out first: it cannot travel.
 

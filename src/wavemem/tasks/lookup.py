@@ -133,7 +133,7 @@ class LookupHDS(HDS):
             dtype: type of the weights.
 
         Returns:
-            The boundary, to be run by :func:`wavemem.substrate.lattice.run`.
+            The boundary, to be run by :func:`wavemem.substrate.boundary.run`.
 
         Raises:
             ValueError: if the sharpness is not a positive finite number.

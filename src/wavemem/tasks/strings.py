@@ -1,4 +1,4 @@
-"""String copying and two n-gram look-ups, as text that a sequence model reads and continues.
+r"""String copying and two n-gram look-ups, as text that a sequence model reads and continues.
 
 The tasks are those of "Repeat After Me" (Jelassi et al., 2024) and the first of them is the one on which the v-Wave
 abstract compares its model. An example is a short text over a small alphabet:
@@ -15,29 +15,36 @@ The n-gram of a look-up occurs once in its string, and at least one letter (or t
 public code of the paper means the same and does something slightly different: it makes sure that *some* n-gram of the
 string occurs once and then draws among all of them, leaving out those near the end. With 26 letters that is rare; with
 few letters its answer is the one after the first occurrence.
+
+Questions to sequence models, the loss of their training and the scores of their answers, for K runs at once.
+
+What can be copied at all: by looking up the last letters in a context, and by a state of so many bits.
+
+**Looking up.** To say the next letter, take the last $n$ letters said, find them in the string, and say what follows. It
+goes wrong where these $n$ letters stand in the string twice and different letters follow. In an even draw two given places
+carry the same $n$ letters with probability $V^{-n}$, so that, adding over pairs,
+
+$$P(\text{string wrong}) \le \binom{L-n+1}{2} V^{-n},$$
+
+and $n = O(\log_V L)$ letters are enough (Jelassi et al., 2024, section 2).
+
+**A state.** Whatever writes the answer after the string has been read knows it through its state only. A state of $b$ bits
+is one of $2^b$, each of which leads to one answer, so that at most $2^b$ of the $V^L$ strings are copied (there too).
 """
 
 from __future__ import annotations
 
+import math
 import string
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from wavemem.checks import one_of, positive_int, require
-from wavemem.tasks.string_scores import (
-    Questions,
-    Scores,
-    TokenNetwork,
-    generated_scores,
-    masked_loss,
-    right_tokens,
-    scores,
-    teacher_forced_scores,
-)
 
 __all__ = [
     "KINDS",
@@ -47,9 +54,13 @@ __all__ = [
     "StringTask",
     "TokenNetwork",
     "generated_scores",
+    "letters_in",
+    "looked_up",
+    "lookup_error_bound",
     "masked_loss",
     "right_tokens",
     "scores",
+    "state_bound",
     "teacher_forced_scores",
 ]
 
@@ -326,3 +337,212 @@ class StringTask:
         tokens = tokens.masked_fill(bars, self.bar)
         tokens = tokens.masked_fill(offset == 0, self.start)
         return tokens.masked_fill(offset == last, self.stop)
+
+
+class Questions(NamedTuple):
+    """One example each, cut where the answer begins.
+
+    Attributes:
+        prompts: tokens up to the one after which the answer begins, (size, P), int64.
+        answers: the answer and its stop, (size, A); shorter answers are filled up with the task's `pad`.
+        stop: the token that ends an answer.
+        pad: the token that stands for nothing.
+    """
+
+    prompts: Int[Tensor, "batch prompt"]
+    answers: Int[Tensor, "batch answer"]
+    stop: int
+    pad: int
+
+
+class Scores(NamedTuple):
+    """Shares of right answers, one number per run.
+
+    Attributes:
+        characters: share of the answers' characters that are right.
+        strings: share of the answers that are right as a whole.
+    """
+
+    characters: Float[Tensor, " runs"]
+    strings: Float[Tensor, " runs"]
+
+
+class TokenNetwork(Protocol):
+    """What the scores need of a model: (K, B, L) tokens in, and greedy continuation."""
+
+    @property
+    def K(self) -> int: ...
+
+    def __call__(self, tokens: Tensor) -> Tensor: ...
+
+    def generate(self, tokens: Tensor, steps: int) -> Tensor: ...
+
+
+def masked_loss(
+    logits: Float[Tensor, "runs batch time vocabulary"],
+    targets: Int[Tensor, "*runs batch time"],
+    mask: Bool[Tensor, "*runs batch time"],
+) -> Float[Tensor, " runs"]:
+    """Cross-entropy per run, in nats, averaged over the marked positions.
+
+    Args:
+        logits: (K, B, L, V).
+        targets: (K, B, L), or (B, L) for all runs.
+        mask: which targets count; the same shape as `targets`. A run without a marked target gets NaN.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    shape = tuple(logits.shape[:-1])
+    fits = logits.dim() == 4 and targets.shape == mask.shape and tuple(targets.shape) in (shape, shape[1:])
+    require(
+        fits,
+        f"logits of shape {tuple(logits.shape)}, targets {tuple(targets.shape)}, mask {tuple(mask.shape)}",
+        "logits (K, B, L, V); targets and mask (K, B, L) or (B, L)",
+        "Check the order of the axes.",
+    )
+    targets, counted = targets.expand(shape), mask.expand(shape).to(logits.dtype)
+    losses = cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(shape)
+    return (losses * counted).sum((1, 2)) / counted.sum((1, 2))
+
+
+def right_tokens(
+    said: Int[Tensor, "runs batch said"], questions: Questions, *, stop: bool = False
+) -> tuple[Bool[Tensor, "runs batch answer"], Bool[Tensor, "batch answer"]]:
+    """Compare what runs said with the answers, place by place.
+
+    Args:
+        said: (K, B, steps); what comes after the answers' end is not looked at.
+        questions: with the right answers.
+        stop: whether the stop at the end of the answer counts as well.
+
+    Returns:
+        Which places are right, and which places count.
+
+    Raises:
+        ValueError: if too little was said or the batch differs.
+    """
+    answers = questions.answers if stop else questions.answers[:, :-1]
+    counts = answers != questions.pad
+    if not stop:
+        counts = counts & (answers != questions.stop)
+    enough = said.dim() == 3 and said.shape[1] == answers.shape[0] and said.shape[2] >= answers.shape[1]
+    require(
+        enough,
+        f"said of shape {tuple(said.shape)}",
+        f"(K, {answers.shape[0]}, {answers.shape[1]} or more)",
+        "Generate one continuation per question and run.",
+    )
+    return (said[..., : answers.shape[1]] == answers) & counts, counts
+
+
+def scores(said: Int[Tensor, "runs batch said"], questions: Questions, *, stop: bool = False) -> Scores:
+    """Shares of right characters and of right answers.
+
+    Args:
+        said: what each run answered, (K, B, steps).
+        questions: with the right answers.
+        stop: whether the stop has to be right too. The public code of the task's authors leaves it out, as we do by
+            default: an answer is right if its letters are, whatever comes next.
+    """
+    right, counts = right_tokens(said, questions, stop=stop)
+    characters = right.double().sum((1, 2)) / counts.sum()
+    return Scores(characters, (right | ~counts).all(-1).double().mean(1))
+
+
+@torch.no_grad()
+def generated_scores(model: TokenNetwork, questions: Questions, *, stop: bool = False) -> Scores:
+    """Let every run answer by itself, each character greedily chosen and fed back.
+
+    Args:
+        model: K runs with a method `generate`.
+        questions: asked of every run.
+        stop: whether the stop has to be right too.
+    """
+    steps = questions.answers.shape[1] - (0 if stop else 1)
+    prompts = questions.prompts.expand(model.K, -1, -1)
+    return scores(model.generate(prompts, steps), questions, stop=stop)
+
+
+@torch.no_grad()
+def teacher_forced_scores(model: TokenNetwork, questions: Questions, *, stop: bool = False) -> Scores:
+    """Score each character given the *right* ones before it, which is what the public code of the task's authors does.
+
+    A string counts as right if every one of these is. That is the same as for generated answers, since the first
+    mistake of a run is made after right characters in both cases; the share of characters is not.
+
+    Args:
+        model: K runs; called with (K, B, L) tokens.
+        questions: asked of every run.
+        stop: whether the stop has to be right too.
+    """
+    prompts, answers = questions.prompts, questions.answers
+    logits = model(torch.cat([prompts, answers[:, :-1]], 1).expand(model.K, -1, -1))
+    return scores(logits[:, :, prompts.shape[1] - 1 :].argmax(-1), questions, stop=stop)
+
+
+def looked_up(strings: Int[Tensor, "batch length"], n: int, letters: int) -> Int[Tensor, "batch length"]:
+    """The answers of a copier that looks up its last n letters, each given the right letters before it.
+
+    Fewer than n letters have been said at first: they are looked up at the beginning of the string. Where the letters
+    stand at several places, the last of them is taken; what follows the string's last letter is no letter (-1).
+
+    Args:
+        strings: letters, 0 to letters - 1.
+        n: how many letters are looked up, at least 1.
+        letters: size of the alphabet.
+
+    Returns:
+        The letter said at every place.
+
+    Raises:
+        ValueError: if n or letters is not positive, n is longer than the strings, or the strings are no letters.
+    """
+    n, letters = positive_int("n", n), positive_int("letters", letters)
+    require(strings.ndim == 2, f"strings of shape {tuple(strings.shape)}", "(batch, length)", "Stack the strings.")
+    length = strings.shape[1]
+    require(n <= length, f"n = {n} on strings of {length}", "at most their length", "Look fewer letters up.")
+    inside = bool(((strings >= 0) & (strings < letters)).all())
+    require(inside, "strings with other tokens", f"0 to {letters - 1}", "Pass the letters without $ and |.")
+    windows = strings.unfold(1, n, 1)  # (batch, length - n + 1, n), window i ends at place i + n - 1
+    codes = (windows * letters ** torch.arange(n)).sum(-1)
+    following = torch.cat([strings[:, n:], torch.full_like(strings[:, :1], -1)], 1)
+    # Equal codes stand side by side when sorted, in the order of their places: the last of them is the newest.
+    ordered, places = codes.sort(dim=1, stable=True)
+    last = places.gather(1, torch.searchsorted(ordered, codes, right=True) - 1)
+    said = following.gather(1, last)
+    # The last window's successor is the end of the answer; the first n letters are known from the beginning.
+    return torch.cat([strings[:, :n], said[:, : length - n]], 1)
+
+
+def lookup_error_bound(letters: int, length: int, n: int) -> float:
+    """Upper bound of the share of strings on which looking up n letters errs, at most 1.
+
+    Raises:
+        ValueError: if a number is not positive.
+    """
+    letters, length, n = positive_int("letters", letters), positive_int("length", length), positive_int("n", n)
+    places = max(length - n + 1, 0)
+    return min(1.0, places * (places - 1) / 2 * float(letters) ** -n)
+
+
+def state_bound(bits: float, letters: int, length: int) -> float:
+    """Upper bound of the share of strings that a model copies from a state of so many bits: min(1, 2^bits / V^length).
+
+    Raises:
+        ValueError: if bits is negative, or another number not positive.
+    """
+    letters, length = positive_int("letters", letters), positive_int("length", length)
+    require(bits >= 0, f"bits = {bits!r}", "a number from 0", "Count the bits of the state.")
+    return 2.0 ** min(0.0, bits - length * math.log2(letters))
+
+
+def letters_in(bits: float, letters: int) -> float:
+    """The longest string that a state of so many bits can hold: bits / log2(V) letters.
+
+    Raises:
+        ValueError: if bits is negative or there are fewer than two letters.
+    """
+    letters = positive_int("letters", letters, minimum=2)
+    require(bits >= 0, f"bits = {bits!r}", "a number from 0", "Count the bits of the state.")
+    return bits / math.log2(letters)
