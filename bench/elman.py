@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.measure import Case, Contest, cases, repeat, vary
-from wavemem.models.elman import ElmanEnsemble
+from wavemem.elman.network import ElmanEnsemble
 from wavemem.streams import stream
-from wavemem.substrate.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
-from wavemem.tasks.episodes import accuracy, elman_inputs, random_histories
-from wavemem.tasks.hds import LinearHDS, repeat_copy
-from wavemem.tasks.selection import paper_task
+from wavemem.theory.episodes import accuracy, elman_inputs, random_histories
+from wavemem.theory.hds import LinearHDS, repeat_copy
+from wavemem.theory.selection import paper_task
+from wavemem.theory.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum
 from wavemem.training.ensemble import evaluate, train
 from wavemem.training.generic import FitConfig, fit

@@ -18,12 +18,12 @@ from bench.measure import Contest, cases, repeat, too_large, vary
 from wavemem.kernels.register import register_scan
 from wavemem.kernels.selective import selective_scan
 from wavemem.kernels.threads import own_threads
-from wavemem.models.mamba import Mamba
-from wavemem.models.token_model import State, TokenModel
-from wavemem.models.transformer import Transformer
-from wavemem.models.wave_mamba import WaveMamba
+from wavemem.ssm.mamba import Mamba
+from wavemem.ssm.string_tasks import masked_loss
+from wavemem.ssm.token_model import State, TokenModel
+from wavemem.ssm.transformer import Transformer
+from wavemem.ssm.wave_mamba import WaveMamba
 from wavemem.streams import stream
-from wavemem.tasks.strings import masked_loss
 from wavemem.training.optimiser import EnsembleAdam
 
 MODELS = ("Mamba", "v-Wave", "ALiBi", "RoPE")

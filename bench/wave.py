@@ -18,9 +18,9 @@ from bench.measure import Contest, cases, repeat, too_large, vary
 from wavemem.kernels.threads import own_threads
 from wavemem.kernels.wave import wave_outputs, wave_scan_reference
 from wavemem.kernels.wave_linear import wave_linear_outputs
-from wavemem.models.wave_rnn import WaveRNN
 from wavemem.streams import stream
-from wavemem.tasks.copying import CopyTask
+from wavemem.wave_rnn.copy_task import CopyTask
+from wavemem.wave_rnn.network import WaveRNN
 
 Inputs = Float[Tensor, "T K B d"]
 States = Float[Tensor, "T K B c n"]

@@ -67,11 +67,12 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "experiments"
     folder.mkdir()
     (folder / "tiny.py").write_text(_TINY, encoding="utf-8")
-    monkeypatch.setattr(wavemem.experiments, "__path__", [*wavemem.experiments.__path__, str(folder)])
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(wavemem.experiments.EXPERIMENTS, "tiny", "tiny")
     monkeypatch.setattr("wavemem.records.runs.code_version", lambda *_: "code")
-    monkeypatch.delitem(sys.modules, "wavemem.experiments.tiny", raising=False)
+    monkeypatch.delitem(sys.modules, "tiny", raising=False)
     yield "tiny"
-    sys.modules.pop("wavemem.experiments.tiny", None)
+    sys.modules.pop("tiny", None)
 
 
 def _refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:

@@ -13,7 +13,7 @@ from bench import elman, strings, wave
 from bench.__main__ import CASES
 from bench.measure import Contest
 from wavemem.kernels.elman import elman_scan_reference
-from wavemem.models.wave_rnn import WaveRNN
+from wavemem.wave_rnn.network import WaveRNN
 
 CPU = torch.device("cpu")
 ELMAN = {"N": 8, "K": 2, "batch": 4, "s": 2, "d": 2, "horizon": 3}

@@ -39,7 +39,7 @@ plt.show()"""
 
 _SPEAKS = """import json, os
 from pathlib import Path
-import wavemem.experiments.table1
+import wavemem.elman.table1
 from helpers import X
 print(__debug__, profile, device, seed, X, os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
 print(object())
@@ -68,7 +68,7 @@ class Ran:
 def ran(tmp_path_factory: pytest.TempPathFactory, new_toy, real: Layout) -> Ran:
     toy = new_toy(tmp_path_factory.mktemp("execution") / "toy")
     toy.module("wavemem.plain", "X = 'from the tree'\n")
-    toy.module("wavemem.experiments.table1", "")
+    toy.module("wavemem.elman.table1", "")
     toy.module("wavemem.plotting.style", (real.package / "wavemem/plotting/style.py").read_text(encoding="utf-8"))
     # All that a reader may have lying about; the fixture sets variables that point to it.
     (toy.layout.notebooks / "helpers.py").write_text("from wavemem.plain import X\n")

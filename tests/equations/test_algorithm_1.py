@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.substrate.basis import random_basis
-from wavemem.substrate.basis_quality import operator_error, pollution
-from wavemem.substrate.boundary import shift_operator
-from wavemem.substrate.spectrum import reduced_basis
-from wavemem.substrate.variable_memories import (
+from wavemem.elman.basis_quality import operator_error, pollution
+from wavemem.elman.variable_memories import (
     algorithm_1,
     corrected_power_iteration,
     intertwined_memories,
     true_histories,
 )
-from wavemem.tasks.episodes import random_histories
-from wavemem.tasks.hds import LinearHDS, generalized_fibonacci, repeat_copy
-from wavemem.tasks.selection import paper_task, signed_selection
+from wavemem.theory.basis import random_basis
+from wavemem.theory.boundary import shift_operator
+from wavemem.theory.episodes import random_histories
+from wavemem.theory.hds import LinearHDS, generalized_fibonacci, repeat_copy
+from wavemem.theory.selection import paper_task, signed_selection
+from wavemem.theory.spectrum import reduced_basis
 
 TASKS = ["T1", "T2", "T3", "T4"]
 

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.models.elman import ElmanEnsemble
-from wavemem.substrate.basis import Basis, random_basis, standard_basis
-from wavemem.substrate.boundary import linear_boundary_operator, phi_in_basis, readout, step
-from wavemem.substrate.spectrum import angle_error, eigenvalues
+from wavemem.elman.network import ElmanEnsemble
+from wavemem.theory.basis import Basis, random_basis, standard_basis
+from wavemem.theory.boundary import linear_boundary_operator, phi_in_basis, readout, step
+from wavemem.theory.spectrum import angle_error, eigenvalues
 
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 5))  # s, d, extra neurons
 SEEDS = st.integers(0, 2**31)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.substrate.attention import SelfAttentionBoundary, alibi_bias, generate, rope_frequencies
-from wavemem.substrate.boundary import run
-from wavemem.tasks.episodes import random_histories
-from wavemem.tasks.hds import generalized_fibonacci
-from wavemem.tasks.lookup import LookupHDS
+from wavemem.theory.attention import SelfAttentionBoundary, alibi_bias, generate, rope_frequencies
+from wavemem.theory.boundary import run
+from wavemem.theory.episodes import random_histories
+from wavemem.theory.hds import generalized_fibonacci
+from wavemem.theory.lookup import LookupHDS
 
 DOUBLE = torch.float64
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from wavemem.tasks.selection import paper_task
+from wavemem.theory.selection import paper_task
 
 Array = npt.NDArray[np.float64]
 

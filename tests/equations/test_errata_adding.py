@@ -7,9 +7,9 @@ from itertools import combinations_with_replacement
 import numpy as np
 import torch
 
-from wavemem.models.wave_rnn import IdentityRNN
 from wavemem.streams import stream
-from wavemem.tasks.adding import AddingTask, directions, marker_gradients
+from wavemem.wave_rnn.adding_task import AddingTask, directions, marker_gradients
+from wavemem.wave_rnn.network import IdentityRNN
 
 # Table 7: mean and standard deviation of the iteration at which three runs had solved the task.
 COUNTS = {

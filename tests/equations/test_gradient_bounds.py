@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.substrate import gradients
-from wavemem.substrate import gradients as bounds
-from wavemem.substrate.basis import random_basis
-from wavemem.tasks.selection import paper_task
+from wavemem.theory import gradients
+from wavemem.theory import gradients as bounds
+from wavemem.theory.basis import random_basis
+from wavemem.theory.selection import paper_task
 
 networks = st.fixed_dictionaries(
     {

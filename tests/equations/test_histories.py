@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.substrate.boundary import flatten, run, step
-from wavemem.tasks.hds import HDS, LinearHDS, generalized_fibonacci
+from wavemem.theory.boundary import flatten, run, step
+from wavemem.theory.hds import HDS, LinearHDS, generalized_fibonacci
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**31 - 1))
 fast = settings(max_examples=30, deadline=None)

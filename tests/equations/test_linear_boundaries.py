@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.substrate.boundary import (
+from wavemem.theory.boundary import (
     boundary_operator,
     fibonacci_phi,
     fill,
@@ -22,8 +22,8 @@ from wavemem.substrate.boundary import (
     shift_operator,
     write,
 )
-from wavemem.substrate.spectrum import eigenvalues, growth_polynomial, snacci_constant
-from wavemem.tasks.hds import LinearHDS, generalized_fibonacci
+from wavemem.theory.hds import LinearHDS, generalized_fibonacci
+from wavemem.theory.spectrum import eigenvalues, growth_polynomial, snacci_constant
 
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**31 - 1))
 fast = settings(max_examples=25, deadline=None)

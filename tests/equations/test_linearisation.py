@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from wavemem.elman.fixed_points import find_fixed_points, minimise_speed, starting_points
+from wavemem.elman.jacobian import RecurrentMap, linearise
 from wavemem.streams import stream
-from wavemem.substrate.basis import random_basis
-from wavemem.substrate.boundary import phi_in_basis
-from wavemem.substrate.fixed_points import find_fixed_points, minimise_speed, starting_points
-from wavemem.substrate.jacobian import RecurrentMap, linearise
-from wavemem.substrate.spectrum import angle_error, eigenvalues
-from wavemem.tasks.selection import paper_task
+from wavemem.theory.basis import random_basis
+from wavemem.theory.boundary import phi_in_basis
+from wavemem.theory.selection import paper_task
+from wavemem.theory.spectrum import angle_error, eigenvalues
 
 
 def _driven(seed: int, N: int = 5, d: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:

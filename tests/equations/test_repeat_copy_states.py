@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.substrate.basis import Basis, random_basis
-from wavemem.substrate.boundary import repeat_copy_phi
-from wavemem.substrate.repeat_copy import (
+from wavemem.theory.basis import Basis, random_basis
+from wavemem.theory.boundary import repeat_copy_phi
+from wavemem.theory.repeat_copy import (
     input_phase_state,
     output,
     output_phase_state,

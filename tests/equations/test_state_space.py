@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.kernels.register import register_scan, register_states
-from wavemem.models.diagonal_ssm import DiagonalSSM, spectrum
-from wavemem.models.mamba import Mamba
+from wavemem.ssm import shift_register as spaces
+from wavemem.ssm.diagonal_ssm import DiagonalSSM, spectrum
+from wavemem.ssm.mamba import Mamba
 from wavemem.streams import stream
-from wavemem.substrate import ring
-from wavemem.substrate import shift_register as spaces
-from wavemem.substrate.boundary import shift_operator
-from wavemem.substrate.readings import transport
-from wavemem.substrate.wave_equation import exact_solution, upwind_matrix, upwind_step
+from wavemem.theory.boundary import shift_operator
+from wavemem.theory.readings import transport
+from wavemem.theory.wave_equation import exact_solution, upwind_matrix, upwind_step
+from wavemem.wave_rnn import ring
 
 seeds = st.integers(0, 10_000)
 

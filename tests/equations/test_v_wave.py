@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.kernels.register import register_kernel, register_scan, register_states
+from wavemem.ssm import register_span as span
 from wavemem.streams import stream
-from wavemem.substrate import register_span as span
-from wavemem.substrate.wave_equation import upwind_step
+from wavemem.theory.wave_equation import upwind_step
 
 velocities = st.floats(0.05, 1.0)
 sizes = st.integers(1, 10)

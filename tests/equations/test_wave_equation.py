@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.streams import stream
-from wavemem.substrate.boundary import step
-from wavemem.substrate.wave_equation import exact_solution, upwind_step
+from wavemem.theory.boundary import step
+from wavemem.theory.wave_equation import exact_solution, upwind_step
 
 velocities = st.floats(-3, 3).filter(lambda nu: abs(nu) > 1e-2)
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from wavemem.models.wave_rnn import IdentityRNN, WaveRNN
 from wavemem.streams import stream
-from wavemem.substrate.boundary import repeat_copy_phi
-from wavemem.substrate.onsets import (
+from wavemem.theory.boundary import repeat_copy_phi
+from wavemem.theory.wave_equation import exact_solution, upwind_step
+from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
+from wavemem.wave_rnn.onsets import (
     bump_states,
     decode_wave,
     input_jacobians,
@@ -21,8 +22,7 @@ from wavemem.substrate.onsets import (
     times_told_apart,
     wave_states,
 )
-from wavemem.substrate.ring import circulant, correlate, one_way_kernel, ring_eigenvalues, ring_matrix
-from wavemem.substrate.wave_equation import exact_solution, upwind_step
+from wavemem.wave_rnn.ring import circulant, correlate, one_way_kernel, ring_eigenvalues, ring_matrix
 
 seeds = st.integers(0, 10_000)
 

@@ -79,8 +79,8 @@ def scan(weight: Tensor, **arguments: Any) -> dict[str, Any]:
 
 def train(K: int, N: int, s: int, d: int, iterations: int) -> dict[str, Any]:
     """Train a small ensemble and return its weights and its log."""
-    from wavemem.models.elman import ElmanEnsemble
-    from wavemem.tasks.hds import repeat_copy
+    from wavemem.elman.network import ElmanEnsemble
+    from wavemem.theory.hds import repeat_copy
     from wavemem.training.curriculum import LadderCurriculum
     from wavemem.training.ensemble import train
     from wavemem.training.generic import FitConfig

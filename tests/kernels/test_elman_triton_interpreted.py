@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from wavemem.elman.network import ElmanEnsemble
 from wavemem.kernels.elman import LARGEST, elman_scan_reference
 from wavemem.kernels.elman_triton import choose_tile
-from wavemem.models.elman import ElmanEnsemble
-from wavemem.tasks.hds import repeat_copy
+from wavemem.theory.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import train
 from wavemem.training.generic import FitConfig

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from wavemem.plotting.panels import complex_plane, draw_operator, space_time, spectrum_image
-from wavemem.substrate.boundary import repeat_copy_phi
-from wavemem.substrate.readings import spectrum_2d
+from wavemem.theory.boundary import repeat_copy_phi
+from wavemem.theory.readings import spectrum_2d
 
 
 @pytest.fixture(autouse=True)

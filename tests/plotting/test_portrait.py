@@ -9,17 +9,17 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from wavemem.models.elman import ElmanEnsemble
+from wavemem.elman import basis_quality as travel
+from wavemem.elman.digits import digit_history
+from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.variable_memories import VariableMemories, algorithm_1
 from wavemem.plotting import portrait as drawing
 from wavemem.streams import stream
-from wavemem.substrate import basis_quality as travel
-from wavemem.substrate.basis import random_basis
-from wavemem.substrate.boundary import phi_in_basis
-from wavemem.substrate.spectrum import eigenvalues, reduced_basis
-from wavemem.substrate.variable_memories import VariableMemories, algorithm_1
-from wavemem.tasks.digits import digit_history
-from wavemem.tasks.episodes import random_histories
-from wavemem.tasks.selection import paper_task
+from wavemem.theory.basis import random_basis
+from wavemem.theory.boundary import phi_in_basis
+from wavemem.theory.episodes import random_histories
+from wavemem.theory.selection import paper_task
+from wavemem.theory.spectrum import eigenvalues, reduced_basis
 
 S, D = 3, 2
 

@@ -13,7 +13,6 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from wavemem.plotting import style
 from wavemem.plotting.style import CATEGORICAL, INK, MUTED, TEXT_WIDTH, figure_size, use_book_style
 
 
@@ -97,7 +96,3 @@ def test_in_a_notebook_figures_become_svg_without_a_date(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "matplotlib_inline.backend_inline", inline)
     use_book_style()
     assert calls == ([(("svg",), {"metadata": {"Date": None}})] if running else [])
-
-
-def test_every_name_is_there() -> None:
-    assert all(hasattr(style, name) for name in style.__all__)

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wavemem.experiments.gradient_propagation import Config
+from wavemem.elman.gradient_propagation import Config
 from wavemem.records import registry
 from wavemem.records.entries import Quantity, load_registry
 from wavemem.records.registry import judge, report, summary, verdicts

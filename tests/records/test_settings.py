@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wavemem.experiments.table1 import Config
+from wavemem.elman.table1 import Config
 from wavemem.records.fields import parse_settings, with_settings
 
 

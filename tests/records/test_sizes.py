@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from wavemem.experiments import adding, copying, images, string_copying, table1, wave_learning
+from wavemem.elman import table1
 from wavemem.records.entries import load_registry
 from wavemem.records.experiment import Result, experiment_names, get_experiment
 from wavemem.records.provenance import Provenance
-from wavemem.records.registry import EXACT, verdicts
+from wavemem.records.registry import verdicts
 from wavemem.records.runs import recorded
-from wavemem.records.sizes import Size, differences, size_of
+from wavemem.records.sizes import EXACT, Size, differences, size_of
 from wavemem.records.store import Record, config_json, open_record, write
+from wavemem.ssm import string_copying
+from wavemem.wave_rnn import adding, copying, images, wave_learning
 
 
 def test_every_experiment_says_which_fields_choose_a_part() -> None:

@@ -209,6 +209,7 @@ def test_run_experiment_stores_what_the_module_measures(tmp_path: Path, monkeypa
         Config=Config, run=lambda config, seed, device: result(), summarise=lambda rows: rows
     )
     monkeypatch.setattr(runs, "get_experiment", lambda name: module)
+    monkeypatch.setattr(runs, "module_of", lambda name: name)
     monkeypatch.setattr(runs, "code_version", lambda *names: "abc")
     path = runs.run_experiment("trial", "paper", seed=0, root=tmp_path)
     record = store.load(tmp_path, "trial")

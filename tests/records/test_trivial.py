@@ -17,20 +17,20 @@ import numpy as np
 import pytest
 import torch
 
-from wavemem.experiments import gradient_propagation
-from wavemem.experiments.copying import PAPER_TEST_BATCH
-from wavemem.models.elman import ElmanEnsemble
+from wavemem.elman import basis_quality as travel
+from wavemem.elman import gradient_propagation
+from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.variable_memories import algorithm_1, true_histories
 from wavemem.records.entries import Entry, Quantity, load_registry
 from wavemem.streams import stream
-from wavemem.substrate import basis_quality as travel
-from wavemem.substrate.spectrum import angle_error, eigenvalues, reduced_basis, theoretical_eigenvalues
-from wavemem.substrate.variable_memories import algorithm_1, true_histories
-from wavemem.tasks.adding import SOLVED_MSE, AddingTask
-from wavemem.tasks.copying import CopyTask
-from wavemem.tasks.episodes import random_histories
-from wavemem.tasks.selection import paper_task
+from wavemem.theory.episodes import random_histories
+from wavemem.theory.selection import paper_task
+from wavemem.theory.spectrum import angle_error, eigenvalues, reduced_basis, theoretical_eigenvalues
 from wavemem.training.ensemble import evaluate
-from wavemem.training.grids import TABLE_5, TABLE_6
+from wavemem.wave_rnn.adding_task import SOLVED_MSE, AddingTask
+from wavemem.wave_rnn.copy_task import CopyTask
+from wavemem.wave_rnn.copying import PAPER_TEST_BATCH
+from wavemem.wave_rnn.grids import TABLE_5, TABLE_6
 
 ALL = [(entry, quantity) for entry in load_registry().entries for quantity in entry.quantities if not quantity.exact]
 
@@ -161,7 +161,7 @@ COMPUTED = [
     for entry, quantity in ALL
     if quantity.trivial is not None
     and (entry.paper, quantity.trivial_by) in PREDICTORS
-    and "travel" not in quantity.name  # tests/substrate/test_waves.py::test_an_untrained_network_fails_both
+    and "travel" not in quantity.name  # tests/theory/test_waves.py::test_an_untrained_network_fails_both
 ]
 
 

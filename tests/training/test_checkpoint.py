@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.models.elman import ElmanEnsemble
-from wavemem.tasks.selection import paper_task
+from wavemem.elman.network import ElmanEnsemble
+from wavemem.theory.selection import paper_task
 from wavemem.training import checkpoint, pieces
 from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
@@ -83,7 +83,7 @@ SCRIPT = textwrap.dedent(
     from pathlib import Path
     import torch
     from dataclasses import replace
-    from wavemem.experiments.table1 import Config
+    from wavemem.elman.table1 import Config
     from wavemem.records.runs import run_experiment
     from wavemem.training.checkpoint import Checkpoint
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from wavemem.models.elman import ElmanEnsemble
+from wavemem.elman.network import ElmanEnsemble
 from wavemem.streams import stream
-from wavemem.tasks.episodes import accuracy, elman_inputs, random_histories
-from wavemem.tasks.hds import HDS, repeat_copy
+from wavemem.theory.episodes import accuracy, elman_inputs, random_histories
+from wavemem.theory.hds import HDS, repeat_copy
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import accuracy_by_step, evaluate, train
 from wavemem.training.generic import FitConfig, FitResult

@@ -20,6 +20,7 @@ from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, 
 from wavemem.building.progress import Display, last_status, status_text
 from wavemem.building.worker import Failure, read_partial, running_cell
 from wavemem.processes import child_command, claim
+from wavemem.records.experiment import experiment_names, module_of
 
 __all__ = ["Outcome", "execute_chapters", "kernel_environment"]
 
@@ -156,9 +157,8 @@ def _stop(jobs: list[_Job]) -> None:
 
 def _forget_trainings(runs: Path, key: Key) -> None:
     """Remove the shared trainings of the experiments that a chapter imports, and no others."""
-    for name in key.ingredients:
-        experiment = name.rpartition(".")[2]
-        for folder in runs.glob(f"{experiment}-*") if ".experiments." in name else ():  # see wavemem.records.runs
+    for name in experiment_names():
+        for folder in runs.glob(f"{name}-*") if module_of(name) in key.ingredients else ():  # see wavemem.records.runs
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require
 from wavemem.plotting.style import DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, THEORY
-from wavemem.substrate.readings import Spectrum2D
+from wavemem.theory.readings import Spectrum2D
 
 __all__ = ["complex_plane", "draw_operator", "space_time", "spectrum_image"]
 
@@ -108,7 +108,7 @@ def spectrum_image(
 
     Args:
         ax: Axes to draw on.
-        spectrum: From `wavemem.substrate.readings.spectrum_2d`.
+        spectrum: From `wavemem.theory.readings.spectrum_2d`.
         velocities: Lines temporal = ν · spatial to draw (wrapped at the Nyquist frequency), one per velocity.
         log: Logarithmic colours over at most four decades.
         colorbar: Draw a colour bar beside the axes.

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
+from wavemem.elman.variable_memories import VariableMemories
 from wavemem.plotting.panels import complex_plane, draw_operator
 from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
-from wavemem.substrate.spectrum import counts_by_direction, eigenvalues
-from wavemem.substrate.variable_memories import VariableMemories
+from wavemem.theory.spectrum import counts_by_direction, eigenvalues
 
 __all__ = [
     "Portrait",

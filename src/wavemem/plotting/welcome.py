@@ -15,8 +15,8 @@ from torch import Tensor
 
 from wavemem.plotting.style import DIVERGING, INK, figure_size, use_book_style
 from wavemem.streams import stream
-from wavemem.substrate.basis import Basis, random_basis
-from wavemem.substrate.repeat_copy import repeat_copy_weights
+from wavemem.theory.basis import Basis, random_basis
+from wavemem.theory.repeat_copy import repeat_copy_weights
 
 __all__ = ["write"]
 

@@ -152,7 +152,7 @@ class Entry:
         label: its reference target in that chapter.
         code: "module:symbol" in wavemem.
         test: "path::function" below the project.
-        experiment: name in ``wavemem.experiments``; empty if none is needed.
+        experiment: name in `wavemem.experiments`; empty if none is needed.
         note: what a reader should know about the comparison.
         illustration: a drawing without data, reproduced when it is drawn.
         verdict: "corrected" (false as printed, derived right), "refuted" (shown to be false) or "text not available". Empty: the

@@ -1,6 +1,6 @@
 """What an experiment is: sizes with named profiles, trainings, and a summary of what they measured.
 
-An experiment is a module of ``wavemem.experiments``, or an :class:`Experiment` inside one, with three names: ``Config`` (the
+An experiment, listed in `wavemem.experiments`, is a module, or an `Experiment` in one, with three names: ``Config`` (the
 sizes), ``run`` (measures) and ``summarise`` (the table that the book shows). A long one names its trainings, and `resumable`
 makes the run::
 
@@ -23,7 +23,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import pkgutil
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -261,17 +260,19 @@ class Experiment:
     summarise: Callable[[pd.DataFrame], pd.DataFrame]
 
 
+def _experiments() -> Mapping[str, str]:
+    table: Mapping[str, str] = importlib.import_module("wavemem.experiments").EXPERIMENTS  # they import this module
+    return table
+
+
 def experiment_names() -> list[str]:
-    """The experiments that exist, in alphabetical order (found by name, without importing their modules)."""
-    package = importlib.import_module("wavemem.experiments")
-    modules = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
-    return sorted([*modules, *package.SHARING])
+    """The experiments that exist, in alphabetical order."""
+    return sorted(_experiments())
 
 
 def module_of(name: str) -> str:
     """The module of an experiment, by its dotted name."""
-    shared: Mapping[str, str] = importlib.import_module("wavemem.experiments").SHARING
-    return f"wavemem.experiments.{shared.get(name, name)}"
+    return _experiments()[name]
 
 
 def description(name: str) -> str:
@@ -282,10 +283,10 @@ def description(name: str) -> str:
 
 
 def get_experiment(name: str) -> Any:
-    """The experiment of a name: the module ``wavemem.experiments.<name>``, or an `Experiment` in another's module.
+    """The experiment of a name, a module or an `Experiment` in one, with ``Config``, ``run`` and ``summarise``.
 
     Raises:
-        ValueError: there is no such experiment, or the module lacks ``Config``, ``run`` or ``summarise``.
+        ValueError: there is no such experiment.
     """
     names = experiment_names()
     if name not in names:
@@ -293,12 +294,5 @@ def get_experiment(name: str) -> Any:
             f"experiment {name!r} does not exist; allowed: {', '.join(names) or '(none)'}. {nearest(name, names)}"
         )
     module = importlib.import_module(module_of(name))
-    if module_of(name) != f"wavemem.experiments.{name}":
-        return getattr(module, name)
-    missing = [part for part in ("Config", "run", "summarise") if not hasattr(module, part)]
-    if missing:
-        raise ValueError(
-            f"wavemem.experiments.{name} lacks {', '.join(missing)}; allowed: a module with Config, run and "
-            "summarise. Add them, or call the module's own functions."
-        )
-    return module
+    own = getattr(module, name, None)
+    return own if isinstance(own, Experiment) else module

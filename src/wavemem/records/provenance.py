@@ -151,7 +151,7 @@ def code_version(*modules: str) -> str:
     The search is static: files are parsed, not run. Hashed are each file's path inside wavemem and its content.
 
     Args:
-        modules: dotted names such as ``wavemem.experiments.table1``.
+        modules: dotted names such as ``wavemem.elman.table1``.
 
     Raises:
         ValueError: a module is not part of wavemem.

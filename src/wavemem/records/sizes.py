@@ -1,6 +1,6 @@
 """The size of a measurement: the paper's, or what differs from it, field by field.
 
-A configuration class in ``wavemem.experiments`` says once what its fields mean for that comparison:
+The configuration class of an experiment says once what its fields mean for that comparison:
 
 ``PARTS``
     names of the fields that choose a part of the experiment, or how often it is noted down. They are free.

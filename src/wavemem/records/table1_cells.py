@@ -58,7 +58,7 @@ def best_of_thresholds(cells: pd.DataFrame) -> pd.DataFrame:
     """Per seed the smallest error and the largest accuracy over the thresholds, chosen independently, as the paper does.
 
     Args:
-        cells: one line per network, from ``wavemem.experiments.table1.cells``.
+        cells: one line per network, from ``wavemem.elman.table1.cells``.
 
     Returns:
         Columns of :data:`CELL`, seed, test_accuracy, angle_error (NaN where no threshold gave one).
@@ -114,7 +114,7 @@ def table(cells: pd.DataFrame, paper: bool = True) -> pd.DataFrame:
     """Table 1 as the book shows it.
 
     Args:
-        cells: one line per network, from ``wavemem.experiments.table1.cells``.
+        cells: one line per network, from ``wavemem.elman.table1.cells``.
         paper: with the paper's numbers and the status of each cell. Statuses need the paper's sizes.
 
     Returns:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavemem.checks import positive_int, require
+from wavemem.elman.network import ElmanEnsemble
 from wavemem.kernels.elman import loss_and_gradients
 from wavemem.kernels.threads import own_threads
-from wavemem.models.elman import ElmanEnsemble
 from wavemem.streams import stream
-from wavemem.tasks.episodes import accuracy, random_histories
-from wavemem.tasks.hds import HDS, LinearHDS
+from wavemem.theory.episodes import accuracy, random_histories
+from wavemem.theory.hds import HDS, LinearHDS
 from wavemem.training.checkpoint import digest
 from wavemem.training.curriculum import Curriculum, LadderCurriculum
 from wavemem.training.generic import FitConfig, FitResult, fit

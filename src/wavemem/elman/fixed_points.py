@@ -1,0 +1,438 @@
+"""Fixed points, cycles and slow points of a recurrent map, from many starts.
+
+Minimised is q(h) = ½‖Fᵖ(h) - h‖², the squared distance that the map F(h) = σ(W_hh h + W_uh u + b), applied p times, moves a
+state. Its zeros are the fixed points (p = 1) or the cycles whose length divides p. Its other minima are slow points: nothing
+stays there, but everything passes slowly. The minimisation is Levenberg and Marquardt's, for all starts at once, which ends in
+Newton steps and so finds stable and unstable points alike.
+
+Source: Karuvally et al., ICML 2024, appendix A.5.1, Eq. 42, after Sussillo and Barak, Neural Computation 2013. Searching
+for cycles is this book's addition.
+
+Memories that are signed permutations: their cycles, and the fixed points that a squashing network should have.
+
+A selection task (every output copies one stored entry, with a sign) moves its contents round closed paths through the
+substrate. On the part of the substrate that its lasting dynamics need, Φ is a permutation with signs. A path of L sites with
+sign ε contributes the L roots of λᴸ = ε to the spectrum, and keeping one entry per site it returns after L steps with sign ε.
+
+If a network squashes every site on its own, so that a site holds -1, 0 or +1, then Fᵖ leaves alone exactly the contents
+that Φᵖ leaves alone. Which of them there are, and in how many directions each is unstable, is a matter of counting.
+
+Source: this book; the tasks are those of Karuvally et al., ICML 2024, Table 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor
+
+from wavemem.checks import number_in, positive_int, require, shape_is
+from wavemem.elman.jacobian import RecurrentMap, orbit_jacobian
+from wavemem.theory.spectrum import eigenvalues, reduced_basis
+
+__all__ = [
+    "FixedPoints",
+    "Minima",
+    "SignedCycle",
+    "expected_fixed_points",
+    "find_fixed_points",
+    "minimise_speed",
+    "recurrence_time",
+    "signed_cycles",
+    "starting_points",
+]
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Where the minimisation ended, one line per start.
+
+    Attributes:
+        h: end points, (B, N).
+        q: ½‖Fᵖ(h) - h‖² there, (B,).
+        gradient: ‖∇q‖ there, (B,).
+        iterations: accepted steps, (B,).
+    """
+
+    h: Float[Tensor, "B N"]
+    q: Float[Tensor, " B"]
+    gradient: Float[Tensor, " B"]
+    iterations: Int[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class FixedPoints:
+    """Distinct minima of one kind: all fixed points (or cycles), or all slow points.
+
+    Attributes:
+        h: the points, (n, N), by increasing norm. Of a cycle, one of its states.
+        residual: ‖Fᵖ(h) - h‖, (n,).
+        speed: ‖F(h) - h‖, (n,): how far one step moves the state.
+        eigenvalues: of the Jacobian of Fᵖ, (n, N), by decreasing modulus.
+        unstable: how many of them have a modulus above 1, (n,).
+        partner: position in the list of the point -h (of a cycle: of the cycle through -h), -1 where it was not
+            found, (n,). The point itself for the origin and for cycles that contain -h.
+        period: smallest number of steps after which the state returns, (n,); 0 for slow points.
+        starts: how many starts ended there, (n,).
+    """
+
+    h: Float[Tensor, "n N"]
+    residual: Float[Tensor, " n"]
+    speed: Float[Tensor, " n"]
+    eigenvalues: Complex[Tensor, "n N"]
+    unstable: Int[Tensor, " n"]
+    partner: Int[Tensor, " n"]
+    period: Int[Tensor, " n"]
+    starts: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return int(self.h.shape[0])
+
+    @property
+    def stable(self) -> Bool[Tensor, " n"]:
+        """Which of them attract everything in their neighbourhood: all |λ| < 1."""
+        return self.unstable == 0
+
+    @property
+    def up_to_sign(self) -> int:
+        """How many there are if h and -h count as one."""
+        index = torch.arange(len(self))
+        return int(((self.partner < 0) | (self.partner >= index)).sum())
+
+    @property
+    def unseen(self) -> float:
+        """Estimated probability that one more start of the same kind ends at a point that is not in the list.
+
+        Good and Turing's estimate: the share of the starts that are alone at their end point. Near 0 the list is
+        complete as far as such starts can tell; 1 where nothing was found.
+        """
+        return int((self.starts == 1).sum()) / max(int(self.starts.sum()), 1) if len(self) else 1.0
+
+
+def starting_points(
+    N: int,
+    count: int,
+    generator: torch.Generator,
+    visited: Float[Tensor, "*batch N"] | None = None,
+    longest: float = 1.0,
+) -> Float[Tensor, "count N"]:
+    """Where to start: states that the network visits, and random ones of all sizes.
+
+    Half of the starts are visited states drawn at random (none if there are none). The others point in random directions;
+    their root mean square entry is spread evenly on a logarithmic scale over three decades below ``longest``.
+
+    Args:
+        N: neurons.
+        count: how many starts.
+        generator: source of the random numbers.
+        visited: states from simulations.
+        longest: root mean square entry of the longest random start.
+
+    Returns:
+        The starts, in double precision.
+
+    Raises:
+        ValueError: if a number is not positive or the visited states do not have N entries.
+    """
+    N, count = positive_int("N", N), positive_int("count", count)
+    number_in("longest", longest, 1e-12, 1e12)
+    from_visits = torch.zeros(0, N, dtype=torch.float64)
+    if visited is not None:
+        shape_is("visited", visited, ("...", N))
+        pool = visited.detach().double().cpu().reshape(-1, N)
+        require(len(pool) > 0, "visited is empty", "at least one state", "Simulate some, or leave it out.")
+        from_visits = pool[torch.randint(len(pool), (count // 2,), generator=generator)]
+    rest = count - len(from_visits)
+    directions = torch.randn(rest, N, generator=generator, dtype=torch.float64)
+    directions = directions / directions.square().mean(1, keepdim=True).sqrt()
+    sizes = longest * 10.0 ** (-3.0 * torch.rand(rest, 1, generator=generator, dtype=torch.float64))
+    return torch.cat([from_visits, sizes * directions])
+
+
+def _moved(network: RecurrentMap, h: Tensor, period: int) -> Tensor:
+    """Fᵖ(h) - h."""
+    after = h
+    for _ in range(period):
+        after = network(after)
+    return after - h
+
+
+def minimise_speed(
+    network: RecurrentMap, starts: Float[Tensor, "B N"], period: int = 1, iterations: int = 300
+) -> Minima:
+    """Minimise q(h) = ½‖Fᵖ(h) - h‖² from every start (Eq. 42), all starts at once.
+
+    A step solves (AᵀA + κ·1) δ = -Aᵀ(Fᵖ(h) - h) with A = ∂(Fᵖ(h) - h)/∂h. It is taken if q falls, and κ is lowered; else κ
+    is raised and the state stays. Starts that have arrived drop out.
+
+    Args:
+        network: the map.
+        starts: (B, N).
+        period: p.
+        iterations: at most so many steps per start.
+
+    Returns:
+        The end points.
+
+    Raises:
+        ValueError: if a number is not positive, or the starts are not (B, N) or not finite.
+    """
+    period, iterations = positive_int("period", period), positive_int("iterations", iterations)
+    h = torch.as_tensor(starts).detach().double().clone()
+    shape_is("starts", h, ("B", network.N))
+    require(bool(torch.isfinite(h).all()), "starts with NaN or infinite entries", "finite numbers", "Check them.")
+    B, N = h.shape
+    moved = _moved(network, h, period)
+    q = 0.5 * moved.square().sum(1)
+    gradient = torch.full_like(q, torch.inf)
+    damping = torch.full_like(q, 1e-2)
+    accepted = torch.zeros(B, dtype=torch.long, device=h.device)
+    active = torch.arange(B, device=h.device)
+    identity = torch.eye(N, dtype=torch.float64, device=h.device)
+    for _ in range(iterations):
+        A = orbit_jacobian(network, h[active], period) - identity
+        slope = (A.mT @ moved[active][..., None])[..., 0]
+        gradient[active] = slope.norm(dim=1)
+        # Arrived: q at the level of rounding, or no direction in which it falls, or no step that would be accepted.
+        going = (q[active] > 1e-28) & (gradient[active] > 1e-14) & (damping[active] < 1e12)
+        if not bool(going.any()):
+            break
+        active, A, slope = active[going], A[going], slope[going]
+        matrix = A.mT @ A + damping[active, None, None] * identity
+        step = torch.linalg.solve(matrix, -slope)
+        trial = h[active] + step
+        trial_moved = _moved(network, trial, period)
+        trial_q = 0.5 * trial_moved.square().sum(1)
+        better = trial_q < q[active]
+        taken = active[better]
+        h[taken], moved[taken], q[taken] = trial[better], trial_moved[better], trial_q[better]
+        accepted[taken] += 1
+        damping[active] = torch.where(better, damping[active] * 0.1, damping[active] * 10.0).clamp(min=1e-16)
+    return Minima(h, q, gradient, accepted)
+
+
+def _smallest_period(network: RecurrentMap, h: Tensor, period: int, distance: float) -> Tensor:
+    """Smallest divisor of the period after which each state has returned."""
+    orbit = network.orbit(h, period)
+    found = torch.full((len(h),), period, dtype=torch.long)
+    for p in (p for p in range(period - 1, 0, -1) if period % p == 0):
+        found[((orbit[p] - h).norm(dim=1) <= distance).cpu()] = p
+    return found
+
+
+def _distinct(network: RecurrentMap, h: Tensor, period: int, distance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One representative of each group of equal points (equal cycles); how many are in it; and where its mirror image is."""
+    order = torch.argsort(h.norm(dim=1), stable=True)
+    h = h[order]
+    # A cycle is the same from whichever of its states one looks at it.
+    orbits = network.orbit(h, period - 1).movedim(0, 1) if len(h) else h[:, None]
+    kept: list[int] = []
+    counts: list[int] = []
+    for i in range(len(h)):
+        if kept:
+            apart = (orbits[kept] - h[i]).norm(dim=-1).amin(dim=1)
+            nearest = int(apart.argmin())
+            if float(apart[nearest]) <= distance:
+                counts[nearest] += 1
+                continue
+        kept.append(i)
+        counts.append(1)
+    chosen = h[kept]
+    partner = torch.full((len(kept),), -1, dtype=torch.long)
+    if network.odd and kept:
+        for i in range(len(kept)):
+            apart = (orbits[kept] + chosen[i]).norm(dim=-1).amin(dim=1)
+            nearest = int(apart.argmin())
+            if float(apart[nearest]) <= distance:
+                partner[i] = nearest
+    return chosen, torch.tensor(counts, dtype=torch.long), partner
+
+
+def _describe(network: RecurrentMap, h: Tensor, period: int, distance: float, slow: bool) -> FixedPoints:
+    # The orbit of a slow point is not closed: only the point itself identifies it.
+    chosen, counts, partner = _distinct(network, h, 1 if slow else period, distance)
+    values = torch.linalg.eigvals(orbit_jacobian(network, chosen, period).cpu()) if len(chosen) else chosen.cpu() + 0j
+    values = values.gather(1, values.abs().argsort(dim=1, descending=True, stable=True))
+    smallest = _smallest_period(network, chosen, period, distance)
+    return FixedPoints(
+        chosen,
+        _moved(network, chosen, period).norm(dim=1),
+        _moved(network, chosen, 1).norm(dim=1),
+        values,
+        (values.abs() > 1.0).sum(dim=1),
+        partner,
+        torch.zeros_like(smallest) if slow else smallest,
+        counts,
+    )
+
+
+def find_fixed_points(
+    W_hh: Float[Tensor, "N N"] | RecurrentMap,
+    starts: Float[Tensor, "B N"],
+    W_uh: Float[Tensor, "N d"] | None = None,
+    u: Float[Tensor, " d"] | None = None,
+    b: Float[Tensor, " N"] | None = None,
+    period: int = 1,
+    tolerance: float = 1e-10,
+    distance: float = 1e-5,
+    iterations: int = 300,
+) -> tuple[FixedPoints, FixedPoints, int]:
+    """All fixed points of h → tanh(W_hh h + W_uh u + b) that the starts lead to (Eq. 42), and all slow points.
+
+    Args:
+        W_hh: recurrent weights, or a map that holds everything (then W_uh, u and b stay away).
+        starts: (B, N), see :func:`starting_points`.
+        W_uh: input weights.
+        u: an input that is held; zero by default.
+        b: biases; zero by default.
+        period: 1 for fixed points; p for cycles whose length divides p (points of a cycle count as one).
+        tolerance: an end point with ‖Fᵖ(h) - h‖ up to this is a fixed point.
+        distance: end points closer than this are the same.
+        iterations: at most so many steps per start.
+
+    Returns:
+        The fixed points (or cycles); the slow points, where the gradient of q vanishes but q does not; and how many starts
+        had reached neither when the iterations ended.
+
+    Raises:
+        ValueError: if shapes do not fit, an entry is not finite, or a number is not positive.
+    """
+    if isinstance(W_hh, RecurrentMap):
+        require(
+            W_uh is None and u is None and b is None,
+            "a RecurrentMap together with W_uh, u or b",
+            "one or the other",
+            "Give the map its input weights, input and biases.",
+        )
+        network = W_hh
+    else:
+        network = RecurrentMap(W_hh, W_uh, u, b)
+    tolerance = number_in("tolerance", tolerance, 1e-14, 1.0)
+    distance = number_in("distance", distance, 1e-12, 1.0)
+    ends = minimise_speed(network, starts, period, iterations)
+    residual = (2 * ends.q).sqrt()
+    arrived = residual <= tolerance
+    # At a minimum with q > 0 the gradient is zero up to rounding, which is relative to the residual.
+    slow = ~arrived & (ends.gradient <= 1e-6 * residual)
+    return (
+        _describe(network, ends.h[arrived], period, distance, slow=False),
+        _describe(network, ends.h[slow], period, distance, slow=True),
+        int((~arrived & ~slow).sum()),
+    )
+
+
+@dataclass(frozen=True)
+class SignedCycle:
+    """A closed path through the substrate.
+
+    Attributes:
+        sites: flattened entries in the order in which a content visits them.
+        sign: +1 if it returns as it left, -1 if it returns inverted.
+    """
+
+    sites: tuple[int, ...]
+    sign: int
+
+    @property
+    def length(self) -> int:
+        """Number of sites, L."""
+        return len(self.sites)
+
+    @property
+    def period(self) -> int:
+        """Steps until every content is back: L, or 2L if the sign is -1."""
+        return self.length if self.sign > 0 else 2 * self.length
+
+
+def signed_cycles(Phi: Float[Tensor, "n n"]) -> list[SignedCycle]:
+    """The closed paths of a signed selection's operator, shortest first.
+
+    Args:
+        Phi: the operator in the standard basis; sites from which nothing returns are dropped first.
+
+    Returns:
+        The cycles; their sites are numbered as in ``Phi``.
+
+    Raises:
+        ValueError: if Phi is not a square matrix, or what is left of it is not a permutation with signs.
+    """
+    full = torch.as_tensor(Phi).detach().double().cpu()
+    shape_is("Phi", full, ("n", int(full.shape[0])))
+    reduced = reduced_basis(full)
+    matrix, keep = reduced.Phi, reduced.keep.tolist()
+    pattern = matrix.abs()
+    moduli = eigenvalues(full).abs()
+    lasting = moduli[moduli > 0.8]
+    signed_permutation = (
+        len(keep) == len(lasting)
+        and bool(((lasting - 1).abs() < 1e-3).all())
+        and bool(((pattern == 0) | (pattern == 1)).all())
+        and bool((pattern.sum(0) == 1).all() and (pattern.sum(1) == 1).all())
+    )
+    require(
+        signed_permutation,
+        "a Phi whose lasting part is not a permutation with signs",
+        "signed selections whose outputs copy different entries, such as T1 to T4",
+        "Use the eigenvalues of Phi instead.",
+    )
+    successor = pattern.argmax(dim=0).tolist()  # column k of Φ says where the content of site k goes
+    left, cycles = set(range(len(keep))), []
+    while left:
+        first = min(left)
+        sites, sign, site = [], 1, first
+        while site in left:
+            left.remove(site)
+            sites.append(keep[site])
+            following = successor[site]
+            sign *= int(matrix[following, site])
+            site = following
+        cycles.append(SignedCycle(tuple(sites), sign))
+    return sorted(cycles, key=lambda cycle: (cycle.length, -cycle.sign, cycle.sites))
+
+
+def recurrence_time(cycles: Sequence[SignedCycle]) -> int:
+    """Steps after which every content of the memory is back: the least common multiple of the cycles' periods.
+
+    Raises:
+        ValueError: if there is no cycle.
+    """
+    require(len(cycles) > 0, "no cycles", "at least one", "A memory without lasting sites has no content.")
+    return math.lcm(*(cycle.period for cycle in cycles))
+
+
+def expected_fixed_points(cycles: Sequence[SignedCycle], period: int = 1) -> dict[int, int]:
+    """How many fixed points Fᵖ should have, by their number of unstable directions, if sites are squashed independently.
+
+    Within p steps a cycle of L sites falls apart into g = gcd(L, p) cycles of L/g sites and sign ε^(p/g). One of sign +1 holds
+    -1, 0 or +1; one of sign -1 must be empty. An empty one is unstable in its L/g directions, since the gain at small
+    activity exceeds one; a full one is stable.
+
+    Args:
+        cycles: from :func:`signed_cycles`.
+        period: p; 1 asks for fixed points of the network itself.
+
+    Returns:
+        Number of unstable directions → number of fixed points, in increasing order. The entry of 0, if there is one, counts
+        the stable ones.
+
+    Raises:
+        ValueError: if ``period`` is not a positive whole number.
+    """
+    period = positive_int("period", period)
+    counts: Counter[int] = Counter({0: 1})
+    for cycle in cycles:
+        pieces = math.gcd(cycle.length, period)
+        size = cycle.length // pieces
+        for _ in range(pieces):
+            following: Counter[int] = Counter()
+            for unstable, number in counts.items():
+                following[unstable + size] += number
+                if cycle.sign ** (period // pieces) > 0:
+                    following[unstable] += 2 * number
+            counts = following
+    return dict(sorted(counts.items()))

@@ -1,1 +1,0 @@
-"""The recurrent models whose hidden state is read as a substrate."""

@@ -1,0 +1,299 @@
+r"""A state space model whose state matrix is diagonal, in the manner of S4D (Gu et al., 2022): modes that turn and fade.
+
+| variable | shape | symbol |
+|---|---|---|
+| `log_decay`, `frequency` | (K, D, M) | A = −exp(log_decay) + i frequency, the modes of every channel |
+| `B`, `C` | (K, D, M, 2) | input and output weights, real and imaginary part |
+| `log_step` | (K, D) | log Δ, the time that one step takes |
+| `skip` | (K, D) | weight of the input in the output |
+
+Every channel is a continuous system, $\dot h = A h + B x$, $y = 2\,\mathrm{Re}\,(C h) + \mathrm{skip}\cdot x$; one of every
+pair of conjugate modes is stored, hence the factor 2. With x held constant over a step (zero-order hold) it becomes
+
+$$h(t) = \bar A\, h(t-1) + \bar B\, x(t), \qquad \bar A = e^{\Delta A}, \qquad \bar B = A^{-1}(\bar A - 1)\,B .$$
+
+The recurrence is the convolution with $K(\tau) = 2\,\mathrm{Re}\sum_m C_m \bar A_m^{\tau} \bar B_m$; training uses that.
+Parameters are real throughout, so that a model can be moved from one floating-point type to another.
+
+Source: A. Gu, A. Gupta, K. Goel, C. Ré, On the Parameterization and Initialization of Diagonal State Space Models, NeurIPS 2022.
+Deviations: B is trained (there it may be fixed to 1), and each run has weights of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as nnf
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from wavemem.checks import one_of, positive_int, require, shape_is
+from wavemem.kernels.convolution import causal_convolution
+from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State
+
+__all__ = ["DiagonalBlock", "DiagonalSSM", "Spectrum", "powers", "spectrum"]
+
+Spectrum = Literal["lin", "inv"]
+
+
+def spectrum(kind: Spectrum, modes: int) -> Complex[Tensor, " modes"]:
+    """The continuous eigenvalues with which S4D starts, one of every conjugate pair, complex128.
+
+        lin:  A_m = −1/2 + i π m                           (S4D-Lin)
+        inv:  A_m = −1/2 + i (N/π) (N/(2m + 1) − 1)        (S4D-Inv), N = 2 modes
+
+    Args:
+        kind: Which of the two.
+        modes: Number of conjugate pairs, m = 0, …, modes − 1.
+
+    Raises:
+        ValueError: If the kind is unknown or there is no mode.
+    """
+    one_of("kind", kind, get_args(Spectrum))
+    m = torch.arange(positive_int("modes", modes), dtype=torch.float64)
+    N = 2 * modes
+    omega = math.pi * m if kind == "lin" else N / math.pi * (N / (2 * m + 1) - 1)
+    return torch.complex(torch.full_like(omega, -0.5), omega)
+
+
+def powers(a: Complex[Tensor, "*any"], length: int) -> Complex[Tensor, "*any length"]:
+    """1, a, a², …, a^(length−1) on a new last axis, by doubling: the rounding error grows with log(length) only.
+
+    Raises:
+        ValueError: If length is not positive.
+    """
+    positive_int("length", length)
+    result, step = torch.ones_like(a).unsqueeze(-1), a.unsqueeze(-1)
+    while result.shape[-1] < length:
+        result = torch.cat([result, result * step], -1)
+        step = step * step
+    return result[..., :length]
+
+
+class DiagonalSSM(nn.Module):
+    """K × D independent channels of M modes each: a sequence (K, B, L, D) to one of the same shape.
+
+    Args:
+        log_decay: log of minus the real part of A, (K, D, M).
+        frequency: Imaginary part of A, radians per unit of time, (K, D, M).
+        B: Input weights, (K, D, M, 2).
+        C: Output weights, (K, D, M, 2).
+        log_step: log Δ, (K, D).
+        skip: Weight of the input itself, (K, D).
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+    """
+
+    def __init__(
+        self,
+        log_decay: Float[Tensor, "K D M"],
+        frequency: Float[Tensor, "K D M"],
+        B: Float[Tensor, "K D M 2"],
+        C: Float[Tensor, "K D M 2"],
+        log_step: Float[Tensor, "K D"],
+        skip: Float[Tensor, "K D"],
+    ) -> None:
+        super().__init__()
+        shape_is("log_decay", log_decay, ("K", "D", "M"))
+        K, D, M = log_decay.shape
+        shape_is("frequency", frequency, (K, D, M))
+        for name, value in (("B", B), ("C", C)):
+            shape_is(name, value, (K, D, M, 2))
+        for name, value in (("log_step", log_step), ("skip", skip)):
+            shape_is(name, value, (K, D))
+        self.log_decay, self.frequency = nn.Parameter(log_decay), nn.Parameter(frequency)
+        self.B, self.C = nn.Parameter(B), nn.Parameter(C)
+        self.log_step, self.skip = nn.Parameter(log_step), nn.Parameter(skip)
+
+    @classmethod
+    def draw(
+        cls,
+        draws: Sequence[torch.Generator],
+        width: int,
+        modes: int,
+        kind: Spectrum = "lin",
+        steps: tuple[float, float] = (1e-3, 1e-1),
+    ) -> DiagonalSSM:
+        """Start as S4D does: `spectrum`, B = 1, C normal with E|C|² = 1, Δ log-uniform, skip normal.
+
+        Args:
+            draws: One generator per run.
+            width: D.
+            modes: M.
+            kind: "lin" or "inv".
+            steps: Smallest and largest Δ.
+
+        Raises:
+            ValueError: If a size is not positive, the kind is unknown, or the steps are not positive and in order.
+        """
+        D = positive_int("width", width)
+        A = spectrum(kind, modes)
+        low, high = steps
+        require(0 < low <= high, f"steps = {steps}", "0 < smallest <= largest", "Give the smallest step first.")
+        K, M = len(draws), len(A)
+        require(K > 0, "draws is empty", "one generator per run", "Use wavemem.ssm.token_model.generators.")
+        C, log_step, skip = [], [], []
+        for generator in draws:
+            C.append(torch.randn(D, M, 2, generator=generator, dtype=torch.float64) * 0.5**0.5)
+            spread = torch.rand(D, generator=generator, dtype=torch.float64)
+            log_step.append(math.log(low) + spread * (math.log(high) - math.log(low)))
+            skip.append(torch.randn(D, generator=generator, dtype=torch.float64))
+        one = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        return cls(
+            torch.log(-A.real).expand(K, D, M).clone(),
+            A.imag.expand(K, D, M).clone(),
+            one.expand(K, D, M, 2).clone(),
+            torch.stack(C),
+            torch.stack(log_step),
+            torch.stack(skip),
+        )
+
+    @property
+    def modes(self) -> int:
+        """M, the number of stored modes; the real state has 2 M numbers per channel."""
+        return int(self.log_decay.shape[-1])
+
+    def discrete(self) -> tuple[Complex[Tensor, "K D M"], Complex[Tensor, "K D M"]]:
+        """Ā and B̄ by zero-order hold."""
+        delta = self.log_step.exp().unsqueeze(-1)
+        decay, angle = -self.log_decay.exp() * delta, self.frequency * delta
+        grown = torch.complex(decay, angle)
+        A_bar = torch.polar(decay.exp(), angle)
+        # e^z − 1 without cancellation for the small z of short steps.
+        less_one = torch.complex(
+            torch.expm1(decay) * torch.cos(angle) - 2 * torch.sin(angle / 2).square(), decay.exp() * torch.sin(angle)
+        )
+        return A_bar, less_one / grown * delta * torch.view_as_complex(self.B)
+
+    def kernel(self, length: int) -> Float[Tensor, "K D length"]:
+        """K(τ) for τ = 0, …, length − 1, the skip included at τ = 0.
+
+        Raises:
+            ValueError: If length is not positive.
+        """
+        A_bar, B_bar = self.discrete()
+        weights = torch.view_as_complex(self.C) * B_bar
+        kernel = 2 * torch.einsum("kdm,kdml->kdl", weights, powers(A_bar, length)).real
+        return torch.cat([kernel[..., :1] + self.skip.unsqueeze(-1), kernel[..., 1:]], -1)
+
+    def forward(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B L D"]:
+        """The whole sequence from an empty state, as a convolution.
+
+        Raises:
+            ValueError: If x does not have the layer's runs and width.
+        """
+        shape_is("x", x, (self.skip.shape[0], "B", "L", self.skip.shape[1]))
+        return causal_convolution(x, self.kernel(x.shape[2]))
+
+    def start(self, B: int) -> Complex[Tensor, "K B D M"]:
+        """The empty state of B sequences."""
+        K, D, M = self.log_decay.shape
+        return torch.view_as_complex(self.C.new_zeros(K, positive_int("B", B), D, M, 2))
+
+    def step(
+        self, x: Float[Tensor, "K B D"], h: Complex[Tensor, "K B D M"]
+    ) -> tuple[Float[Tensor, "K B D"], Complex[Tensor, "K B D M"]]:
+        """One step of the recurrence: memory and time do not depend on how much came before.
+
+        Raises:
+            ValueError: If x or h has another shape.
+        """
+        K, D, M = self.log_decay.shape
+        shape_is("x", x, (K, "B", D))
+        shape_is("h", h, (K, x.shape[1], D, M))
+        A_bar, B_bar = self.discrete()
+        h = A_bar.unsqueeze(1) * h + B_bar.unsqueeze(1) * x.unsqueeze(-1)
+        y = 2 * (torch.view_as_complex(self.C).unsqueeze(1) * h).real.sum(-1)
+        return y + self.skip.unsqueeze(1) * x, h
+
+    def prefill(
+        self, x: Float[Tensor, "K B L D"], h: Complex[Tensor, "K B D M"]
+    ) -> tuple[Float[Tensor, "K B L D"], Complex[Tensor, "K B D M"]]:
+        """L steps at once from any state: the convolution, plus what the state itself goes on to say.
+
+        Raises:
+            ValueError: If x or h has another shape.
+        """
+        K, D, M = self.log_decay.shape
+        shape_is("x", x, (K, "B", "L", D))
+        shape_is("h", h, (K, x.shape[1], D, M))
+        A_bar, B_bar = self.discrete()
+        grown = powers(A_bar, x.shape[2] + 1)
+        C = torch.view_as_complex(self.C)
+        heard = 2 * torch.einsum("kdm,kbdm,kdml->kbld", C, h, grown[..., 1:]).real
+        entered = torch.einsum("kbld,kdml->kbdm", x.to(grown.dtype), grown[..., :-1].flip(-1))
+        last = grown[..., -1].unsqueeze(1) * h + B_bar.unsqueeze(1) * entered
+        return self.forward(x) + heard, last
+
+    def states(self, x: Float[Tensor, "K B L D"]) -> Complex[Tensor, "L K B D M"]:
+        """The states after every step, by the recurrence, time first: activity (time, …, channel, mode)."""
+        h, kept = self.start(x.shape[1]), []
+        for t in range(x.shape[2]):
+            _, h = self.step(x[:, :, t], h)
+            kept.append(h)
+        return torch.stack(kept)
+
+
+class DiagonalBlock(Block):
+    """A residual block: norm, diagonal SSM, GELU, and a gated mixing of the channels (as in S4D).
+
+    Args:
+        norm: The norm before the layer.
+        ssm: The state space layer.
+        mix: A map from D to 2 D features; one half gates the other.
+    """
+
+    def __init__(self, norm: RMSNorm, ssm: DiagonalSSM, mix: StackedLinear) -> None:
+        super().__init__()
+        K, D = ssm.skip.shape
+        shape_is("norm.gain", norm.gain, (K, D))
+        shape_is("mix.weight", mix.weight, (K, 2 * D, D))
+        self.norm, self.ssm, self.mix = norm, ssm, mix
+
+    @classmethod
+    def draw(
+        cls, draws: Sequence[torch.Generator], width: int, modes: int = 16, kind: Spectrum = "lin"
+    ) -> DiagonalBlock:
+        """One block per run.
+
+        Args:
+            draws: One generator per run.
+            width: D.
+            modes: M, conjugate pairs per channel.
+            kind: "lin" or "inv", see `spectrum`.
+
+        Raises:
+            ValueError: If a size is not positive or the kind unknown.
+        """
+        ssm = DiagonalSSM.draw(draws, width, modes, kind)
+        return cls(RMSNorm(len(draws), width), ssm, StackedLinear.draw(draws, width, 2 * width))
+
+    def _mixed(self, y: Tensor) -> Tensor:
+        return nnf.glu(self.mix(nnf.gelu(y)), -1)
+
+    def forward(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B L D"]:
+        """Whole sequences at once."""
+        return x + self._mixed(self.ssm(self.norm(x)))
+
+    def start(self, B: int) -> State:
+        """The empty state: ``{"modes": (K, B, D, M)}``, complex."""
+        return {"modes": self.ssm.start(B)}
+
+    def prefill(self, x: Float[Tensor, "K B L D"], state: State) -> tuple[Float[Tensor, "K B L D"], State]:
+        """Go on from a state by L tokens."""
+        y, h = self.ssm.prefill(self.norm(x), state["modes"])
+        return x + self._mixed(y), {"modes": h}
+
+    def step(self, x: Float[Tensor, "K B D"], state: State) -> tuple[Float[Tensor, "K B D"], State]:
+        """Go on by one token."""
+        y, h = self.ssm.step(self.norm(x), state["modes"])
+        return x + self._mixed(y), {"modes": h}
+
+    def state_count(self, length: int) -> int:
+        """2 M numbers per channel, however long the past."""
+        positive_int("length", length)
+        return 2 * self.ssm.modes * int(self.ssm.skip.shape[1])

@@ -1,0 +1,539 @@
+"""String copying: transformers, Mamba, v-Wave Mamba, and the controls that the abstract does not have (v-Wave Figs. 1b, 2).
+
+Every model reads packed contexts of strings that are to be said again and is trained on the answers alone, with one budget
+of updates and contexts for all; the learning rate is each model's own, found with other seeds (`best_rates`). The models
+differ in their blocks only. What each control is for:
+
+| model | what it isolates |
+|---|---|
+| "ALiBi", "RoPE", "NoPE", "hard-ALiBi" | transformers, by what tells them positions |
+| "Mamba" | register of n neurons at v = 1: the ordinary convolution |
+| "v-Wave" | the abstract's proposal: n neurons, one learned velocity per channel |
+| "v-Wave frozen" | the same velocity, not learned |
+| "v = 0" | the register writes nothing: no token meets another in it |
+| "no register" | one neuron at v = 1: each token alone |
+| "Mamba n + 1" | equal parameters: one more neuron is one more number per channel, as the velocity is |
+| "Mamba long" | v = 1, a register as long as the longest string and two more |
+| "Mamba long (same states)" | the same, with so many selective states fewer that the layer keeps as many numbers as "Mamba" |
+| "v-Wave long" | learned velocity in a register that is long enough without |
+| "ring" | ours: no diffusion |
+| "selective v" | ours: the velocity depends on the token |
+| "S6 wave" | ours: register as in "Mamba", the wave on the selective state |
+| "S6 wave (v = 0)" | the same with the wave stopped |
+| "S4D" | no register: modes that turn and fade, one velocity each; nothing is selected |
+| "H3" | register of n neurons at v = 1 before such modes, with products between them |
+
+Protocol: the public code of Jelassi et al. (2024), with AdamW, weight decay, linear warm-up and decay; velocities do not decay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, ClassVar, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from wavemem.checks import one_of, require
+from wavemem.kernels.threads import own_threads
+from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
+from wavemem.records.fields import Batch, Clip, Count, Decay, Items, OneOf, Rate, Runs, Size, Within
+from wavemem.ssm.diagonal_ssm import DiagonalBlock
+from wavemem.ssm.h3 import H3Block
+from wavemem.ssm.mamba import Mamba
+from wavemem.ssm.string_tasks import StringTask, generated_scores, masked_loss, teacher_forced_scores
+from wavemem.ssm.token_model import Block, StackedEmbedding, StackedLinear, TokenModel, generators
+from wavemem.ssm.transformer import Transformer
+from wavemem.ssm.wave_mamba import WaveMamba
+from wavemem.streams import run_seeds, stream
+from wavemem.training.generic import FitConfig, fit
+
+__all__ = [
+    "CHANGES",
+    "FOUND",
+    "MODELS",
+    "NARROW",
+    "Config",
+    "Training",
+    "best_rates",
+    "build",
+    "networks",
+    "run",
+    "summarise",
+    "task",
+    "train",
+]
+
+TRANSFORMERS = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
+
+MODELS = (
+    *TRANSFORMERS,
+    "Mamba",
+    "v-Wave",
+    "v-Wave frozen",
+    "v = 0",
+    "no register",
+    "Mamba n + 1",
+    "Mamba long",
+    "Mamba long (same states)",
+    "v-Wave long",
+    "ring",
+    "selective v",
+    "S6 wave",
+    "S6 wave (v = 0)",
+    "S4D",
+    "H3",
+)
+"""Names of all models that can be trained."""
+
+FOUND: dict[str, dict[str, float]] = {
+    "quick": {
+        "ALiBi": 0.01,
+        "RoPE": 0.01,
+        "NoPE": 0.01,
+        "hard-ALiBi": 0.01,
+        "Mamba": 0.01,
+        "v-Wave": 0.03,
+        "v-Wave frozen": 0.03,
+        "v = 0": 0.03,
+        "no register": 0.03,
+        "Mamba n + 1": 0.003,
+        "Mamba long": 0.03,
+        "Mamba long (same states)": 0.03,
+        "v-Wave long": 0.03,
+        "ring": 0.01,
+        "selective v": 0.03,
+        "S6 wave": 0.01,
+        "S6 wave (v = 0)": 0.01,
+        "S4D": 0.03,
+        "H3": 0.01,
+    },
+    "narrow": {
+        "ALiBi": 0.01,
+        "RoPE": 0.01,
+        "Mamba": 0.003,
+        "v-Wave": 0.003,
+        "Mamba long": 0.03,
+        "v-Wave long": 0.03,
+        "S6 wave": 0.003,
+    },
+    "paper": {},
+}
+"""Learning rates: the best of the search per size and model, by the mean loss of its seeds."""
+
+CHANGES = {
+    "v-Wave frozen": "v-Wave",
+    "v-Wave long": "v-Wave",
+    "ring": "v-Wave",
+    "selective v": "v-Wave",
+    "v = 0": "v-Wave",
+    "no register": "Mamba",
+    "Mamba n + 1": "Mamba",
+    "Mamba long (same states)": "Mamba long",
+    "S6 wave (v = 0)": "S6 wave",
+}
+"""Which model a control changes: where its own learning rate was not searched it takes that model's."""
+
+SHOWN = tuple(model for model in MODELS if model not in ("S4D", "H3"))
+LIVE = (*TRANSFORMERS, "Mamba", "v-Wave", "Mamba long", "v-Wave long")
+"""The models that chapters 19 and 20 train; the others are in the committed records."""
+
+
+@dataclass(frozen=True)
+class Config(Configuration):
+    """Sizes and training.
+
+    quick: strings of 4 to 10 of 16 letters, two layers of width 32, 900 updates, of which the book trains live the models that
+    chapters take apart; paper: the protocol of Jelassi et al. for strings of up to 20 of 26 letters, at 4 layers of width 256
+    (theirs: 12 of 1,024).
+
+    Attributes:
+        models: among `MODELS`.
+        size: whose learning rates are taken: "quick", "narrow" (the paper's strings at width 64) or "paper".
+        letters, shortest, longest, context: the task.
+        width, layers, heads: D, blocks and (transformers) heads.
+        n, N: neurons of the register, selective states per channel.
+        velocity: initial velocity, of registers in neurons and of the selective state in positions per token.
+        runs: seeds per model; see `wavemem.streams.run_seeds`.
+        iterations, batch, warmup, weight_decay, clip: training.
+        lr: learning rate of models whose own was not searched.
+        rates: learning rates to search: every model is trained with each of them; empty for the ones found.
+        tested: string lengths of the test.
+        questions: strings per length.
+        log_every: updates between two rows of the learning curves.
+        keep_weights: whether the trained weights are returned.
+    """
+
+    PARTS: ClassVar = ("models", "runs", "rates", "tested", "log_every", "keep_weights")
+    UNSTATED: ClassVar = "the abstract gives no sizes"
+    PAPER: ClassVar = {
+        # A register of 22 neurons leaves 16 states no room for the control with as many states.
+        "models": tuple(model for model in SHOWN if model != "Mamba long (same states)"),
+        "size": "paper",
+        "letters": 26,
+        "shortest": 5,
+        "longest": 20,
+        "context": 220,
+        "width": 256,
+        "layers": 4,
+        "heads": 8,
+        "iterations": 20_000,
+        "warmup": 100,
+        "batch": 64,
+        "lr": 1e-3,
+        "tested": (5, 10, 15, 20, 25, 30, 40),
+        "questions": 200,
+        "log_every": 50,
+        "keep_weights": False,
+    }
+    LIVE: ClassVar = {"models": LIVE}
+
+    models: tuple[Annotated[str, OneOf(MODELS)], ...] = SHOWN
+    size: Annotated[str, OneOf(FOUND)] = "quick"
+    letters: Annotated[int, Within(1, 26)] = 16
+    shortest: Size = 4
+    longest: Size = 10
+    context: Size = 46
+    width: Size = 32
+    layers: Size = 2
+    heads: Size = 4
+    n: Size = 4
+    N: Size = 16
+    velocity: Annotated[float, Within(0, 1, above=True)] = 0.5
+    runs: Runs = 3
+    iterations: Count = 900
+    batch: Batch = 32
+    warmup: Annotated[int, Within(0, 1_000_000)] = 50
+    weight_decay: Decay = 0.1
+    clip: Clip = 1.0
+    lr: Rate = 5e-3
+    rates: Annotated[tuple[Rate, ...], Items(0)] = ()
+    tested: tuple[Size, ...] = (4, 7, 10, 12, 15, 20)
+    questions: Batch = 100
+    log_every: Count = 10
+    keep_weights: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        each = self.width // self.heads
+        for model in self.models:
+            divided = model not in TRANSFORMERS or each * self.heads == self.width
+            require(
+                divided, f"heads = {self.heads} at a width of {self.width}", "a divisor of width", "Choose another."
+            )
+            # What the other sizes leave a model does not depend on how wide it is: a narrow one is built in no time.
+            width = self.heads * min(each, 4) if model in TRANSFORMERS else min(self.width, 4)
+            build(self, model, [0], width, layers=1)
+
+    @classmethod
+    def narrow(cls) -> Config:
+        """The paper profile's strings at 2 layers of width 64, for 1,000 updates of 8 contexts of 110: what two cores can repeat.
+
+        As a command: `--profile paper`, and `--set` for each field in which the two differ.
+        """
+        return replace(
+            cls.profile("paper"),
+            models=("Mamba", "v-Wave", "Mamba long", "v-Wave long"),
+            size="narrow",
+            context=110,
+            width=64,
+            layers=2,
+            heads=4,
+            runs=5,
+            iterations=1000,
+            batch=8,
+            questions=100,
+            log_every=20,
+        )
+
+    def rate(self, model: str) -> float:
+        """A model's learning rate: its own if it was searched at this size, or that of the model it changes, or `lr`."""
+        found = FOUND[self.size]
+        return found.get(model, found.get(CHANGES.get(model, model), self.lr))
+
+    @property
+    def long(self) -> int:
+        """Neurons of the long registers: the letter to be said is `longest` steps back, and two more."""
+        return self.longest + 2
+
+
+NARROW: dict[str, Any] = {
+    "size": "narrow",
+    "width": 64,
+    "layers": 2,
+    "heads": 4,
+    "batch": [8, 16],
+    "iterations": [400, 700, 1_000, 2_000],
+    "questions": [50, 100],
+    "longest": 300,
+    "context": [110, 620],
+}
+"""Other values than the "paper" profile's that chapters show, for `recorded`: width 64, and strings of up to 300 letters."""
+
+
+def task(config: Config) -> StringTask:
+    """The task that a configuration trains."""
+    return StringTask("copy", config.letters, (config.shortest, config.longest), config.context)
+
+
+def _of_blocks(
+    make: Callable[[Sequence[torch.Generator], int], Block],
+    seeds: Sequence[int],
+    vocabulary: int,
+    width: int,
+    layers: int,
+) -> TokenModel:
+    """A model whose blocks need no more than generators and a width."""
+    draws = generators(seeds, "strings/weights")
+    embedding = StackedEmbedding.draw(draws, vocabulary, width)
+    blocks = [make(draws, width) for _ in range(layers)]
+    return TokenModel(embedding, blocks, StackedLinear.draw(draws, width, vocabulary, bias=False))
+
+
+def build(
+    config: Config, model: str, seeds: Sequence[int], width: int | None = None, layers: int | None = None
+) -> TokenModel:
+    """A model as training starts it, one run per seed.
+
+    Args:
+        config: sizes.
+        model: among `MODELS`.
+        seeds: one per run.
+        width, layers: others than the configuration's.
+
+    Raises:
+        ValueError: If the model is unknown, or the sizes leave it nothing.
+    """
+    one_of("model", model, MODELS)
+    sizes = (task(config).vocabulary, width or config.width, layers or config.layers)
+    if model in TRANSFORMERS:
+        position: Any = TRANSFORMERS[model]
+        return Transformer.initialise(seeds, *sizes, config.heads, position=position)
+    n, N, long, velocity = config.n, config.N, config.long, config.velocity
+    fewer = N - (long - n)
+    require(
+        model != "Mamba long (same states)" or fewer > 0,
+        f"N = {N} states beside a register of {long} neurons",
+        f"N > {long - n}",
+        "Give the model more states, or leave this control out.",
+    )
+    mamba: Callable[..., TokenModel] = partial(Mamba.initialise, seeds, *sizes)
+    waves: Callable[..., TokenModel] = partial(WaveMamba.initialise, seeds, *sizes, velocity=velocity)
+    still: dict[str, Any] = {"state_velocity": 0.0, "learn_state_velocity": False}
+    made: dict[str, Callable[[], TokenModel]] = {
+        "Mamba": partial(mamba, n, N),
+        "v-Wave": partial(waves, n, N),
+        "v-Wave frozen": partial(waves, n, N, learn_velocity=False),
+        "v = 0": partial(waves, n, N, velocity=0.0, learn_velocity=False),
+        "no register": partial(mamba, 1, N),
+        "Mamba n + 1": partial(mamba, n + 1, N),
+        "Mamba long": partial(mamba, long, N),
+        "Mamba long (same states)": partial(mamba, long, max(fewer, 1)),
+        "v-Wave long": partial(waves, long, N),
+        "ring": partial(waves, n, N, register="ring"),
+        "selective v": partial(waves, n, N, register="selective"),
+        "S6 wave": partial(waves, n, N, register="shift", state_velocity=velocity),
+        "S6 wave (v = 0)": partial(waves, n, N, register="shift", **still),
+        "S4D": partial(_of_blocks, partial(DiagonalBlock.draw, modes=N), seeds, *sizes),
+        "H3": partial(_of_blocks, partial(H3Block.draw, neurons=n, modes=N), seeds, *sizes),
+    }
+    return made[model]()
+
+
+class Training(Protocol):
+    """What the configurations of all experiments on strings have: AdamW with linear warm-up and linear decay."""
+
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def log_every(self) -> int: ...
+
+
+@torch.no_grad()
+def _tests(
+    model: TokenModel, task: StringTask, tested: Sequence[int], questions: int, seed: int
+) -> Iterator[tuple[int, str, Tensor]]:
+    """Length, quantity and values of all runs. Every run is asked the same strings, which no training sees."""
+    device = model.embedding.weight.device
+    for length in tested:
+        drawn = task.questions(length, questions, stream(seed, f"strings/test/{length}"))
+        asked = drawn._replace(prompts=drawn.prompts.to(device), answers=drawn.answers.to(device))
+        said, forced = generated_scores(model, asked), teacher_forced_scores(model, asked)
+        # Whole strings are right or wrong alike in both: the first mistake follows right characters.
+        yield length, "characters", said.characters
+        yield length, "strings", said.strings
+        yield length, "teacher-forced characters", forced.characters
+
+
+def train(
+    config: Training,
+    task: StringTask,
+    model: TokenModel,
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    names: Sequence[Mapping[str, Any]],
+    tested: Sequence[int],
+    questions: int,
+    where: Where,
+) -> pd.DataFrame:
+    """Train one ensemble, in place, and test it.
+
+    Args:
+        config: the training.
+        task: what is trained.
+        model: the models as they start.
+        seeds: one per run; runs with the same seed see the same contexts and start from the same weights.
+        rates: the learning rate of every run.
+        names: columns of every run.
+        tested: string lengths of the test.
+        questions: strings per length and run.
+        where: as in `Where`.
+
+    Returns:
+        Rows (names, iteration, length, quantity, value): "loss" and "characters while training" along the training (length 0),
+        and at its end "characters", "strings" and "teacher-forced characters" for every tested length.
+    """
+    model = model.to(where.device)
+    distinct = sorted(set(seeds))
+    streams = [stream(seed, "strings/training") for seed in distinct]
+    which = torch.tensor([distinct.index(seed) for seed in seeds])
+
+    def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
+        batches = [task.batch(config.batch, generator) for generator in streams]
+        inputs, targets, mask = (torch.stack(part)[which].to(where.device) for part in zip(*batches, strict=True))
+        logits = functional_call(model, parameters, (inputs,))
+        further = {}
+        if (done + 1) % config.log_every == 0 or done == 0:
+            right = (logits.detach().argmax(-1) == targets) & mask
+            further["characters"] = right.sum((1, 2)) / mask.sum((1, 2))
+        return masked_loss(logits, targets, mask), further
+
+    training = FitConfig(
+        config.iterations,
+        lr=tuple(rates),
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+        log_every=config.log_every,
+        decoupled=True,
+        # The velocities would be drawn towards v = 1/2, the state's towards 0, and the modes of S4D away from where they start.
+        no_decay=("theta", "speed", "log_decay", "frequency", "log_step"),
+        schedule="linear",
+        warmup=config.warmup,
+    )
+    label = "strings, " + ", ".join(f"{name} {value}" for name, value in names[0].items())
+    with own_threads():
+        trained = fit(model.parameters_dict(), loss, training, where.progress, label, where.checkpoint, streams)
+    model.load(trained.parameters)
+    rows = []
+    for entry in trained.log.to_dict("records"):
+        at = {**names[int(entry["run"])], "iteration": int(entry["iteration"]), "length": 0}
+        rows.append({**at, "quantity": "loss", "value": float(entry["loss"])})
+        if entry.get("characters") == entry.get("characters"):  # not where it was not computed
+            rows.append({**at, "quantity": "characters while training", "value": float(entry["characters"])})
+    for length, quantity, values in _tests(model, task, tested, questions, seeds[0]):
+        at = {"iteration": config.iterations, "length": length, "quantity": quantity}
+        rows += [{**own, **at, "value": float(value)} for own, value in zip(names, values.tolist(), strict=True)]
+    return pd.DataFrame(rows)
+
+
+def _train(config: Config, model: str, seeds: Sequence[int], where: Where) -> Result:
+    """Train and test one model."""
+    tried = config.rates or (config.rate(model),)
+    rates, seeds = [rate for rate in tried for _ in seeds], list(seeds) * len(tried)
+    names = [{"model": model, "seed": seed, "lr": rate} for seed, rate in zip(seeds, rates, strict=True)]
+    network = build(config, model, seeds)
+    start = network.velocities().detach().double() if isinstance(network, Mamba) else torch.empty(0)
+    rows = train(config, task(config), network, seeds, rates, names, config.tested, config.questions, where)
+    further = []
+    for k, name in enumerate(names):
+        values = {
+            "parameters": float(network.parameter_count()),
+            "states": float(network.state_count(2 * config.longest + 3)),
+        }
+        if isinstance(network, Mamba):
+            moved = network.velocities()[k].double()
+            values["velocity"] = float(moved.mean())
+            values["velocity, smallest"], values["velocity, largest"] = float(moved.min()), float(moved.max())
+            values["velocity, change"] = float((moved - start[k].to(moved)).abs().mean())
+        if isinstance(network, WaveMamba) and model.startswith("S6"):
+            values["state velocity"] = float(network.state_velocities()[k].double().mean())
+        at = {**name, "iteration": config.iterations, "length": 0}
+        further += [{**at, "quantity": quantity, "value": value} for quantity, value in values.items()]
+    kept = {} if config.rates or not config.keep_weights else under(model, network.parameters_dict())
+    return Result(pd.concat([rows, pd.DataFrame(further)], ignore_index=True), kept)
+
+
+@resumable
+def run(config: Config, seed: int) -> Pieces:
+    """Train every model and test it.
+
+    Rows (model, seed, lr, iteration, length, quantity, value): along the training "loss" (nats per answered character, length 0)
+    and "characters while training"; at its end, for every tested length, "characters" and "strings" (shares right when the model
+    answers by itself) and "teacher-forced characters"; and "parameters", "states" (numbers kept per sequence after the longest
+    example), "velocity" (mean over channels and layers, with "smallest", "largest" and "change", the mean absolute change by
+    training) and "state velocity". Weights "<model>/<name>", stacked over seeds; none of a search.
+    """
+    seeds = run_seeds(seed, config.runs)
+    return {model: partial(_train, config, model, seeds) for model in config.models}
+
+
+def networks(source: Source, config: Config, model: str) -> TokenModel:
+    """The trained models of one name, one run per seed.
+
+    Raises:
+        ValueError: If they are not there, or were trained with another configuration.
+    """
+    parameters = weights_of(source, model)
+    K = len(next(iter(parameters.values())))
+    return build(config, model, list(range(K))).load(parameters)
+
+
+def _final_loss(rows: pd.DataFrame) -> float:
+    """Mean over seeds of the mean loss of the last tenth of the learning curve; infinite where a run failed."""
+    curve = rows[rows["quantity"] == "loss"]
+    late = curve[curve["iteration"] > 0.9 * curve["iteration"].max()]
+    value = float(late.groupby("seed")["value"].mean().mean(skipna=False))
+    return value if value == value else float("inf")
+
+
+def best_rates(rows: pd.DataFrame) -> dict[str, float]:
+    """Every model's best learning rate in a search: the smallest final loss, averaged over the search's seeds."""
+    best: dict[str, tuple[float, float]] = {}
+    for model, lr in rows[["model", "lr"]].drop_duplicates().itertuples(index=False):
+        loss = _final_loss(rows[(rows["model"] == model) & (rows["lr"] == lr)])
+        if model not in best or loss < best[model][0]:
+            best[model] = (loss, float(lr))
+    return {model: lr for model, (_, lr) in best.items()}
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per model and learning rate: sizes, velocities, and means over seeds of final loss and scores, with n.
+
+    The final loss is the mean of the last tenth of the learning curve; scores have the tested length in their names.
+    """
+    table = []
+    for model, lr in rows[["model", "lr"]].drop_duplicates().itertuples(index=False):
+        group = rows[(rows["model"] == model) & (rows["lr"] == lr)]
+        entry: dict[str, Any] = {"model": model, "lr": float(lr), "final loss": _final_loss(group)}
+        for quantity in ("parameters", "states", "velocity", "velocity, change", "state velocity"):
+            found = group[group["quantity"] == quantity]["value"]
+            entry[quantity] = float(found.mean()) if len(found) else float("nan")
+        for length in sorted(set(group["length"]) - {0}):
+            for quantity in ("characters", "strings"):
+                found = group[(group["quantity"] == quantity) & (group["length"] == length)]["value"]
+                entry[f"{quantity} at {length}"] = float(found.mean())
+        entry["n"] = int(group["seed"].nunique())
+        table.append(entry)
+    return pd.DataFrame(table)

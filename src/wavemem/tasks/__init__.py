@@ -1,1 +1,0 @@
-"""What must be remembered: history-dependent systems, their inputs and their phases."""

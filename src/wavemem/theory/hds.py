@@ -1,0 +1,250 @@
+"""History-dependent dynamical systems (HDS), Eq. 1 of the travelling-wave paper, and the linear ones among them.
+
+An HDS with a history of s vectors of dimension d is given s initial vectors and then produces
+x_i = f(x_{i-1}, ..., x_{i-s}). A history is stored oldest vector first: ``h[..., 0, :]`` is x_{i-s} and
+``h[..., s-1, :]`` is x_{i-1}, the order in which the vectors lie on the substrate (column 1 to column s).
+
+Source: Karuvally, Sejnowski, Siegelmann, "Hidden Traveling Waves bind Working Memory Variables in Recurrent Neural
+Networks", ICML 2024, sections 2 and 3, Eqs. 1, 4, 26, 29.
+
+What a linear recurrent network can make of a task: the smallest loss over all of them.
+
+The output of a linear Elman network is y(t) = Σ_k R_k u(t - k) with R_k = W_r W_hh^k W_uh: what it makes of an input depends
+on how long ago it came, not on where in the history it stood. A linear history-dependent system asks for
+y*(s + m) = Σ_i A_{m,i} u(i), where A_{m,i} need not be a function of m - i. The part that is not cannot be learned without
+a non-linearity, however many neurons there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wavemem.checks import positive_int, require, shape_is
+from wavemem.theory.boundary import linear_boundary_operator
+
+__all__ = ["HDS", "LinearHDS", "generalized_fibonacci", "linear_floor", "repeat_copy"]
+
+
+class HDS:
+    """A history-dependent dynamical system, Eq. 1: x_i = f(x_{i-1}, ..., x_{i-s}) for i > s.
+
+    Args:
+        s: length of the history, in vectors.
+        d: dimension of each vector.
+        f: the evolution function, from histories of shape (..., s, d), oldest vector first, to the next vectors of
+            shape (..., d).
+        name: what to call the system in messages and figures.
+
+    Raises:
+        ValueError: if s or d is not a positive whole number, or f is not callable.
+    """
+
+    def __init__(self, s: int, d: int, f: Callable[[Tensor], Tensor], name: str = "HDS") -> None:
+        self.s = positive_int("s", s)
+        self.d = positive_int("d", d)
+        self.name = name
+        require(callable(f), f"f = {f!r}", "a function from (..., s, d) to (..., d)", "Pass a callable for f.")
+        self.f = f
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, s={self.s}, d={self.d})"
+
+    def next(self, h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch d"]:
+        """The state that follows a history (Eq. 1, second line).
+
+        Args:
+            h: histories, oldest vector first.
+
+        Returns:
+            f(h), the next vector of every history.
+
+        Raises:
+            ValueError: if h does not end in (s, d), or f returned something of another shape.
+        """
+        shape_is("h", h, ("...", self.s, self.d))
+        x = self.f(h)
+        shape_is("f(h)", x, (*h.shape[:-2], self.d))
+        return x
+
+    def rollout(self, u: Float[Tensor, "*batch s d"], horizon: int) -> Float[Tensor, "*batch horizon d"]:
+        """The first ``horizon`` states after the initial history, one step at a time (Eq. 1).
+
+        Args:
+            u: initial histories x_1, ..., x_s, oldest first.
+            horizon: how many states to produce.
+
+        Returns:
+            x_{s+1}, ..., x_{s+horizon}.
+
+        Raises:
+            ValueError: if u does not end in (s, d) or the horizon is not positive.
+        """
+        horizon = positive_int("horizon", horizon)
+        shape_is("u", u, ("...", self.s, self.d))
+        h, states = u, []
+        for _ in range(horizon):
+            x = self.next(h)
+            states.append(x)
+            h = torch.cat([h[..., 1:, :], x.unsqueeze(-2)], dim=-2)
+        return torch.stack(states, dim=-2)
+
+    def targets(self, u: Float[Tensor, "*batch s d"], horizon: int) -> Float[Tensor, "*batch horizon d"]:
+        """What a model should produce in an output phase of ``horizon`` steps; here the same as :meth:`rollout`."""
+        return self.rollout(u, horizon)
+
+
+class LinearHDS(HDS):
+    """An HDS whose evolution function is a matrix acting on the flattened history: x_i = F h, F of shape (d, s·d).
+
+    Entry k = i·d + j of the flattened history is dimension j of vector i, oldest vector first. The operator is kept in
+    float64; results have the type and device of the histories they are computed from.
+
+    Args:
+        F: the evolution matrix, (d, s·d).
+        name: what to call the system.
+
+    Raises:
+        ValueError: if F is not a matrix of finite numbers whose width is a multiple of its height.
+    """
+
+    def __init__(self, F: Float[Tensor, "d sd"], name: str = "linear HDS") -> None:
+        shape_is("F", F, ("d", "s*d"))
+        d, width = int(F.shape[0]), int(F.shape[1])
+        require(
+            d > 0 and width > 0 and width % d == 0,
+            f"F of shape {tuple(F.shape)}",
+            "(d, s*d) with whole s and d",
+            "The width of F must be a multiple of its height.",
+        )
+        self.F: Tensor = F.detach().to(device="cpu", dtype=torch.float64).clone()
+        require(
+            bool(torch.isfinite(self.F).all()),
+            "F with NaN or infinite entries",
+            "finite numbers",
+            "Check how F was made.",
+        )
+        self._operators: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        super().__init__(width // d, d, self._apply, name)
+
+    def _apply(self, h: Tensor) -> Tensor:
+        return h.flatten(-2) @ self.F.to(dtype=h.dtype, device=h.device).T
+
+    def Phi(self) -> Float[Tensor, "sd sd"]:
+        """The operator Φ that advances the flattened history by one step (Eq. 6 in the standard basis), float64."""
+        return linear_boundary_operator(self.F)
+
+    def horizon_operator(self, horizon: int) -> Float[Tensor, "horizon_d sd"]:
+        """The unrolled system: all outputs of a horizon as one matrix acting on the initial history.
+
+        Block t (rows t·d to (t+1)·d - 1) is F Φ^t, t = 0, ..., horizon-1.
+
+        Args:
+            horizon: number of steps.
+
+        Returns:
+            Matrix of shape (horizon·d, s·d), float64.
+
+        Raises:
+            ValueError: if the horizon is not positive.
+        """
+        horizon = positive_int("horizon", horizon)
+        block, blocks = self.F, [self.F]
+        for _ in range(horizon - 1):
+            # block @ Phi without building Phi: the shift moves columns, only the last d of them meet F.
+            shifted = torch.zeros_like(block)
+            shifted[:, self.d :] = block[:, : -self.d]
+            block = shifted + block[:, -self.d :] @ self.F
+            blocks.append(block)
+        return torch.cat(blocks)
+
+    def targets(self, u: Float[Tensor, "*batch s d"], horizon: int) -> Float[Tensor, "*batch horizon d"]:
+        """The same as :meth:`rollout`, as one product with :meth:`horizon_operator`.
+
+        Args:
+            u: initial histories, oldest vector first.
+            horizon: number of steps.
+
+        Returns:
+            x_{s+1}, ..., x_{s+horizon} for every history.
+
+        Raises:
+            ValueError: if u does not end in (s, d) or the horizon is not positive.
+        """
+        horizon = positive_int("horizon", horizon)
+        shape_is("u", u, ("...", self.s, self.d))
+        key = (u.dtype, u.device)
+        operator = self._operators.get(key)
+        if operator is None or operator.shape[0] < horizon * self.d:
+            # Training asks for the same few horizons thousands of times; shorter ones are leading rows of longer ones.
+            operator = self.horizon_operator(horizon).to(dtype=u.dtype, device=u.device)
+            self._operators[key] = operator
+        flat = u.flatten(-2) @ operator[: horizon * self.d].T
+        return flat.unflatten(-1, (horizon, self.d))
+
+
+def generalized_fibonacci(s: int, d: int) -> LinearHDS:
+    """The Generalized Fibonacci system, Eqs. 4 and 26: the next vector is the sum of the last s vectors.
+
+    Args:
+        s: how many vectors are summed (2: the Fibonacci numbers).
+        d: dimension of the vectors.
+
+    Returns:
+        The system; each dimension is an independent series.
+
+    Raises:
+        ValueError: if s or d is not a positive whole number.
+    """
+    s, d = positive_int("s", s), positive_int("d", d)
+    return LinearHDS(torch.eye(d, dtype=torch.float64).repeat(1, s), name=f"Generalized Fibonacci (s={s}, d={d})")
+
+
+def repeat_copy(s: int, d: int) -> LinearHDS:
+    """Repeat copy (task T1, Eq. 29): the next vector is the oldest one, so the history repeats with period s.
+
+    Args:
+        s: length of the history.
+        d: dimension of the vectors.
+
+    Returns:
+        The system.
+
+    Raises:
+        ValueError: if s or d is not a positive whole number.
+    """
+    s, d = positive_int("s", s), positive_int("d", d)
+    F = torch.zeros(d, s * d, dtype=torch.float64)
+    F[:, :d] = torch.eye(d, dtype=torch.float64)
+    return LinearHDS(F, name=f"repeat copy (s={s}, d={d})")
+
+
+def linear_floor(task: LinearHDS, horizon: int) -> Float[Tensor, " d"]:
+    """Smallest mean squared error of each output that a linear network can have, over independent ±1 histories.
+
+    For entries of zero mean and unit variance the expected squared error is the sum of the squared differences of the
+    coefficients. Each R_k is fitted to all the A_{m,i} with s + m - i = k, so the best one is their mean. It is attained:
+    a delay line holds every u(t - k) that counts.
+
+    Args:
+        task: The linear history-dependent system.
+        horizon: Steps of the output phase.
+
+    Returns:
+        One loss per output, averaged over the horizon; their mean is the smallest training loss.
+
+    Raises:
+        ValueError: If the horizon is not a positive whole number.
+    """
+    horizon = positive_int("horizon", horizon)
+    A = task.horizon_operator(horizon).double().reshape(horizon, task.d, task.s, task.d)
+    total = torch.zeros(task.d, dtype=torch.float64)
+    for delay in range(1, task.s + horizon):
+        # 0-based: output step m, history entry i, and s + m - i = delay.
+        pairs = [(m, task.s + m - delay) for m in range(horizon) if 0 <= task.s + m - delay < task.s]
+        same = torch.stack([A[m, :, i] for m, i in pairs])
+        total += ((same - same.mean(0)) ** 2).sum((0, 2))
+    return total / horizon

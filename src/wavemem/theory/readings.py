@@ -1,0 +1,505 @@
+"""Readings of a substrate: what its activity tells, whichever model produced it.
+
+Every model of the book hands over its activity as an array (time, ..., channel, position); the readings here take that
+array and nothing else. They are the space-time array itself (`substrate_activity`), its two-dimensional spectrum
+(`spectrum_2d`, after Wave-RNN Fig. 2), the velocity with which the activity travels (`estimate_velocity`) and the stored
+past that a linear decoder recovers from it (`decode_past`).
+
+Sign of a velocity. A positive velocity moves activity towards *smaller* position, as in the travelling-wave papers: the
+solution of Eq. 2 is h(v, t) = h0(v + ν t). A substrate that shifts from column s to column 1 has velocity +1.
+
+The velocity with which activity travels over a substrate, with its error and a measure of trust.
+
+Sign: a positive velocity moves activity towards smaller position, h(v, t) = h0(v + ν t), as in the papers' Eq. 2.
+
+What carries activity from step to step: the operator fitted to a space-time picture, and how far it moves things.
+
+`wavemem.theory.readings.estimate_velocity` looks for a slanted stripe and needs no model. On a register of four neurons it
+has little to look at, and its answer depends on how the input is correlated. Here the question is put to the dynamics: fit
+
+    h_j(t+1) ≈ Σ_i S_ji h_i(t)
+
+and ask, for every neuron but the one that the input enters, from how far away its content came. For a register of
+velocity v the fit is exact, S_jj = 1 − v, S_j,j−1 = v: displacement v, variance of the displacement v (1 − v), both to rounding,
+whatever the input was. Modes that only fade have displacement 0. A wave has *one* velocity: a displacement that differs from
+neuron to neuron, as that of a register with its neurons in a wrong order, is none.
+
+Sign: as everywhere in the book, a positive velocity moves activity towards *smaller* position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavemem.checks import number_in, require
+
+__all__ = [
+    "Decoding",
+    "Spectrum2D",
+    "Transport",
+    "Velocity",
+    "check_activity",
+    "decode_past",
+    "estimate_velocity",
+    "spectrum_2d",
+    "substrate_activity",
+    "transport",
+]
+
+FloatArray = NDArray[np.float64]
+
+
+def substrate_activity(
+    states: Float[Tensor, "time *batch n"],
+    s: int,
+    d: int,
+    dual: Float[Tensor, "sd n"] | None = None,
+) -> Float[Tensor, "time *batch d s"]:
+    """Lay flattened states out on the substrate: entry k = i·d + j becomes channel j, position i.
+
+    Args:
+        states: Hidden states over time, flattened; n = s·d unless ``dual`` is given.
+        s: Number of columns (positions).
+        d: Number of dimensions (channels).
+        dual: The covectors ψ^μ as rows, shape (s·d, n). Where it is given, the states are first written in its basis,
+            which is how a wave hidden in a trained network is made visible.
+
+    Returns:
+        Activity (time, ..., channel, position), unitless like the states.
+
+    Raises:
+        ValueError: If the width of the states (or of ``dual``) does not fit s and d.
+    """
+    if dual is not None:
+        require(
+            dual.ndim == 2 and tuple(dual.shape) == (s * d, states.shape[-1]),
+            f"dual of shape {tuple(dual.shape)} for states of width {states.shape[-1]} and s·d = {s * d}",
+            f"({s * d}, {states.shape[-1]})",
+            "Give the s·d covectors as rows, each as wide as a state.",
+        )
+        states = states @ dual.mT
+    require(
+        states.ndim >= 2 and states.shape[-1] == s * d,
+        f"states of shape {tuple(states.shape)} for s = {s}, d = {d}",
+        f"(time, ..., {s * d})",
+        "Flatten the substrate with the oldest column first, or give the dual basis of the states.",
+    )
+    return states.unflatten(-1, (s, d)).mT
+
+
+# --------------------------------------------------------------------------------------------------------- spectrum
+
+
+@dataclass(frozen=True)
+class Spectrum2D:
+    """Magnitude of the two-dimensional Fourier transform of an activity.
+
+    Attributes:
+        magnitude: (temporal, spatial) frequencies, both in ascending order (zero in the middle).
+        temporal: Temporal frequencies in cycles per step, shape (temporal,).
+        spatial: Spatial frequencies in cycles per column, shape (spatial,). A wave of velocity ν has its power on the
+            line temporal = ν · spatial.
+        normalised: True where ``magnitude`` is a ratio to the shuffled copy.
+    """
+
+    magnitude: FloatArray
+    temporal: FloatArray
+    spatial: FloatArray
+    normalised: bool
+
+
+def spectrum_2d(activity: Float[Tensor, "time *rest position"], shuffle: torch.Generator | None = None) -> Spectrum2D:
+    """Space-time spectrum |fft2| of an activity, averaged over everything that is neither time nor position.
+
+    The transform is h(v, t) = Σ A(k, ω) exp(2πi (k v + ω t)), so that a wave h0(v + ν t) of the papers lies on ω = ν k:
+    a positive velocity is a rising diagonal. Wave-RNN (Fig. 2) divides by the spectrum of a copy whose entries are shuffled
+    over space and time, which removes what the distribution of the values alone contributes.
+
+    Args:
+        activity: (time, ..., channel, position).
+        shuffle: Random numbers for the shuffled copy; without it the spectrum is not normalised.
+
+    Returns:
+        The spectrum, with its frequencies in cycles per step and per column.
+
+    Raises:
+        ValueError: If the activity has fewer than two steps or positions, or is not finite.
+
+    Source: Wave-RNN, Section 3 "Visualization of traveling waves", Fig. 2.
+    """
+    check_activity(activity, 2, 2)
+    time, position = activity.shape[0], activity.shape[-1]
+    series = activity.detach().to("cpu", torch.float64).reshape(time, -1, position).transpose(0, 1)
+
+    def magnitude(x: Tensor) -> Tensor:
+        return torch.fft.fftshift(torch.fft.fft2(x).abs().mean(0))
+
+    result = magnitude(series)
+    if shuffle is not None:
+        order = torch.stack(
+            [torch.randperm(time * position, generator=shuffle, device=shuffle.device).cpu() for _ in series]
+        )
+        shuffled = series.flatten(1).gather(1, order).reshape(series.shape)
+        # The zero frequency is a sum, which no shuffling changes; the floor guards activities with exact zeros elsewhere.
+        baseline = magnitude(shuffled)
+        result = result / baseline.clamp_min(torch.finfo(torch.float64).eps * float(baseline.max() + 1.0))
+    return Spectrum2D(
+        magnitude=result.numpy(),
+        temporal=np.fft.fftshift(np.fft.fftfreq(time)),
+        spatial=np.fft.fftshift(np.fft.fftfreq(position)),
+        normalised=shuffle is not None,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- decoding
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How well the past is recovered from the present state by a linear map.
+
+    Attributes:
+        lags: Lags in steps, shape (lags,); lag 0 is the input of the same step.
+        r2: Share of the variance explained on held-out data, per lag and dimension, shape (lags, d); 1 is exact recovery,
+            about 0 is none (values below 0 mean worse than the mean).
+        accuracy: Share of signs recovered on held-out data, same shape; 0.5 is chance for ±1 inputs.
+    """
+
+    lags: NDArray[np.int64]
+    r2: FloatArray
+    accuracy: FloatArray
+
+    @property
+    def capacity(self) -> float:
+        """Memory capacity: Σ over lags of the mean R² over dimensions, floored at 0 — the number of past vectors held."""
+        return float(self.r2.clip(min=0).mean(1).sum())
+
+
+def decode_past(
+    states: Float[Tensor, "time batch features"],
+    history: Float[Tensor, "time batch d"],
+    lags: int | Sequence[int],
+    ridge: float = 1e-6,
+) -> Decoding:
+    """Linear (ridge) decoding of the past inputs history[t − lag] from the states[t] of any model.
+
+    One decoder per lag, with an intercept, all from the same training data: every other entry of the batch, or the first half
+    of the time where the batch has one entry. The other half measures it.
+
+    Args:
+        states: States, states[t] being the state after history[t] was read; flatten whatever a model has into features.
+        history: The inputs.
+        lags: The lags to decode, or their number (0..lags−1).
+        ridge: Penalty relative to the mean variance of the features.
+
+    Returns:
+        R² and sign accuracy per lag and dimension, on held-out data.
+
+    Raises:
+        ValueError: If the shapes do not fit, a lag leaves no time to decode, or the ridge is not positive.
+    """
+    require(
+        states.ndim == 3 and history.ndim == 3 and states.shape[:2] == history.shape[:2],
+        f"states of shape {tuple(states.shape)} and a history of shape {tuple(history.shape)}",
+        "(time, batch, features) and (time, batch, d) with the same time and batch",
+        "Flatten the state of one time and batch entry into one vector.",
+    )
+    chosen = np.arange(lags) if isinstance(lags, int) else np.asarray(list(lags), dtype=np.int64)
+    time, batch, _ = states.shape
+    least = 1 if batch > 1 else 4
+    require(
+        len(chosen) > 0 and bool((chosen >= 0).all()) and int(chosen.max(initial=0)) <= time - least,
+        f"lags = {lags} for {time} steps",
+        f"lags between 0 and {time - least}",
+        "Record more steps or ask for shorter lags.",
+    )
+    require(ridge > 0, f"ridge = {ridge}", "ridge > 0", "1e-6 hardly biases and keeps the normal equations solvable.")
+    longest = int(chosen.max())
+    x = states[longest:].detach().to("cpu", torch.float64)
+    u = history.detach().to("cpu", torch.float64)
+    y = torch.stack([u[longest - int(lag) : time - int(lag)] for lag in chosen], dim=-2)  # time batch lags d
+    if batch > 1:
+        train, test = (slice(None), slice(0, None, 2)), (slice(None), slice(1, None, 2))
+    else:
+        half = len(x) // 2
+        train, test = (slice(0, half), slice(None)), (slice(half, None), slice(None))
+    n_lags, d = y.shape[-2:]
+    x_train, x_test = x[train].flatten(0, 1), x[test].flatten(0, 1)
+    y_train, y_test = y[train].flatten(0, 1).flatten(1), y[test].flatten(0, 1).flatten(1)
+    x_mean, y_mean = x_train.mean(0), y_train.mean(0)
+    xc = x_train - x_mean
+    gram = xc.mT @ xc / len(xc)
+    penalty = ridge * float(gram.diagonal().mean()) + torch.finfo(torch.float64).tiny
+    gram.diagonal().add_(penalty)
+    weights = torch.linalg.lstsq(gram, xc.mT @ (y_train - y_mean) / len(xc)).solution
+    guess = (x_test - x_mean) @ weights + y_mean
+    residual = ((y_test - guess) ** 2).sum(0)
+    total = ((y_test - y_test.mean(0)) ** 2).sum(0)
+    r2 = torch.where(total > 0, 1 - residual / total.clamp_min(1e-300), torch.nan)
+    accuracy = (torch.sign(guess) == torch.sign(y_test)).double().mean(0)
+    return Decoding(chosen, r2.reshape(n_lags, d).numpy(), accuracy.reshape(n_lags, d).numpy())
+
+
+def check_activity(activity: Tensor, least_time: int, least_position: int) -> None:
+    """Refuse what is not a finite activity array (time, ..., channel, position) of at least the given extents.
+
+    Raises:
+        ValueError: With the shape found and what is needed.
+    """
+    require(
+        activity.ndim >= 2 and activity.shape[0] >= least_time and activity.shape[-1] >= least_position,
+        f"an activity of shape {tuple(activity.shape)}",
+        f"(time, ..., channel, position) with time >= {least_time} and position >= {least_position}",
+        "Put time first and position last (readings.substrate_activity does so for flattened states).",
+    )
+    require(
+        bool(torch.isfinite(activity).all()),
+        "an activity with infinite or missing values",
+        "finite values",
+        "Look at the run that made it: the states have diverged.",
+    )
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """An estimated velocity and how far to trust it.
+
+    Attributes:
+        value: Columns per step, positive towards smaller position; nan where no direction stands out.
+        error: Standard error (jackknife over groups of series, or of times), same unit; nan with ``value``.
+        coherence: Correlation of the activity with itself carried along at ``best``, minus the correlation at −``best``
+            (where that is positive): 1 for an undamped travelling wave, 0 for noise, for frozen patterns and for
+            standing waves.
+        best: The velocity of highest correlation, confident or not.
+    """
+
+    value: float
+    error: float
+    coherence: float
+    best: float
+
+    @property
+    def confident(self) -> bool:
+        """True where the activity travels in one direction by more than chance."""
+        return math.isfinite(self.value)
+
+
+_LANCZOS = 3
+
+
+def _lanczos(x: FloatArray) -> FloatArray:
+    """Interpolation kernel: 1 at 0, 0 at every other whole number, support (−3, 3)."""
+    return np.where(np.abs(x) < _LANCZOS, np.sinc(x) * np.sinc(x / _LANCZOS), 0.0)
+
+
+class _LagCorrelation:
+    """Sums for the correlation of h(v, t) with h(v − ξ, t + τ), by group, for τ = 1..taus and |ξ| ≤ width."""
+
+    def __init__(self, groups: list[tuple[FloatArray, int, int]], taus: int, width: int) -> None:
+        shape = (len(groups), taus, 2 * width + 1)
+        self.cross, self.before, self.after = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        for g, (x, start, stop) in enumerate(groups):  # x: (time, series, position), earlier times start..stop-1
+            position = x.shape[-1]
+            for tau in range(1, taus + 1):
+                last = min(stop, len(x) - tau)
+                if last <= start:
+                    continue
+                early, late = x[start:last], x[start + tau : last + tau]
+                # products[v, w] summed over time and series; its diagonals are the lags ξ = v − w.
+                products = np.einsum("tbv,tbw->vw", early, late, optimize=True)
+                power_early, power_late = (early**2).sum((0, 1)), (late**2).sum((0, 1))
+                for c, xi in enumerate(range(-width, width + 1)):
+                    keep = slice(max(xi, 0), position + min(xi, 0))
+                    moved = slice(max(-xi, 0), position + min(-xi, 0))
+                    self.cross[g, tau - 1, c] = np.trace(products, offset=-xi)
+                    self.before[g, tau - 1, c] = power_early[keep].sum()
+                    self.after[g, tau - 1, c] = power_late[moved].sum()
+
+    def table(self, leave_out: int | None = None) -> FloatArray:
+        """Correlation coefficients (taus, 2 width + 1), optionally without one group."""
+        keep = [g for g in range(len(self.cross)) if g != leave_out]
+        power = np.sqrt(self.before[keep].sum(0) * self.after[keep].sum(0))
+        return np.divide(self.cross[keep].sum(0), power, out=np.zeros_like(power), where=power > 0)
+
+
+def _carried(table: FloatArray, velocities: FloatArray, reach: float) -> FloatArray:
+    """Mean over τ of the correlation at ξ = ν τ (interpolated in ξ), over the lags with |ν τ| ≤ reach."""
+    taus = np.arange(1, len(table) + 1)
+    width = (table.shape[1] - 1) // 2
+    xi = velocities[:, None] * taus  # (velocity, tau)
+    kernel = _lanczos(xi[..., None] - np.arange(-width, width + 1))
+    value = (kernel * table).sum(-1)
+    inside = np.abs(xi) <= reach + 1e-9
+    result: FloatArray = (value * inside).sum(-1) / np.maximum(inside.sum(-1), 1)
+    return result
+
+
+def _best_velocity(table: FloatArray, largest: float, reach: float, near: float | None = None) -> float:
+    """Velocity of the highest mean correlation: a grid, then ever finer grids around its best local maximum."""
+    step = 0.5 / len(table) / 4
+    if near is None:
+        grid = np.arange(-math.ceil(largest / step), math.ceil(largest / step) + 1) * step
+        grid = grid[np.abs(grid) <= largest + 1e-9]
+        value = _carried(table, grid, reach)
+        padded = np.concatenate([[-np.inf], value, [-np.inf]])
+        peaks = np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:]))
+        peaks = peaks[value[peaks] >= value.max() - 0.01]
+        # Velocities that differ by a whole wavelength per step look the same: report the slowest of the equals.
+        near = float(grid[peaks[np.argmin(np.abs(grid[peaks]))]])
+    for _ in range(12):
+        grid = near + step * np.linspace(-1, 1, 9)
+        grid = grid[np.abs(grid) <= largest + 1e-9]
+        near = float(grid[np.argmax(_carried(table, grid, reach))])
+        step /= 4
+    return near
+
+
+def estimate_velocity(
+    activity: Float[Tensor, "time *rest position"],
+    max_velocity: float | None = None,
+    min_coherence: float = 0.2,
+) -> Velocity:
+    """Velocity of the activity, from how well it is predicted by itself carried along.
+
+    The temporal mean of every position is removed (a frozen pattern does not travel). For every lag τ and displacement ξ the
+    correlation of h(v, t) with h(v − ξ, t + τ) is taken over the part of the substrate where both exist, so that open ends and
+    what a boundary writes do no harm; a wave of velocity ν has its ridge on ξ = ν τ. The estimate maximises the mean
+    correlation along that line; the coherence is its advantage over the same line mirrored, which is zero for a standing
+    wave (two equal opposite ones), for noise, and for an oscillation in step everywhere.
+
+    Two limits of any such estimate: velocities that differ by one wavelength per step cannot be told apart in a purely
+    periodic pattern (the slowest is returned), and displacements beyond half the substrate are not looked at.
+
+    Args:
+        activity: (time, ..., channel, position); all channels and batch entries are taken to share one velocity. Call it
+            channel by channel for a substrate with velocities ν_j.
+        max_velocity: Largest |ν| considered, in columns per step; a quarter of the substrate unless given.
+        min_coherence: Coherence below which no velocity is reported.
+
+    Returns:
+        The velocity (nan unless its coherence exceeds ``min_coherence`` and five of its own standard errors).
+
+    Raises:
+        ValueError: If the activity has fewer than 4 steps or 4 positions or is not finite, or a limit is out of range.
+    """
+    check_activity(activity, 4, 4)
+    time, position = activity.shape[0], activity.shape[-1]
+    reach = position / 2
+    largest = position / 4 if max_velocity is None else float(max_velocity)
+    require(
+        0 < largest <= reach,
+        f"max_velocity = {largest}",
+        f"0 < max_velocity <= {reach} (half the substrate)",
+        "A faster wave crosses the substrate before it can be seen twice.",
+    )
+    require(0 <= min_coherence < 1, f"min_coherence = {min_coherence}", "0 <= min_coherence < 1", "0.2 is the default.")
+    x = activity.detach().to("cpu", torch.float64).reshape(time, -1, position).numpy()
+    scale = np.abs(x).max()
+    x = x - x.mean(0)
+    if np.abs(x).max() <= 1e-12 * max(scale, 1e-300):
+        return Velocity(math.nan, math.nan, 0.0, 0.0)
+    taus = min(time // 2, position)
+    width = min(int(reach) + _LANCZOS, position - 1)
+    series = x.shape[1]
+    if series >= 8:
+        groups = [(x[:, part], 0, time) for part in np.array_split(np.arange(series), 8)]
+    else:
+        cuts = np.linspace(0, time, min(8, time) + 1).astype(int)
+        groups = [(x, int(a), int(b)) for a, b in pairwise(cuts)]
+    lags = _LagCorrelation(groups, taus, width)
+
+    def both(table: FloatArray, near: float | None) -> tuple[float, float]:
+        best = _best_velocity(table, largest, reach, near)
+        along, against = _carried(table, np.array([best, -best]), reach)
+        return best, float(min(along, 1.0) - max(against, 0.0))
+
+    best, coherence = both(lags.table(), None)
+    n = len(groups)
+    left_out = np.array([both(lags.table(g), best) for g in range(n)])
+    error, doubt = np.sqrt((n - 1) / n * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    if coherence >= min_coherence and coherence >= 5 * doubt:
+        return Velocity(best, float(error), coherence, best)
+    return Velocity(math.nan, math.nan, coherence, best)
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A fitted operator and what it says about travel.
+
+    Attributes:
+        operator: S, (position, position).
+        explained: Share of the power of h_j(t+1) that S explains, per position (nan where nothing happens).
+        velocity: Mean displacement per step over all positions but the source, positive towards smaller position; nan if their
+            content is not explained or their displacements differ.
+        diffusion: Variance of the displacement per step, averaged likewise.
+        uneven: Standard deviation of the displacement from position to position.
+        nearest: Share of |S| in these rows that lies on the diagonal or beside it: 1 for anything that moves step by step.
+    """
+
+    operator: Float[Tensor, "n n"]
+    explained: Float[Tensor, " n"]
+    velocity: float
+    diffusion: float
+    uneven: float
+    nearest: float
+
+
+def transport(
+    activity: Float[Tensor, "time *rest position"], least: float = 0.9, most: float = 0.25, source: int = 0
+) -> Transport:
+    """Fit one step of the activity by a linear map of the step before, and read displacement and spread from it.
+
+    Args:
+        activity: (time, ..., position); whatever is between shares one operator.
+        least: Share of the power that the map has to explain everywhere but at the source for a velocity to be given.
+        most: Largest `uneven` for a velocity to be given, in positions per step.
+        source: The position where input enters, left out of the readings: 0, or −1 for the last.
+
+    Returns:
+        The operator and its readings.
+
+    Raises:
+        ValueError: If there are fewer than 2 steps or positions, values are not finite, ``least`` is no share, ``most`` is
+            negative, or ``source`` is no position.
+    """
+    check_activity(activity, 2, 2)
+    number_in("least", least, 0.0, 1.0)
+    number_in("most", most, 0.0, math.inf)
+    h = activity.detach().to("cpu", torch.float64)
+    n = h.shape[-1]
+    require(-n <= source < n, f"source = {source}", f"{-n} to {n - 1}", "Name a position of the activity.")
+    before, after = h[:-1].reshape(-1, n), h[1:].reshape(-1, n)
+    gram = before.mT @ before
+    # Normal equations: the same bits in every process. The ridge only decides what no data decides.
+    ridge = 1e-13 * float(gram.diagonal().mean()) + 1e-300
+    S = torch.linalg.solve(gram + ridge * torch.eye(n, dtype=torch.float64), before.mT @ after).mT
+    power = after.square().sum(0)
+    explained = 1 - (after - before @ S.mT).square().sum(0) / power
+    place = torch.arange(n)
+    inner = place != source % n
+    rows, share = S[inner], explained[inner]
+    from_where = (place - place[inner].unsqueeze(1)).double()
+    mass = rows.sum(1)
+    moved = -(rows * from_where).sum(1) / mass
+    spread = (rows * from_where.square()).sum(1) / mass - moved.square()
+    magnitude = rows.abs()
+    nearest = float((magnitude * (from_where.abs() <= 1)).sum() / magnitude.sum())
+    uneven = float(moved.std(correction=0))
+    known = bool((share >= least).all()) and bool((mass > 0).all()) and uneven <= most
+    return Transport(
+        S,
+        explained,
+        -float(moved.mean()) if known else math.nan,
+        float(spread.mean()) if known else math.nan,
+        uneven,
+        nearest,
+    )

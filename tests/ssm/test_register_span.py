@@ -1,0 +1,103 @@
+"""What `tests/equations/test_v_wave.py` leaves open: rings, limits, estimates and refusals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from wavemem.ssm import register_span as span
+
+
+@pytest.mark.parametrize("n", [5, 6])
+@pytest.mark.parametrize("v", [0.5, 1.0, 1.7, -0.3])
+def test_a_ring_moves_in_fourier_space(n: int, v: float) -> None:
+    """Against a pattern whose modes are turned one step at a time."""
+    steps = 7
+    k = span.ring_pulses(v, n, steps)
+    modes = torch.ones(n, dtype=torch.complex128)
+    frequency = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+    for tau in range(steps):
+        turned = modes * torch.polar(torch.ones(n, dtype=torch.float64), -2 * math.pi * frequency * v * tau / n)
+        torch.testing.assert_close(k[:, tau], torch.fft.ifft(turned).real, atol=1e-12, rtol=0)
+
+
+def test_a_ring_at_one_is_a_cyclic_shift_and_damping_shrinks_it() -> None:
+    k = span.ring_pulses(1.0, 4, 9, damping=0.5)
+    expected = torch.zeros(4, 9, dtype=torch.float64)
+    expected[torch.arange(9) % 4, torch.arange(9)] = 0.5 ** torch.arange(9, dtype=torch.float64)
+    torch.testing.assert_close(k, expected, atol=1e-12, rtol=0)
+
+
+def test_a_ring_that_never_forgets_spreads_the_same_capacity() -> None:
+    found = span.memory_by_age(span.ring_pulses(1.0, 6, 60))
+    torch.testing.assert_close(found, torch.full((60,), 0.1, dtype=torch.float64))
+
+
+def test_the_law_of_long_registers_is_close_for_a_long_one() -> None:
+    v, n = 0.5, 60
+    ages = torch.arange(400, dtype=torch.float64)
+    exact = span.laguerre_functions(v, n, 400).square().sum(0)
+    law = span.long_register_memory(v, n, ages + 0.5)
+    smooth = torch.nn.functional.avg_pool1d((exact - law)[None, None], 15, 1)[0, 0]
+    assert float(smooth.abs().max()) < 0.02
+    assert float(law.sum()) == pytest.approx(n, rel=0.01)
+    assert torch.equal(span.long_register_memory(1.0, 3, ages[:5]), torch.tensor([1.0, 1, 1, 0, 0]).double())
+
+
+@pytest.mark.parametrize("v", [0.4, 0.8])
+def test_noisy_capacity_grows_like_the_square_root(v: float) -> None:
+    small, large = span.capacity(v, 64, 0.01), span.capacity(v, 256, 0.01)
+    assert 0.45 < math.log(large / small, 4) < 0.6
+    assert span.noisy_capacity_estimate(v, 256, 0.01) == pytest.approx(large, rel=0.06)
+
+
+def test_noise_free_capacity_and_variances() -> None:
+    assert span.capacity(0.3, 7) == 7
+    k = span.pulses(0.3, 7, span.tail_length(0.3, 7))
+    torch.testing.assert_close(span.neuron_variances(0.3, 7), k.square().sum(1))
+
+
+def test_correlated_inputs_of_no_correlation_are_white_ones() -> None:
+    k = span.pulses(0.6, 4, 80)
+    white = torch.zeros(80, dtype=torch.float64)
+    white[0] = 1.0
+    torch.testing.assert_close(span.memory_by_age(k, 0.05, white), span.memory_by_age(k, 0.05))
+
+
+def test_many_velocities_at_once() -> None:
+    v = torch.tensor([[0.2, 0.5, 1.0]])
+    together = span.laguerre_functions(v, 3, 20)
+    assert together.shape == (1, 3, 3, 20)
+    torch.testing.assert_close(together[0, 1], span.laguerre_functions(0.5, 3, 20))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: span.pulses(0.0, 3, 5),
+        lambda: span.pulses(2.6, 3, 5),
+        lambda: span.pulses(0.5, 0, 5),
+        lambda: span.laguerre_functions(1.1, 3, 5),
+        lambda: span.laguerre_functions(torch.tensor([0.5, float("nan")]), 3, 5),
+        lambda: span.delay_mean(-1, 0.5),
+        lambda: span.delay_variance(2, 1.5),
+        lambda: span.absolute_gain(2.0, 3),
+        lambda: span.binomial_mixture(0.5, 0),
+        lambda: span.ring_pulses(0.5, 4, 0),
+        lambda: span.ring_pulses(0.5, 4, 5, damping=1.5),
+        lambda: span.memory_by_age(torch.zeros(3)),
+        lambda: span.memory_by_age(torch.eye(3), noise=-1.0),
+        lambda: span.memory_by_age(torch.eye(3), autocorrelation=torch.ones(2)),
+        lambda: span.capacity(0.5, 4, -0.1),
+        lambda: span.noisy_capacity_estimate(0.5, 4, 0.1, points=0),
+        lambda: span.resting_velocities(4, -1),
+        lambda: span.memory_of_one_age(torch.tensor([0.5]), 4, -2),
+        lambda: span.memory_slope(torch.tensor([0.5]), 0, 2),
+        lambda: span.tail_length(0.5, 0),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call) -> None:
+    with pytest.raises(ValueError, match="allowed"):
+        call()

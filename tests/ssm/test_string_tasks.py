@@ -1,0 +1,297 @@
+"""String copying and look-ups: packed contexts against a slow parser, masks, questions, losses and scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wavemem.ssm.string_tasks import (
+    KINDS,
+    Questions,
+    StringTask,
+    generated_scores,
+    masked_loss,
+    right_tokens,
+    scores,
+    teacher_forced_scores,
+)
+
+
+def example_text(task: StringTask, word: str, begin: int) -> tuple[str, int]:
+    """One example as text, and where its answer begins: written out from the task's definition."""
+    if task.kind == "copy":
+        answer = word if task.answer is None else word[: task.answer]
+        return f"${word}|{answer}.", len(word) + 2
+    gram, rest = word[begin : begin + task.n_gram], word[begin + task.n_gram :]
+    answer = rest if task.answer is None else rest[: task.answer]
+    head = f"${gram}|{word}|" if task.kind == "prefix" else f"${word}|{gram}"
+    return f"{head}{answer}.", len(head)
+
+
+def pack(task: StringTask, words: list[tuple[str, int]]) -> tuple[str, list[bool]]:
+    """A packed context and its mask, built example by example; `words` may be more than fit."""
+    text, mask = "", []
+    for word, begin in words:
+        example, split = example_text(task, word, begin)
+        if len(text) + len(example) > task.context:
+            cut = task.context - len(text)
+            return text + example[:cut], mask + [False] * cut
+        text += example
+        mask += [False] * split + [True] * (len(example) - split)
+    return text, mask
+
+
+def split_word(task: StringTask, example: str) -> tuple[str, int]:
+    """String and place of the n-gram of a whole example, read from its text alone."""
+    parts = example[1:-1].split("|")
+    if task.kind == "copy":
+        return parts[0], 0
+    word, gram = (parts[1], parts[0]) if task.kind == "prefix" else (parts[0], parts[1][: task.n_gram])
+    places = [i for i in range(len(word)) if word.startswith(gram, i)]
+    assert len(places) == 1, "the n-gram of a look-up occurs once"
+    return word, places[0]
+
+
+def rows_of(task: StringTask, size: int, seed: int) -> list[tuple[str, list[bool]]]:
+    """Packed contexts as text with the mask of every token, the shift undone."""
+    batch = task.batch(size, torch.Generator().manual_seed(seed))
+    assert batch.inputs.shape == batch.targets.shape == batch.mask.shape == (size, task.context - 1)
+    assert (batch.inputs.dtype, batch.targets.dtype, batch.mask.dtype) == (torch.int64, torch.int64, torch.bool)
+    assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+    ids = torch.cat([batch.inputs[:, :1], batch.targets], 1)
+    assert (ids[:, 0] == task.start).all()
+    return [(task.decode(row), [False, *map(bool, mask)]) for row, mask in zip(ids, batch.mask, strict=True)]
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> StringTask:
+    kind = draw(st.sampled_from(KINDS))
+    letters = draw(st.integers(4, 26))
+    n_gram = draw(st.integers(1, 3))
+    answer = draw(st.none() | st.integers(1, 3))
+    low = draw(st.integers(6, 9))
+    high = low + draw(st.integers(0, 6))
+    context = draw(st.integers(20, 90))
+    assume(not (kind != "copy" and n_gram == 1 and letters < 12))  # one letter that occurs once: too rare below
+    room = StringTask(kind, letters, (low, high), 200, n_gram, answer).example_length(high)
+    return StringTask(kind, letters, (low, high), max(context, room), n_gram, answer)
+
+
+@settings(max_examples=120, deadline=None)
+@given(task=tasks(), seed=st.integers(0, 999))
+def test_every_packed_row_is_whole_examples_and_a_cut_one(task: StringTask, seed: int) -> None:
+    for text, mask in rows_of(task, 3, seed):
+        assert len(text) == task.context
+        whole = text.split("$")[1:]
+        cut = "" if text.endswith(".") else whole.pop()
+        words = [split_word(task, f"${example}") for example in whole]
+        low, high = task.lengths
+        assert all(low <= len(word) <= high for word, _ in words)
+        assert words, "at least one whole example in each row"
+        # The oracle builds the same row from what was parsed, mask included.
+        again, expected = pack(task, words)
+        if cut or text.endswith("$"):
+            again, expected = again + f"${cut}", expected + [False] * (1 + len(cut))
+        assert again == text
+        assert expected == mask
+
+
+@settings(max_examples=60, deadline=None)
+@given(task=tasks(), seed=st.integers(0, 999))
+def test_a_cut_example_is_the_beginning_of_a_right_one(task: StringTask, seed: int) -> None:
+    for text, _ in rows_of(task, 3, seed):
+        cut = text.split("$")[-1]
+        if text.endswith(".") or "|" not in cut:
+            continue
+        parts = cut.split("|")
+        if task.kind == "copy":
+            assert parts[0].startswith(parts[1])
+        elif task.kind == "suffix":
+            assert parts[1][: task.n_gram] in parts[0]
+            assert parts[1] in parts[0]
+        elif len(parts) == 3:
+            assert parts[0] + parts[2] in parts[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lengths_letters_and_places_are_even_draws(kind: str) -> None:
+    task = StringTask(kind, 26, (4, 7), 400, n_gram=2)
+    words = [split_word(task, f"${example}") for text, _ in rows_of(task, 150, 0) for example in text.split("$")[1:-1]]
+    lengths = torch.bincount(torch.tensor([len(word) for word, _ in words]), minlength=8)[4:].double()
+    assert (lengths / lengths.sum() - 0.25).abs().max() < 0.03
+    letters = torch.bincount(torch.tensor([ord(c) - 97 for word, _ in words for c in word]), minlength=26).double()
+    assert (letters / letters.sum() * 26 - 1).abs().max() < 0.2
+    if kind != "copy":
+        places = torch.bincount(torch.tensor([place for word, place in words if len(word) == 7])).double()
+        assert len(places) == 5  # the n-gram of two letters may stand anywhere but at the very end
+        assert (places / places.sum() - 0.2).abs().max() < 0.07
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_repeat_with_the_generator(kind: str) -> None:
+    task = StringTask(kind, 16, (4, 10), 46)
+    one, two, other = (task.batch(8, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not torch.equal(one.inputs, other.inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("answer", [None, 2])
+def test_questions_at_any_length(kind: str, answer: int | None) -> None:
+    task = StringTask(kind, 26, (6, 8), 60, answer=answer)
+    for length in (6, 8, 40, 300):  # also far beyond the training lengths and the context
+        asked = task.questions(length, 9, torch.Generator().manual_seed(length))
+        assert asked.prompts.shape == (9, task.prompt_length(length))
+        assert asked.answers.shape[1] <= task.answer_length(length) + 1
+        for prompt, reply in zip(asked.prompts, asked.answers, strict=True):
+            text, said = task.decode(prompt), task.decode(reply).rstrip("*")
+            word, begin = split_word(task, text + said)
+            assert len(word) == length
+            assert example_text(task, word, begin) == (text + said, len(text))
+
+
+def test_the_default_is_the_paper_s_size() -> None:
+    task = StringTask()
+    assert (task.vocabulary, task.start, task.bar, task.stop, task.pad) == (30, 26, 27, 28, 29)
+    assert task.decode(task.encode("$abz|abz.*")) == "$abz|abz.*"
+    assert task.batch(2, torch.Generator().manual_seed(0)).inputs.shape == (2, 219)
+
+
+def test_drawing_a_batch_takes_less_than_a_millisecond() -> None:
+    task, generator = StringTask("copy", 16, (4, 10), 46), torch.Generator().manual_seed(0)
+    durations = []
+    for _ in range(60):
+        begin = time.perf_counter()
+        task.batch(32, generator)
+        durations.append(time.perf_counter() - begin)
+    assert min(durations) < 1e-3
+
+
+def test_the_loss_is_the_mean_over_marked_positions_of_each_run() -> None:
+    task = StringTask("suffix", 16, (6, 10), 46)
+    batch = task.batch(5, torch.Generator().manual_seed(0))
+    logits = torch.randn(3, 5, 45, task.vocabulary, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    logits.requires_grad_()
+    found = masked_loss(logits, batch.targets, batch.mask)
+    for k in range(3):
+        single = [
+            -torch.log_softmax(logits[k, b, t], -1)[batch.targets[b, t]]
+            for b in range(5)
+            for t in range(45)
+            if batch.mask[b, t]
+        ]
+        torch.testing.assert_close(found[k], torch.stack(single).mean())
+    own = masked_loss(logits, batch.targets.expand(3, -1, -1), batch.mask.expand(3, -1, -1))
+    assert torch.equal(own, found)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert not gradient[:, ~batch.mask].any()
+    assert gradient[:, batch.mask].any(-1).all()
+
+
+class Parrot:
+    """K runs that know the answer but for the places at which run k is told to be wrong."""
+
+    def __init__(self, questions: Questions, vocabulary: int, wrong: list[list[int]]) -> None:
+        self.K, self.questions, self.vocabulary, self.wrong = len(wrong), questions, vocabulary, wrong
+
+    def said(self) -> Tensor:
+        answers = self.questions.answers.expand(self.K, -1, -1).clone()
+        for k, places in enumerate(self.wrong):
+            for place in places:
+                answers[k, :, place] = (answers[k, :, place] + 1) % self.vocabulary
+        return answers
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        P = self.questions.prompts.shape[1]
+        logits = torch.zeros(*tokens.shape, self.vocabulary)
+        logits[:, :, P - 1 :] = torch.nn.functional.one_hot(self.said(), self.vocabulary).float()
+        return logits
+
+    def generate(self, tokens: Tensor, steps: int) -> Tensor:
+        assert torch.equal(tokens[0], self.questions.prompts)
+        return self.said()[..., :steps]
+
+
+def test_scores_per_character_and_per_string_with_and_without_the_stop() -> None:
+    task = StringTask("copy", 16, (4, 10), 46)
+    asked = task.questions(8, 10, torch.Generator().manual_seed(0))
+    model = Parrot(asked, task.vocabulary, [[], [2], [8], [0, 1, 8]])
+    for score in (generated_scores, teacher_forced_scores):
+        plain = score(model, asked)
+        torch.testing.assert_close(plain.characters, torch.tensor([1, 7 / 8, 1, 6 / 8], dtype=torch.float64))
+        torch.testing.assert_close(plain.strings, torch.tensor([1.0, 0, 1, 0], dtype=torch.float64))
+        strict = score(model, asked, stop=True)
+        torch.testing.assert_close(strict.characters, torch.tensor([1, 8 / 9, 8 / 9, 6 / 9], dtype=torch.float64))
+        torch.testing.assert_close(strict.strings, torch.tensor([1.0, 0, 0, 0], dtype=torch.float64))
+
+
+def test_answers_of_different_lengths_are_scored_to_their_own_end() -> None:
+    task = StringTask("suffix", 26, (6, 10), 46)
+    asked = task.questions(12, 40, torch.Generator().manual_seed(0))
+    lengths = (asked.answers < task.letters).sum(1)
+    assert lengths.min() < lengths.max()
+    _, counts = right_tokens(asked.answers[None], asked)
+    assert torch.equal(counts.sum(1), lengths)
+    assert torch.equal(right_tokens(asked.answers[None], asked, stop=True)[1].sum(1), lengths + 1)
+    # Whatever is said after the end changes nothing.
+    rubbish = torch.where(asked.answers >= task.letters, 0, asked.answers)
+    assert scores(rubbish[None], asked).strings == 1.0
+    assert scores(rubbish[None], asked, stop=True).strings == 0.0
+    assert scores(asked.answers[None], asked, stop=True).characters == 1.0
+
+
+def test_look_ups_with_few_letters_ask_for_n_grams_that_occur_once() -> None:
+    task = StringTask("prefix", 3, (8, 12), 60, n_gram=2)
+    seen = 0
+    for text, _ in rows_of(task, 40, 3):
+        for example in text.split("$")[1:-1]:
+            split_word(task, f"${example}")  # asserts it
+            seen += 1
+    assert seen > 40
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: StringTask("reverse"), "kind = 'reverse'"),
+        (lambda: StringTask(letters=27), "letters = 27"),
+        (lambda: StringTask(letters=0), "letters = 0"),
+        (lambda: StringTask(lengths=(5, 4)), "shortest ≤ longest"),
+        (lambda: StringTask(lengths=(1, 2, 3)), "shortest, longest"),
+        (lambda: StringTask(context=42), "at least 43"),
+        (lambda: StringTask("suffix", lengths=(3, 9)), "at least 4 letters"),
+        (lambda: StringTask("copy", lengths=(3, 9), answer=4), "at least 4 letters"),
+        (lambda: StringTask("suffix", lengths=(20, 30), n_gram=14), "n_gram = 14"),
+        (lambda: StringTask(answer=0), "answer = 0"),
+        (lambda: StringTask().batch(0, torch.Generator()), "size = 0"),
+        (lambda: StringTask("suffix").questions(3, 1, torch.Generator()), "length with strings of 3"),
+        (lambda: StringTask("suffix", letters=1).batch(2, torch.Generator()), "Use more letters"),
+        (lambda: StringTask(letters=3).encode("abcd"), r"\['d'\]"),
+        (lambda: StringTask(letters=3).decode(torch.tensor([7])), "0 to 6"),
+        (lambda: StringTask(letters=3).decode(torch.zeros(2, 2)), "Decode row by row"),
+        (
+            lambda: masked_loss(torch.zeros(2, 3, 4, 5), torch.zeros(3, 3), torch.zeros(3, 3)),
+            r"logits of shape \(2, 3, 4, 5\)",
+        ),
+        (
+            lambda: scores(torch.zeros(1, 2, 2), StringTask().questions(10, 2, torch.Generator().manual_seed(0))),
+            "one continuation per question",
+        ),
+    ],
+)
+def test_bad_input_is_explained(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_oracle_packs_as_the_tasks_text_says() -> None:
+    task = StringTask("suffix", 26, (6, 6), 20, n_gram=2)
+    text, mask = pack(task, [("abcdef", 1), ("ghijkl", 0)])
+    assert text == "$abcdef|bcdef.$ghijk"
+    assert [c for c, marked in zip(text, mask, strict=True) if marked] == list("def.")

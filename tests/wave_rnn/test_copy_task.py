@@ -1,0 +1,140 @@
+"""The copy task: sequences as the paper's text has them, scores, and what float32 can resolve."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wavemem.wave_rnn.copy_task import (
+    CopyTask,
+    copy_loss,
+    copy_scores,
+    exact_recall,
+    paper_loss,
+    public_generator,
+    symbol_accuracy,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(T=st.integers(0, 30), memory=st.integers(1, 12), symbols=st.integers(1, 9), seed=st.integers(0, 99))
+def test_a_sequence_is_symbols_blanks_delimiter_blanks(T: int, memory: int, symbols: int, seed: int) -> None:
+    task = CopyTask(T, memory, symbols)
+    inputs, targets = task.batch(5, torch.Generator().manual_seed(seed))
+    assert inputs.shape == (T + 2 * memory, 5, symbols + 2) == (task.length, 5, task.categories)
+    assert inputs.dtype == torch.float32
+    assert targets.dtype == torch.int64
+    assert torch.equal(inputs.sum(-1), torch.ones(task.length, 5))  # one-hot at every step
+    shown = inputs.argmax(-1)
+    assert 1 <= int(shown[:memory].min()) <= int(shown[:memory].max()) <= symbols
+    assert not shown[memory : T + memory].any()
+    assert (shown[T + memory] == symbols + 1).all()
+    assert not shown[T + memory + 1 :].any()
+    assert not targets[: T + memory].any()
+    assert torch.equal(targets[T + memory :], shown[:memory])
+
+
+def test_the_paper_s_lengths() -> None:
+    assert [CopyTask(T).length for T in (0, 10, 30, 80, 480)] == [20, 30, 50, 100, 500]
+    assert CopyTask(0).categories == 10
+    assert CopyTask(30).delimiter == 40
+
+
+def test_batches_repeat_with_the_generator_and_use_every_symbol() -> None:
+    one = CopyTask(3).batch(200, torch.Generator().manual_seed(1))
+    two = CopyTask(3).batch(200, torch.Generator().manual_seed(1))
+    assert torch.equal(one.inputs, two.inputs)
+    assert torch.equal(one.targets, two.targets)
+    counts = torch.bincount(one.targets[-10:].flatten(), minlength=10)
+    assert counts[0] == counts[9] == 0
+    assert counts[1:9].min() > 150
+
+
+def test_the_public_generator_asks_for_the_delimiter_at_the_end_of_the_shortest_task() -> None:
+    inputs, targets = public_generator(10, 64, torch.Generator().manual_seed(0))
+    assert inputs.shape == (20, 64, 10)
+    assert (inputs[9].argmax(-1) == 9).all()  # the delimiter stands where the tenth symbol was
+    assert torch.equal(targets[10:], inputs[:10].argmax(-1))  # as printed: Y[:, -10:] = X[:, :10]
+    assert (targets[19] == 9).all()
+    # Were the tenth symbol asked for, guessing it would leave a loss far above what the paper prints, 9e-12.
+    floor = math.log(8) / len(inputs) / 50
+    assert floor == pytest.approx(2.1e-3, rel=0.02)
+    longer, due = public_generator(50, 4, torch.Generator().manual_seed(0))
+    assert longer.shape[0] == 60
+    assert int(longer[:, 0].argmax(-1).eq(9).nonzero()) == 49
+    assert torch.equal(due[50:], longer[:10].argmax(-1))
+
+
+def test_scores_of_perfect_even_and_half_right_outputs() -> None:
+    task = CopyTask(2, memory=3)
+    _, targets = task.batch(6, torch.Generator().manual_seed(2))
+    perfect = 30.0 * torch.nn.functional.one_hot(targets, task.categories).double()
+    scores = copy_scores(perfect, targets, memory=3)
+    assert float(scores.recall) == float(scores.symbol_accuracy) == 1.0
+    assert 0 < float(scores.cross_entropy) < 1e-12
+    even = torch.zeros(task.length, 6, task.categories)
+    assert float(copy_loss(even, targets)) == pytest.approx(math.log(10))
+    assert float(paper_loss(even, targets)) == pytest.approx(math.log(10) / 6)
+    spoilt = perfect.clone()
+    spoilt[-1, :3] = 0  # three of six sequences say "blank" at the last step
+    assert float(exact_recall(spoilt, targets, 3)) == 0.5
+    assert float(symbol_accuracy(spoilt, targets, 3)) == pytest.approx(1 - 3 / 18)
+
+
+def test_each_run_has_its_own_score_and_targets_may_be_shared() -> None:
+    task = CopyTask(1)
+    generator = torch.Generator().manual_seed(3)
+    _, targets = task.batch(7, generator)
+    logits = torch.randn((task.length, 4, 7, task.categories), generator=generator)
+    shared = copy_loss(logits, targets)
+    assert shared.shape == (4,)
+    for k in range(4):
+        reference = torch.nn.functional.cross_entropy(logits[:, k].flatten(0, 1), targets.flatten())
+        torch.testing.assert_close(shared[k], reference)
+        torch.testing.assert_close(paper_loss(logits, targets)[k], reference / 7)
+    own = targets.unsqueeze(1).expand(-1, 4, -1)
+    assert torch.equal(copy_loss(logits, own), shared)
+    assert copy_scores(logits, targets).recall.shape == (4,)
+
+
+def test_chance_loss_is_that_of_guessing_among_the_symbols() -> None:
+    task = CopyTask(5)
+    _, targets = task.batch(9, torch.Generator().manual_seed(0))
+    logits = torch.full((task.length, 9, 10), -1e3, dtype=torch.float64)
+    logits[: task.delimiter, :, 0] = 0
+    logits[task.delimiter :, :, 1:9] = 0
+    assert float(copy_loss(logits, targets)) == pytest.approx(task.chance_loss, rel=1e-12)
+
+
+def test_float32_cannot_resolve_losses_below_6e_8() -> None:
+    gaps = torch.linspace(10, 40, 400, dtype=torch.float64)
+    logits = torch.zeros((1, 400, 2), dtype=torch.float64)
+    logits[0, :, 0] = gaps
+    targets = torch.zeros((1, 400), dtype=torch.int64)
+    single = torch.stack([copy_loss(logits[:, i : i + 1].float(), targets[:, :1]) for i in range(400)])
+    double = torch.stack([copy_loss(logits[:, i : i + 1], targets[:, :1]) for i in range(400)])
+    assert (single[gaps > 17.4] == 0).all()
+    assert single[single > 0].min() > 5e-8
+    torch.testing.assert_close(double, torch.log1p(torch.exp(-gaps)), rtol=1e-3, atol=2e-16)
+    assert (double[gaps < 34] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CopyTask(-1), "T = -1"),
+        (lambda: CopyTask(0, memory=0), "memory = 0"),
+        (lambda: CopyTask(0, symbols=0), "symbols = 0"),
+        (lambda: CopyTask(0).batch(0, torch.Generator()), "size = 0"),
+        (lambda: public_generator(0, 3, torch.Generator()), "T_flag = 0"),
+        (lambda: copy_loss(torch.zeros(5, 2, 3), torch.zeros(4, 2, dtype=torch.int64)), "logits of shape"),
+        (lambda: exact_recall(torch.zeros(5, 2, 3), torch.zeros(5, 2, dtype=torch.int64), 6), "memory = 6"),
+    ],
+)
+def test_bad_input_is_explained(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

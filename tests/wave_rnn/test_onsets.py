@@ -1,0 +1,111 @@
+"""Onsets read from wave fields and bumps: exactly where they are stored, no better than counting allows elsewhere."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wavemem.streams import stream
+from wavemem.wave_rnn.onsets import (
+    all_histories,
+    best_accuracy,
+    bump_states,
+    by_age,
+    decode_fading_bump,
+    decode_wave,
+    guess_from_bump,
+    wave_states,
+)
+
+
+def signals(seed: int, steps: int, c: int) -> torch.Tensor:
+    return (torch.rand(steps, c, generator=stream(seed, "signals")) < 0.4).double()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 20), c=st.integers(1, 4))
+def test_the_ring_holds_every_onset_of_its_last_n_steps(seed: int, n: int, c: int) -> None:
+    x = signals(seed, n, c)
+    for t, state in enumerate(wave_states(x, n), start=1):
+        assert torch.equal(decode_wave(state, t), x[:t].T.bool())
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(3, 12), steps=st.integers(1, 50))
+def test_an_absorbing_ring_forgets_the_oldest_and_nothing_else(seed: int, n: int, steps: int) -> None:
+    x = signals(seed, steps, 2)
+    found = decode_wave(wave_states(x, n, absorb=True)[-1], steps)
+    kept = min(steps, n - 1)
+    assert torch.equal(found[:, steps - kept :], x[steps - kept :].T.bool())
+    assert not found[:, : steps - kept].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 9), laps=st.integers(1, 4))
+def test_a_ring_adds_what_comes_round(seed: int, n: int, laps: int) -> None:
+    x = signals(seed, n * laps, 1)
+    folded = x.reshape(laps, n, 1).sum(0)  # inputs n steps apart share a unit
+    assert torch.equal(by_age(wave_states(x, n)[-1]).flip(-1)[0], folded[:, 0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), steps=st.integers(1, 30))
+def test_a_static_bump_is_blind_to_order(seed: int, steps: int) -> None:
+    x = signals(seed, steps, 3)
+    order = torch.randperm(steps, generator=stream(seed, "order"))
+    last = bump_states(x)[-1]
+    assert torch.equal(last, bump_states(x[order])[-1])
+    assert torch.equal(guess_from_bump(last, steps).sum(-1), x.sum(0).long())
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), steps=st.integers(1, 25), decay=st.floats(0.25, 0.5))
+def test_a_fading_bump_is_a_number_whose_digits_are_the_history(seed: int, steps: int, decay: float) -> None:
+    x = signals(seed, steps, 2)
+    assert torch.equal(decode_fading_bump(bump_states(x, decay)[-1], steps, decay), x.T.bool())
+
+
+@pytest.mark.parametrize("steps", [1, 5, 9])
+def test_the_best_decoder_is_a_matter_of_counting(steps: int) -> None:
+    x, n = all_histories(steps), 6
+    assert len(torch.unique(x[..., 0].T, dim=0)) == 2**steps
+    assert best_accuracy(bump_states(x)[-1])[0] == steps + 1
+    assert best_accuracy(bump_states(x, 0.5)[-1]) == (2**steps, 1.0)
+    # inputs n steps apart are summed: units that two inputs share hold 0, 1 or 2
+    shared = max(0, steps - n)
+    assert best_accuracy(wave_states(x, n)[-1])[0] == 3**shared * 2 ** (min(steps, n) - shared)
+    assert best_accuracy(wave_states(x, n, absorb=True)[-1])[0] == 2 ** min(steps, n - 1)
+
+
+def test_golden_bumps_collide_exactly() -> None:
+    golden = (math.sqrt(5) - 1) / 2  # λ² + λ = 1: one input now looks like two earlier ones
+    now, before = torch.tensor([[0.0], [0], [1]]), torch.tensor([[1.0], [1], [0]])
+    torch.testing.assert_close(bump_states(now, golden)[-1], bump_states(before, golden)[-1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(decay=st.floats(0.05, 0.99), resolution=st.floats(1e-3, 0.5))
+def test_resolution_bounds_what_a_fading_bump_tells(decay: float, resolution: float) -> None:
+    count, _ = best_accuracy(bump_states(all_histories(10), decay)[-1], resolution)
+    assert count <= 1 / (1 - decay) / resolution + 2  # heights lie between 0 and 1/(1 − λ)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="zeros and ones"):
+        wave_states(torch.full((3, 1), 0.5), 4)
+    with pytest.raises(ValueError, match="n = 1"):
+        wave_states(torch.zeros(3, 1), 1)
+    with pytest.raises(ValueError, match="decay"):
+        bump_states(torch.zeros(3, 1), 1.5)
+    with pytest.raises(ValueError, match="decay"):
+        decode_fading_bump(torch.zeros(1), 3, 0.7)
+    with pytest.raises(ValueError, match="time"):
+        decode_wave(torch.zeros(1, 4), 0)
+    with pytest.raises(ValueError, match="sample instead"):
+        all_histories(21)
+    with pytest.raises(ValueError, match="resolution"):
+        best_accuracy(torch.zeros(2, 1), -1.0)

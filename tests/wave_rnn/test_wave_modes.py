@@ -1,0 +1,134 @@
+"""Linear waves on a ring: modes, exact memory, propagators; the theorems of chapter 16."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wavemem.kernels.wave import wave_scan_reference
+from wavemem.kernels.wave_linear import spectral_blocks
+from wavemem.streams import stream
+from wavemem.theory.boundary import linear_boundary_operator
+from wavemem.theory.hds import repeat_copy
+from wavemem.wave_rnn.network import shift_kernel
+from wavemem.wave_rnn.wave_modes import input_memory, memory_of_states, modes, propagator
+
+
+def ring(velocity: float = 1.0) -> Tensor:
+    return shift_kernel(torch.tensor([velocity], dtype=torch.float64))
+
+
+def written_at_zero(n: int) -> Tensor:
+    V = torch.zeros(n, 1, dtype=torch.float64)
+    V[0] = 1.0
+    return V
+
+
+@pytest.mark.parametrize("velocity", [0.0, 0.25, 0.5, 1.0])
+def test_modes_lie_on_a_circle_through_one(velocity: float) -> None:
+    n = 12
+    theta = 2 * math.pi * torch.arange(n, dtype=torch.float64) / n
+    found = modes(ring(velocity), n)[:, 0]
+    torch.testing.assert_close(found, 1 - velocity + velocity * torch.exp(1j * theta))
+    loss = 1 - 2 * velocity * (1 - velocity) * (1 - torch.cos(theta))
+    torch.testing.assert_close(found.abs().square(), loss)
+
+
+def test_repeat_copy_is_a_ring_of_rings() -> None:
+    s, d = 6, 3
+    learned = modes(shift_kernel(torch.ones(d, dtype=torch.float64)), s).flatten()
+    Phi = torch.linalg.eigvals(linear_boundary_operator(repeat_copy(s, d).F.double()))
+    assert len(Phi) == len(learned)
+    for root in torch.exp(2j * math.pi * torch.arange(s, dtype=torch.float64) / s):
+        assert int(((learned - root).abs() < 1e-9).sum()) == d
+        assert int(((Phi - root).abs() < 1e-6).sum()) == d
+
+
+@settings(deadline=None, max_examples=40)
+@given(taps=st.lists(st.floats(-1.5, 1.5), min_size=5, max_size=5))
+def test_only_one_tap_is_lossless(taps: list[float]) -> None:
+    """Theorem: if all |Û(m)| are 1 on a ring of n >= 2k - 1 units, one tap is ±1 and the others are 0."""
+    u = torch.tensor(taps, dtype=torch.float64)
+    moduli = spectral_blocks(u.view(1, 1, 1, 5), 9, every=True).abs()
+    lossless = bool(((moduli - 1).abs() < 1e-6).all())
+    sizes = u.abs().sort(descending=True).values
+    assert lossless == bool((sizes[0] - 1).abs() < 1e-6 and (sizes[1:] < 1e-6).all())
+
+
+def test_two_channels_carry_half_a_unit_per_step_without_loss() -> None:
+    u = torch.zeros(2, 2, 3, dtype=torch.float64)
+    u[1, 0, 1] = u[0, 1, 2] = 1.0
+    n = 8
+    found = modes(u, n).flatten()
+    roots = torch.exp(1j * math.pi * torch.arange(2 * n, dtype=torch.float64) / n)
+    for root in roots:
+        assert float((found - root).abs().min()) < 1e-9
+
+
+@pytest.mark.parametrize(("u", "T"), [(ring(), 24), (0.9 * ring(), 30), (ring(0.5), 9), (0.8 * ring(-1.0), 5)])
+def test_memory_is_conserved(u: Tensor, T: int) -> None:
+    """Theorem: Σ R² is the rank of the state's covariance, at most the number of units."""
+    n = 8
+    total = float(input_memory(u, written_at_zero(n), T).sum())
+    assert total <= n + 1e-6
+    if n <= T and u[0, 0].count_nonzero() == 1:
+        assert total == pytest.approx(n)
+
+
+def test_a_lossless_ring_spreads_its_memory_evenly() -> None:
+    n = 6
+    torch.testing.assert_close(input_memory(ring(), written_at_zero(n), n), torch.ones(n, dtype=torch.float64))
+    quarter = input_memory(ring(), written_at_zero(n), 4 * n, lags=2 * n)
+    torch.testing.assert_close(quarter, torch.full((2 * n,), 0.25, dtype=torch.float64))
+
+
+def test_a_damped_ring_forgets_turn_by_turn() -> None:
+    n, gamma, turns = 4, 0.9, 30
+    found = input_memory(gamma * ring(), written_at_zero(n), turns * n)
+    for q in range(3):
+        expected = gamma ** (2 * n * q) * (1 - gamma ** (2 * n))
+        torch.testing.assert_close(found[q * n : (q + 1) * n], torch.full((n,), expected, dtype=torch.float64))
+
+
+def test_sampled_memory_agrees_with_the_exact_one() -> None:
+    n, T, batch = 5, 12, 4000
+    u, V = 0.8 * ring(), written_at_zero(n)
+    x = torch.randn(T, 1, batch, 1, generator=stream(0, "x"), dtype=torch.float64)
+    zero = torch.zeros(1, n, dtype=torch.float64)
+    states = wave_scan_reference(u[None], V[None], zero, x, activation="linear")[-1, 0].flatten(1)
+    sampled = memory_of_states(states, x[:, 0, :, 0])
+    torch.testing.assert_close(sampled, input_memory(u, V, T), rtol=0, atol=0.05)
+
+
+def test_half_of_a_normal_input_passes_a_rectifier() -> None:
+    x = torch.randn(1, 20_000, generator=stream(0, "x"), dtype=torch.float64)
+    expected = 0.25 / (0.5 - 1 / (2 * math.pi))
+    assert float(memory_of_states(torch.relu(x[0]).unsqueeze(-1), x)) == pytest.approx(expected, abs=0.02)
+
+
+def test_propagator_of_a_shift_and_of_half_a_shift() -> None:
+    n = 10
+    first = torch.randn(3000, n, generator=stream(0, "disturbance"), dtype=torch.float64)
+    moved = torch.stack([torch.roll(first, -2 * t, -1) for t in range(4)])
+    found = propagator(moved)
+    assert (found.argmax(-1) - n // 2).tolist() == [0, 2, 4, -4]
+    torch.testing.assert_close(found.max(-1).values, torch.ones(4, dtype=torch.float64))
+    half = propagator(torch.stack([first, 0.5 * (first + torch.roll(first, -1, -1))]))[1]
+    torch.testing.assert_close(half[n // 2 : n // 2 + 2], torch.full((2,), 0.5, dtype=torch.float64), rtol=0, atol=0.03)
+
+
+def test_bad_input_is_refused() -> None:
+    V = written_at_zero(4)
+    with pytest.raises(ValueError, match="lags = 5"):
+        input_memory(ring(), V, 4, lags=5)
+    with pytest.raises(ValueError, match="multiple of 2"):
+        input_memory(shift_kernel(torch.ones(2)), torch.zeros(5, 1), 3)
+    with pytest.raises(ValueError, match="disturbance of zero"):
+        propagator(torch.zeros(3, 2, 4))
+    with pytest.raises(ValueError, match="four or more"):
+        memory_of_states(torch.zeros(3, 2), torch.zeros(5, 3))
