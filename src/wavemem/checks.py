@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 import torch
 
-__all__ = ["Unusable", "finite", "nearest", "number_in", "one_of", "positive_int", "require", "shape_is"]
-
 
 class Unusable(ValueError):
     """Something outside the program, a file, a folder or a network, is not as it has to be; the message says what to do."""

@@ -23,8 +23,6 @@ from typer.core import TyperCommand
 
 from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, choose, find_root
 
-__all__ = ["app", "main"]
-
 _HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     add_completion=False,

@@ -14,8 +14,6 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["closure", "imported_names", "module_file"]
-
 _MAGIC = re.compile(r"^(\s*)[%!?].*$", re.MULTILINE)
 
 

@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["child_command", "claim", "end_with_parent", "lock", "watch_parent"]
-
 _PR_SET_PDEATHSIG = 1
 _POLL, _PATIENCE = 1.0, 15.0
 _logger = logging.getLogger(__name__)

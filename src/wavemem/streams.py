@@ -7,8 +7,6 @@ import zlib
 import numpy as np
 import torch
 
-__all__ = ["MOST_RUNS", "MOST_SEED", "run_seeds", "stream"]
-
 MOST_RUNS = 1000
 """How many runs one base seed has seeds for."""
 

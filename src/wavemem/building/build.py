@@ -13,8 +13,6 @@ from wavemem.building.schedule import Outcome, execute_chapters
 from wavemem.building.site import Site, build_site
 from wavemem.building.stage import unlisted
 
-__all__ = ["Order", "build_book", "execute", "serve", "timings"]
-
 
 @dataclass(frozen=True)
 class Order:

@@ -23,21 +23,6 @@ from wavemem.kernels import compiled
 from wavemem.records.provenance import device_name
 from wavemem.records.registry import fingerprint
 
-__all__ = [
-    "KEY_PACKAGES",
-    "Entry",
-    "Key",
-    "chapter_key",
-    "installed_versions",
-    "is_current",
-    "look_up",
-    "moments",
-    "publish",
-    "read_by",
-    "read_files",
-    "reason",
-]
-
 KEY_PACKAGES = (
     "torch",
     "numpy",

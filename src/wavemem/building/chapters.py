@@ -13,8 +13,6 @@ import yaml
 
 from wavemem.building.layout import BuildError, Layout, UsageError
 
-__all__ = ["CHAPTER_FILES", "Chapter", "code_cells", "discover", "front_matter", "parse", "select"]
-
 CHAPTER_FILES = "[0-9]*-*.md"
 """The chapters among the files of their folder."""
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BROWSER_ARGUMENTS", "BROWSER_NAMES", "Finding", "examine", "find_browser", "locked_versions"]
-
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 BROWSER_ARGUMENTS = (

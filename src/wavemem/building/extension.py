@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["setup", "skip_field", "translate", "without_thebe"]
-
 # What must not be touched: double backticks, roles with their content, references with an underscore.
 _KEPT = re.compile(r"``.+?``|:[\w:+-]+:`[^`]+`|`[^`]+`__?(?!\w)")
 _CODE = re.compile(r"`([^`]+)`")

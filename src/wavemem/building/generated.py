@@ -15,8 +15,6 @@ from wavemem.building.chapters import Chapter
 from wavemem.building.layout import BuildError, Layout, Parameters, clean_environment
 from wavemem.processes import child_command
 
-__all__ = ["BLOCKS", "execution_page", "generate", "write_pages", "write_reference"]
-
 BLOCKS = "blocks.json"
 """What stands in a chapter, by its name; under the empty name, on the welcome page."""
 

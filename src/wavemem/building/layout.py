@@ -24,19 +24,6 @@ from typing import Any
 
 import wavemem
 
-__all__ = [
-    "KEYED",
-    "BuildError",
-    "Layout",
-    "Parameters",
-    "UsageError",
-    "choose",
-    "clean_environment",
-    "find_root",
-    "write_atomically",
-    "write_json",
-]
-
 KEYED = ("LD_LIBRARY_PATH", "WAVEMEM_ELMAN_KERNEL", "WAVEMEM_SELECTIVE_KERNEL", "WAVEMEM_WAVE_KERNEL")
 """Variables that are handed on, can change a number, and so belong to a chapter's key."""
 

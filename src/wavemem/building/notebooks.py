@@ -12,8 +12,6 @@ from typing import Any
 from wavemem.building.chapters import parse
 from wavemem.building.layout import BuildError
 
-__all__ = ["PARAMETER_NAMES", "executable", "parameter_cell", "plain", "published"]
-
 PARAMETER_NAMES = ("profile", "device", "seed")
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")

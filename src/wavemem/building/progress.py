@@ -10,8 +10,6 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-__all__ = ["Display", "last_status", "status_text"]
-
 _TAIL = 4096
 
 

@@ -22,8 +22,6 @@ from wavemem.building.worker import Failure, read_partial, running_cell
 from wavemem.processes import child_command, claim
 from wavemem.records.experiment import experiment_names, module_of
 
-__all__ = ["Outcome", "execute_chapters", "kernel_environment"]
-
 _POLL = 0.2
 _DEFAULT_SECONDS = 60.0
 

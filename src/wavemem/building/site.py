@@ -22,8 +22,6 @@ from wavemem.building.layout import BuildError, Layout, Parameters, clean_enviro
 from wavemem.building.stage import stage
 from wavemem.processes import child_command, claim
 
-__all__ = ["Site", "broken_links", "build_site"]
-
 _PAGE_PACKAGES = (
     "jupyter-book",
     "sphinx",

@@ -25,8 +25,6 @@ from wavemem.building.layout import BuildError, Layout, Parameters, write_atomic
 from wavemem.building.notebooks import executable, published
 from wavemem.building.worker import notebook_bytes
 
-__all__ = ["SUMMARY", "Staged", "contents", "stage", "unlisted"]
-
 SUMMARY = r"## (?:What we now know|Summary)\s*$"
 """The heading of a chapter's summary."""
 

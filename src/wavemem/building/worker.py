@@ -21,8 +21,6 @@ from typing import Any
 from wavemem.building.layout import write_atomically, write_json
 from wavemem.building.notebooks import executable, plain, published
 
-__all__ = ["Failure", "execute", "main", "notebook_bytes", "read_partial", "running_cell"]
-
 _START_TIMEOUT = 120
 _TRACEBACK_LINES = 12
 

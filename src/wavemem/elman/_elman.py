@@ -20,8 +20,6 @@ from wavemem.training.curriculum import Curriculum
 from wavemem.training.ensemble import train
 from wavemem.training.generic import FitConfig, FitResult
 
-__all__ = ["Training", "by_network", "spectral", "tidy", "train_networks", "weights_under"]
-
 
 @dataclass(frozen=True)
 class Training(Configuration):

@@ -39,8 +39,6 @@ from wavemem.streams import stream
 from wavemem.theory.episodes import elman_inputs, random_histories
 from wavemem.theory.spectrum import reduced_basis
 
-__all__ = ["ESTIMATES", "QUANTITIES", "Config", "Runs", "compare", "estimates_of", "run", "simulate", "summarise"]
-
 ESTIMATES = {
     "algorithm 1": "Algorithm 1",
     "algorithm 1, units": "Algorithm 1, own units",

@@ -38,25 +38,6 @@ from wavemem.checks import finite, number_in, one_of, positive_int, require, sha
 from wavemem.elman.variable_memories import VariableMemories
 from wavemem.theory.hds import HDS, LinearHDS
 
-__all__ = [
-    "DecodedPast",
-    "OperatorShare",
-    "Scaling",
-    "agreement",
-    "calibrated",
-    "decoded_past",
-    "describing_gains",
-    "explained_variance",
-    "inherited_entries",
-    "line_share",
-    "operator_error",
-    "operator_share",
-    "pollution",
-    "standardised",
-    "step_correlation",
-    "written_by_inputs_and_boundary",
-]
-
 Scaling = Literal["none", "global", "columns"]
 
 

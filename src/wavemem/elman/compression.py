@@ -22,17 +22,6 @@ from torch import Tensor
 from wavemem.checks import finite, number_in, positive_int, require, shape_is
 from wavemem.theory.spectrum import eigenvalues
 
-__all__ = [
-    "Recall",
-    "invariant_projector",
-    "least_error",
-    "linear_recall",
-    "phase_counts",
-    "sign_accuracy",
-    "spread_accuracy",
-    "whole_wave_accuracy",
-]
-
 
 def _sizes(m: int, n: int) -> tuple[int, int]:
     n = positive_int("n", n)

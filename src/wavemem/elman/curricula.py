@@ -37,8 +37,6 @@ from wavemem.theory.spectrum import theoretical_eigenvalues
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import evaluate
 
-__all__ = ["CURRICULA", "CURVES", "MEASURED", "Config", "ensemble_at", "run", "summarise"]
-
 CURRICULA: Final = ("ladder", "multiplicative", "longest", "shortest", "cycle")
 """The schedules; see the table at the top of the module."""
 CURVES: Final = ("horizon", "loss", "accuracy")

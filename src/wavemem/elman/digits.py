@@ -11,8 +11,6 @@ from torch import Tensor
 
 from wavemem.checks import positive_int, require
 
-__all__ = ["digit_history", "pixels"]
-
 _Font = dict[str, tuple[str, ...]]
 
 _WIDE: _Font = {

@@ -35,18 +35,6 @@ from wavemem.checks import number_in, positive_int, require, shape_is
 from wavemem.elman.jacobian import RecurrentMap, orbit_jacobian
 from wavemem.theory.spectrum import eigenvalues, reduced_basis
 
-__all__ = [
-    "FixedPoints",
-    "Minima",
-    "SignedCycle",
-    "expected_fixed_points",
-    "find_fixed_points",
-    "minimise_speed",
-    "recurrence_time",
-    "signed_cycles",
-    "starting_points",
-]
-
 
 @dataclass(frozen=True)
 class Minima:

@@ -48,8 +48,6 @@ from wavemem.theory.spectrum import complete_waves, eigenvalues
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import evaluate
 
-__all__ = ["COSTS", "Config", "Transition", "gradient_norms", "input_gains", "run", "summarise", "transition"]
-
 COSTS: Final = ("cycle", "next", "training", "gain")
 """What can be differentiated with respect to the inputs; see the table at the top of the module."""
 

@@ -25,8 +25,6 @@ from wavemem.theory.spectrum import eigenvalues, theoretical_eigenvalues
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import accuracy_by_step
 
-__all__ = ["CURVES", "FINAL", "INITS", "Config", "by_network", "run", "summarise"]
-
 INITS: Final = ("uniform", "gaussian")
 """The two initialisations, see `ElmanEnsemble.initialise`."""
 CURVES: Final = ("horizon", "loss", "accuracy")

@@ -20,8 +20,6 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels.elman import Activation
 
-__all__ = ["Linearisation", "RecurrentMap", "linearise", "orbit_jacobian"]
-
 
 class RecurrentMap:
     """The map h → σ(W_hh h + W_uh u + b) of one network, with u held fixed.

@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from wavemem.kernels.elman import Activation, elman_scan
 from wavemem.streams import stream
 
-__all__ = ["Activation", "ElmanEnsemble", "Initialisation"]
-
 Initialisation = Literal["uniform", "gaussian"]
 
 

@@ -44,8 +44,6 @@ from wavemem.theory.lookup import LARGEST_D, LookupHDS
 from wavemem.theory.selection import paper_task
 from wavemem.training.generic import FitConfig, fit
 
-__all__ = ["CONTROLS", "MODELS", "Config", "at_chosen_lr", "control_tasks", "run", "summarise"]
-
 MODELS = ("SBC", "SBC + position", "LBC", "hidden layer", "Elman")
 
 CONTROLS = ("T1", "T2", "product", "look-up")

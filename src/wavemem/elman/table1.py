@@ -30,8 +30,6 @@ from wavemem.theory.spectrum import angle_error, eigenvalues, theoretical_eigenv
 from wavemem.training.curriculum import Curriculum, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.ensemble import evaluate
 
-__all__ = ["CELL", "FINAL", "Config", "Networks", "cells", "networks", "repeat_copy", "run", "summarise"]
-
 CELL = ("task", "hidden_size", "weight_decay", "threshold")
 """Columns of the rows that name a cell of the table (the paper merges the two thresholds)."""
 CURVES = ("horizon", "loss", "accuracy", "grad_norm")

@@ -51,22 +51,6 @@ from wavemem.checks import finite, number_in, one_of, positive_int, require, sha
 from wavemem.theory.boundary import linear_boundary_operator
 from wavemem.theory.hds import HDS
 
-__all__ = [
-    "Keep",
-    "Projection",
-    "VariableMemories",
-    "algorithm_1",
-    "corrected_power_iteration",
-    "intertwined_memories",
-    "invariant_subspace",
-    "kept_entries",
-    "persistent_subspace",
-    "regressed_memories",
-    "transient_projector",
-    "true_histories",
-    "with_transients",
-]
-
 
 def _weights(W_hh: Tensor, W_r: Tensor) -> tuple[Tensor, Tensor, int, int]:
     """Both matrices in float64 with their sizes N and d, checked."""

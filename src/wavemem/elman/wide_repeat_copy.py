@@ -28,8 +28,6 @@ from wavemem.theory.spectrum import complete_waves, theoretical_eigenvalues
 from wavemem.training.curriculum import LadderCurriculum
 from wavemem.training.ensemble import evaluate
 
-__all__ = ["CURVES", "FINAL", "Config", "by_network", "network", "run", "summarise"]
-
 CURVES: Final = ("horizon", "loss", "accuracy")
 """Of the batch of an update."""
 FINAL: Final = (

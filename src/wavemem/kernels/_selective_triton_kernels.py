@@ -14,8 +14,6 @@ Channels, numbers of a state and steps beyond the tensors' own are masked: a mas
 import triton
 import triton.language as tl
 
-__all__ = ["scan_back", "scan_forward"]
-
 
 @triton.jit
 def _sigmoid(x):  # type: ignore[no-untyped-def]

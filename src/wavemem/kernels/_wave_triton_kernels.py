@@ -17,8 +17,6 @@ import triton.language as tl
 
 from wavemem.kernels.elman_triton import _tanh
 
-__all__ = ["scan_back", "scan_forward", "sum_products"]
-
 
 @triton.jit
 def _add_product(total, left, right, DOT: tl.constexpr):  # type: ignore[no-untyped-def]

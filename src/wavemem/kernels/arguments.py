@@ -16,8 +16,6 @@ from torch import Tensor
 
 from wavemem.checks import require
 
-__all__ = ["address", "alike", "dense", "first_derivatives", "gradients_wanted"]
-
 _Backward = TypeVar("_Backward", bound=Callable[..., Any])
 
 

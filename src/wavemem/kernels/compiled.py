@@ -19,8 +19,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["cache_folder", "compiler", "in_use", "load_library", "processor", "user_cache"]
-
 # Contraction to fused multiply-adds is fixed by the options, so one processor always gives one result.
 _OPTIONS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _TARGETS = ("-march=native", "-mcpu=native", "")

@@ -16,8 +16,6 @@ from wavemem.checks import require, shape_is
 from wavemem.kernels import register_cpu
 from wavemem.kernels.arguments import alike
 
-__all__ = ["causal_convolution"]
-
 _DIRECT = 8  # lags summed one by one where there is no compiled kernel
 _DIRECT_COMPILED = 512  # lags up to which the compiled sum was faster than the transform, at every size tried
 

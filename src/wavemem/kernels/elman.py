@@ -25,8 +25,6 @@ from wavemem.kernels import elman_cpu
 from wavemem.kernels.arguments import alike, first_derivatives
 from wavemem.kernels.triton_choice import Choice
 
-__all__ = ["Activation", "SweepResult", "elman_scan", "elman_scan_reference", "loss_and_gradients", "use_triton"]
-
 Activation = Literal["tanh", "linear"]
 
 LARGEST = 128

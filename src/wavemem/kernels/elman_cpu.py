@@ -17,8 +17,6 @@ from wavemem.kernels.arguments import address, dense
 from wavemem.kernels.compiled import load_library
 from wavemem.kernels.threads import share
 
-__all__ = ["available", "backward", "forward", "loss_and_gradients"]
-
 
 def available(tensor: Tensor) -> bool:
     """Whether the kernel can be used: float32 on the CPU, and compiled for this machine."""

@@ -29,8 +29,6 @@ from torch import Tensor
 
 from wavemem.kernels.triton_choice import full_precision
 
-__all__ = ["backward", "forward", "loss_and_gradients", "right_numbers", "scan_deltas", "scan_states"]
-
 
 @triton.jit
 def _tanh(z):  # type: ignore[no-untyped-def]

@@ -15,8 +15,6 @@ from torch import Tensor
 from wavemem.checks import require, shape_is
 from wavemem.kernels.arguments import alike, first_derivatives
 
-__all__ = ["first_order_scan"]
-
 
 def _joined(a: Tensor, u: Tensor) -> Tensor:
     """All states from zero, time on the third axis."""

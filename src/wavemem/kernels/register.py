@@ -36,17 +36,6 @@ from wavemem.kernels.convolution import causal_convolution
 from wavemem.kernels.first_order import first_order_scan
 from wavemem.kernels.register_closed_form import binomial_shares, check_velocity, register_kernel
 
-__all__ = [
-    "Method",
-    "causal_convolution",
-    "register_kernel",
-    "register_scan",
-    "register_scan_reference",
-    "register_scan_with_state",
-    "register_states",
-    "register_step",
-]
-
 Method = Literal["auto", "compiled", "fft", "shift", "parallel", "reference"]
 
 

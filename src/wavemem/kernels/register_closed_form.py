@@ -30,8 +30,6 @@ from torch import Tensor
 from wavemem.checks import positive_int, require, shape_is
 from wavemem.kernels.arguments import alike, first_derivatives
 
-__all__ = ["binomial_shares", "check_velocity", "register_kernel"]
-
 _BLOCK = 2**22  # binomials held at once
 
 

@@ -16,8 +16,6 @@ from wavemem.kernels.arguments import address, dense, first_derivatives
 from wavemem.kernels.compiled import load_library
 from wavemem.kernels.threads import share
 
-__all__ = ["available", "compiled_scan"]
-
 _WORTH_A_THREAD = 2_000_000  # multiplications; starting one costs as much as about half of these
 
 

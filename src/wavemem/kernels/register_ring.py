@@ -27,8 +27,6 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels.convolution import causal_convolution
 
-__all__ = ["ring_kernel", "ring_scan", "ring_scan_with_state", "ring_states", "ring_step"]
-
 
 def _check(C: Tensor, v: Tensor, bias: Tensor | None, damping: Tensor | None) -> int:
     shape_is("C", C, ("K", "E", "n"))

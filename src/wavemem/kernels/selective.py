@@ -30,14 +30,6 @@ from wavemem.kernels import selective_chunked, selective_cpu, selective_triton
 from wavemem.kernels.arguments import alike, first_derivatives, gradients_wanted
 from wavemem.kernels.selective_chunked import Given, step_sizes
 
-__all__ = [
-    "SelectiveMethod",
-    "selective_scan",
-    "selective_scan_reference",
-    "selective_scan_with_state",
-    "selective_step",
-]
-
 SelectiveMethod = Literal["auto", "compiled", "chunked", "triton", "reference"]
 
 

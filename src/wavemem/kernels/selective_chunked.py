@@ -17,8 +17,6 @@ import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Given", "scan", "scan_backward", "step_sizes"]
-
 
 class Given(NamedTuple):
     """What a scan is given, as in `wavemem.kernels.selective.selective_scan`."""

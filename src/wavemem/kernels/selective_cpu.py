@@ -19,8 +19,6 @@ from wavemem.kernels.compiled import load_library
 from wavemem.kernels.selective_chunked import Given
 from wavemem.kernels.threads import share
 
-__all__ = ["available", "scan", "scan_backward"]
-
 
 def available(tensor: Tensor) -> bool:
     """Whether the kernel can be used: float32 on the CPU, and compiled for this machine."""

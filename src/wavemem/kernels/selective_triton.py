@@ -29,19 +29,6 @@ from wavemem.kernels.arguments import dense
 from wavemem.kernels.selective_chunked import Given
 from wavemem.kernels.triton_choice import Choice
 
-__all__ = [
-    "LARGEST",
-    "REGISTERS",
-    "STEPS",
-    "VARIABLE",
-    "Tile",
-    "choose_tile",
-    "require_triton",
-    "scan",
-    "scan_backward",
-    "use_triton",
-]
-
 VARIABLE = "WAVEMEM_SELECTIVE_KERNEL"
 """Environment variable that chooses the program."""
 

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-__all__ = ["own_threads", "share"]
-
 _OWN: list[int] = []  # threads of the blocks of `own_threads` that are entered, the innermost last
 
 

@@ -20,8 +20,6 @@ from torch import Tensor
 
 from wavemem.checks import one_of, require
 
-__all__ = ["Choice", "full_precision"]
-
 
 class Choice:
     """The choice for one kernel.

@@ -32,8 +32,6 @@ from wavemem.kernels.arguments import alike, dense, first_derivatives, gradients
 from wavemem.kernels.triton_choice import full_precision
 from wavemem.kernels.wave_triton import kernel_gradient, scan_deltas, scan_states, use_triton
 
-__all__ = ["WaveActivation", "wave_final_state", "wave_outputs", "wave_scan", "wave_scan_reference"]
-
 WaveActivation = Literal["relu", "tanh", "linear"]
 
 

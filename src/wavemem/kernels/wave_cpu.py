@@ -18,17 +18,6 @@ from wavemem.kernels.arguments import address
 from wavemem.kernels.compiled import load_library
 from wavemem.kernels.threads import share
 
-__all__ = [
-    "Layout",
-    "available",
-    "backward",
-    "forward",
-    "give_back",
-    "pack",
-    "states_of",
-    "unpack",
-]
-
 TILE = 32
 _ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2}
 _SPARE: dict[int, list[Tensor]] = {}

@@ -35,8 +35,6 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels.arguments import alike, first_derivatives
 
-__all__ = ["Method", "spectral_blocks", "wave_kernel", "wave_linear_outputs", "wave_linear_scan"]
-
 Method = Literal["auto", "scan", "convolution"]
 
 

@@ -30,19 +30,6 @@ from torch import Tensor
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels.triton_choice import full_precision
 
-__all__ = [
-    "LARGEST",
-    "VARIABLE",
-    "Activation",
-    "Tile",
-    "choose_tile",
-    "kernel_choice",
-    "kernel_gradient",
-    "scan_deltas",
-    "scan_states",
-    "use_triton",
-]
-
 VARIABLE = "WAVEMEM_WAVE_KERNEL"
 """Environment variable that chooses the program."""
 

@@ -22,8 +22,6 @@ from torch import Tensor
 
 from wavemem.checks import require
 
-__all__ = ["Animation", "animate"]
-
 _LEVELS = 20
 """Steps of opacity."""
 _WIDTH = 300

@@ -15,8 +15,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from wavemem.plotting.style import MUTED, figure_size
 
-__all__ = ["legend_below", "level", "not_measured", "plain_log"]
-
 
 def legend_below(fig: Figure, axes: Iterable[Axes] | None = None, ncols: int | None = None, **look: Any) -> Legend:
     """One legend below the panels: each label once, in the order in which it first appears, in one row unless ncols says else.

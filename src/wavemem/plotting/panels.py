@@ -21,8 +21,6 @@ from wavemem.checks import require
 from wavemem.plotting.style import DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, THEORY
 from wavemem.theory.readings import Spectrum2D
 
-__all__ = ["complex_plane", "draw_operator", "space_time", "spectrum_image"]
-
 
 def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
     if isinstance(values, torch.Tensor):

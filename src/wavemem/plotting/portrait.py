@@ -21,15 +21,6 @@ from wavemem.plotting.panels import complex_plane, draw_operator
 from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
 from wavemem.theory.spectrum import counts_by_direction, eigenvalues
 
-__all__ = [
-    "Portrait",
-    "draw_history",
-    "four_panels",
-    "memories_over_time",
-    "neurons_over_time",
-    "operator_in_basis",
-]
-
 _LIMIT = 1.5
 
 

@@ -9,24 +9,6 @@ import matplotlib
 import seaborn as sns
 from cycler import cycler
 
-__all__ = [
-    "ACCENT",
-    "CATEGORICAL",
-    "DIVERGING",
-    "GRID",
-    "INK",
-    "LEARNED",
-    "MODEL_COLOURS",
-    "MUTED",
-    "NEGATIVE",
-    "POSITIVE",
-    "SEQUENTIAL",
-    "TEXT_WIDTH",
-    "THEORY",
-    "figure_size",
-    "use_book_style",
-]
-
 TEXT_WIDTH: Final = 7.2
 """Width of the text block in inches: a figure this wide is printed at its own size."""
 

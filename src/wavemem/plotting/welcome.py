@@ -18,8 +18,6 @@ from wavemem.streams import stream
 from wavemem.theory.basis import Basis, random_basis
 from wavemem.theory.repeat_copy import repeat_copy_weights
 
-__all__ = ["write"]
-
 _PICTURE = """
 #####...#...#####.
 ...#...##...#.....

@@ -25,8 +25,6 @@ from wavemem.records.status import (
     quantity_status,
 )
 
-__all__ = ["NOT_EXECUTED", "Finding", "blocks", "count", "findings", "render", "verdict"]
-
 NOT_EXECUTED = "not executed in this build"
 
 _INTRODUCTION = """\

@@ -12,8 +12,6 @@ from scipy import stats
 
 from wavemem.checks import number_in, require
 
-__all__ = ["ALIKE", "UNDECIDED", "Interval", "Ranks", "mean_interval", "ranks", "ratio", "welch", "word"]
-
 UNDECIDED = "no difference shown"
 """The word for an interval that contains zero: neither a difference nor its absence has been shown."""
 

@@ -17,19 +17,6 @@ from typing import Any, TypeVar
 from wavemem.checks import nearest
 from wavemem.records.store import records_root
 
-__all__ = [
-    "KINDS",
-    "SETTLED",
-    "STATUSES",
-    "Claim",
-    "Entry",
-    "Paper",
-    "Quantity",
-    "Registry",
-    "load_registry",
-    "number",
-]
-
 STATUSES = (
     "reproduced",
     "partly",

@@ -37,24 +37,6 @@ from wavemem.checks import nearest, one_of, require
 from wavemem.records.fields import check_fields
 from wavemem.training.pieces import run_pieces
 
-__all__ = [
-    "PROFILES",
-    "Configuration",
-    "Experiment",
-    "Pieces",
-    "Result",
-    "Rounds",
-    "Source",
-    "Where",
-    "description",
-    "experiment_names",
-    "get_experiment",
-    "module_of",
-    "resumable",
-    "under",
-    "weights_of",
-]
-
 PROFILES = ("quick", "paper")
 """Sizes that something can be measured at: those of a laptop and those of the papers."""
 

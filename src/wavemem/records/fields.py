@@ -30,32 +30,6 @@ from typing import Annotated, Any, Literal
 from wavemem.checks import nearest
 from wavemem.streams import MOST_RUNS
 
-__all__ = [
-    "Batch",
-    "Blanks",
-    "Clip",
-    "Count",
-    "Decay",
-    "Field",
-    "Items",
-    "OneOf",
-    "Rate",
-    "Rungs",
-    "Runs",
-    "Scale",
-    "Share",
-    "Size",
-    "Steps",
-    "Updates",
-    "Velocity",
-    "Within",
-    "check_fields",
-    "describe_settings",
-    "fields_of",
-    "parse_settings",
-    "with_settings",
-]
-
 
 @dataclass(frozen=True)
 class Within:

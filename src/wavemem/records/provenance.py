@@ -26,16 +26,6 @@ import torch
 from wavemem.imports import closure, module_file
 from wavemem.kernels.compiled import in_use
 
-__all__ = [
-    "Provenance",
-    "code_version",
-    "computing",
-    "device_name",
-    "git_state",
-    "measure",
-    "versions",
-]
-
 _PACKAGE = Path(__file__).resolve().parents[1]  # src/wavemem
 _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "safetensors", "triton")
 

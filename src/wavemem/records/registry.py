@@ -21,10 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from wavemem.records.entries import STATUSES, Entry, Quantity, load_registry, number
-from wavemem.records.sizes import EXACT, Size, size_of
-
-__all__ = ["EXACT", "STATUSES", "Report", "Said", "Verdict", "fingerprint", "judge", "phrase", "report", "verdicts"]
+from wavemem.records.entries import Entry, Quantity, load_registry, number
+from wavemem.records.sizes import Size, size_of
 
 
 @dataclass(frozen=True)

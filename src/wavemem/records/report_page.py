@@ -19,8 +19,6 @@ from wavemem.records.status import (
     quantity_status,
 )
 
-__all__ = ["PROOFS", "cell", "name_of", "plain", "render", "report_target", "table"]
-
 _KIND_NAMES = {
     "equation": "Eq.",
     "theorem": "Theorem",

@@ -34,8 +34,6 @@ from wavemem.records.store import (
 )
 from wavemem.training.checkpoint import locked, seconds_spent
 
-__all__ = ["recorded", "run_experiment", "runs_root", "shared_run"]
-
 
 def run_experiment(
     name: str,

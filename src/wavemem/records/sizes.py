@@ -24,8 +24,6 @@ from wavemem.checks import nearest
 from wavemem.records.experiment import get_experiment
 from wavemem.records.store import Record, config_json
 
-__all__ = ["EXACT", "Size", "allows", "differences", "size_of"]
-
 _ABSENT = "absent"
 
 

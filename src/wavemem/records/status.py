@@ -18,24 +18,6 @@ from wavemem.records.registry import judge
 from wavemem.records.sizes import Size
 from wavemem.records.store import project_root
 
-__all__ = [
-    "Evidence",
-    "Gathered",
-    "Measurement",
-    "chapter_has_label",
-    "combined_status",
-    "deciding_measurement",
-    "entry_status",
-    "evidence",
-    "gather",
-    "has_target",
-    "is_mathematics",
-    "measurements",
-    "quantity_status",
-    "symbol_exists",
-    "test_exists",
-]
-
 
 @dataclass(frozen=True)
 class Measurement:

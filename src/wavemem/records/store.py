@@ -32,25 +32,6 @@ from wavemem.checks import Unusable, nearest
 from wavemem.records.experiment import PROFILES, Result, module_of
 from wavemem.records.provenance import Provenance, code_version
 
-__all__ = [
-    "DamagedRecord",
-    "ExistingRecord",
-    "ForeignRecord",
-    "MissingRecord",
-    "Record",
-    "RecordError",
-    "config_json",
-    "find",
-    "load",
-    "open_record",
-    "project_root",
-    "read_rows",
-    "record_key",
-    "records_root",
-    "write",
-    "write_rows",
-]
-
 FORMAT = "wavemem record"
 VERSION = 1
 _RECORD, _ROWS, _WEIGHTS = "record.json", "rows.csv", "weights.safetensors"

@@ -19,8 +19,6 @@ from wavemem.records.entries import Quantity, load_registry
 from wavemem.records.registry import judge
 from wavemem.records.sizes import Size
 
-__all__ = ["CELL", "best_of_thresholds", "paper_cells", "quantities", "table"]
-
 CELL = ("task", "hidden_size", "weight_decay")
 """What names a cell of the paper's table; its thresholds are merged."""
 

@@ -34,8 +34,6 @@ from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels.convolution import causal_convolution
 from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State
 
-__all__ = ["DiagonalBlock", "DiagonalSSM", "Spectrum", "powers", "spectrum"]
-
 Spectrum = Literal["lin", "inv"]
 
 

@@ -24,8 +24,6 @@ from wavemem.ssm.mamba import MambaBlock, ShiftRegister
 from wavemem.ssm.token_model import StackedLinear, TokenModel
 from wavemem.ssm.transformer import TransformerBlock
 
-__all__ = ["GenerationCost", "generation_cost"]
-
 
 class GenerationCost(NamedTuple):
     """Of one token and one sequence.

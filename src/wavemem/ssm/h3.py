@@ -31,8 +31,6 @@ from wavemem.kernels.register import register_scan, register_scan_with_state, re
 from wavemem.ssm.diagonal_ssm import DiagonalSSM, Spectrum
 from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State, draw_uniform
 
-__all__ = ["H3", "H3Block", "ShiftSSM"]
-
 
 class ShiftSSM(nn.Module):
     """One register of n neurons per channel, shifted by one neuron per step and read by C.

@@ -55,8 +55,6 @@ from wavemem.ssm.token_model import (
     generators,
 )
 
-__all__ = ["MakeRegister", "Mamba", "MambaBlock", "Register", "ShiftRegister"]
-
 
 class Register(nn.Module, ABC):
     """The n neurons per channel through which a Mamba block's inputs pass, read out by one C per channel, then SiLU.

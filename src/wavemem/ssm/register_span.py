@@ -24,26 +24,6 @@ from torch import Tensor
 
 from wavemem.checks import finite, number_in, positive_int, require, shape_is
 
-__all__ = [
-    "absolute_gain",
-    "binomial_mixture",
-    "capacity",
-    "delay_mean",
-    "delay_variance",
-    "laguerre_functions",
-    "long_register_memory",
-    "memory_by_age",
-    "memory_of_one_age",
-    "memory_slope",
-    "neuron_variances",
-    "noisy_capacity_estimate",
-    "pulse_derivatives",
-    "pulses",
-    "resting_velocities",
-    "ring_pulses",
-    "tail_length",
-]
-
 
 def _velocity(v: float, most: float = 1.0) -> float:
     v = number_in("v", v, 0.0, most)

@@ -29,20 +29,6 @@ from torch import Tensor
 
 from wavemem.checks import finite, number_in, positive_int, require, shape_is
 
-__all__ = [
-    "StateSpace",
-    "companion",
-    "companion_form",
-    "diagonal",
-    "diagonal_form",
-    "fourier_basis",
-    "printed_register",
-    "register",
-    "resolvent_norm",
-    "ring",
-    "upwind_register",
-]
-
 
 @dataclass(frozen=True)
 class StateSpace:

@@ -24,26 +24,6 @@ from wavemem.records.store import Record
 from wavemem.ssm.string_copying import Config, task
 from wavemem.ssm.string_spans import steady_below
 
-__all__ = [
-    "COMPARISONS",
-    "DECISIVE",
-    "LOGARITHMIC",
-    "MARGINS",
-    "Comparison",
-    "Decision",
-    "Part",
-    "compare",
-    "completed",
-    "decide",
-    "part",
-    "parts",
-    "readings",
-    "scores",
-    "search_rows",
-    "verdict",
-    "words_of",
-]
-
 _COLUMNS = ("model", "seed", "lr", "iteration", "length", "quantity")
 
 

@@ -52,22 +52,6 @@ from wavemem.ssm.wave_mamba import WaveMamba
 from wavemem.streams import run_seeds, stream
 from wavemem.training.generic import FitConfig, fit
 
-__all__ = [
-    "CHANGES",
-    "FOUND",
-    "MODELS",
-    "NARROW",
-    "Config",
-    "Training",
-    "best_rates",
-    "build",
-    "networks",
-    "run",
-    "summarise",
-    "task",
-    "train",
-]
-
 TRANSFORMERS = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
 
 MODELS = (

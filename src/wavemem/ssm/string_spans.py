@@ -37,20 +37,6 @@ from wavemem.ssm.string_tasks import StringTask
 from wavemem.ssm.wave_mamba import WaveMamba
 from wavemem.streams import run_seeds
 
-__all__ = [
-    "Config",
-    "cells",
-    "coverage",
-    "guessing_loss",
-    "initial",
-    "orderings",
-    "reach",
-    "run",
-    "steady_below",
-    "summarise",
-    "velocities",
-]
-
 
 @dataclass(frozen=True)
 class Config(Configuration):

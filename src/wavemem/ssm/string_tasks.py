@@ -46,24 +46,6 @@ from torch.nn.functional import cross_entropy
 
 from wavemem.checks import one_of, positive_int, require
 
-__all__ = [
-    "KINDS",
-    "Questions",
-    "Scores",
-    "StringBatch",
-    "StringTask",
-    "TokenNetwork",
-    "generated_scores",
-    "letters_in",
-    "looked_up",
-    "lookup_error_bound",
-    "masked_loss",
-    "right_tokens",
-    "scores",
-    "state_bound",
-    "teacher_forced_scores",
-]
-
 KINDS = ("copy", "prefix", "suffix")
 SYMBOLS = "$|.*"
 ATTEMPTS = 100

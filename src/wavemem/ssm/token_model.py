@@ -29,8 +29,6 @@ from torch import Tensor, nn
 from wavemem.checks import positive_int, require, shape_is
 from wavemem.streams import stream
 
-__all__ = ["Block", "RMSNorm", "StackedEmbedding", "StackedLinear", "State", "TokenModel", "draw_uniform", "generators"]
-
 State = dict[str, Tensor]
 """What one block keeps of the past of its sequences."""
 

@@ -52,17 +52,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.ssm.token_model import Block, RMSNorm, StackedEmbedding, StackedLinear, State, TokenModel, generators
 
-__all__ = [
-    "Position",
-    "Transformer",
-    "TransformerBlock",
-    "alibi_slopes",
-    "attend",
-    "attention_bias",
-    "rotary_dimensions",
-    "turn_by_position",
-]
-
 
 class TransformerBlock(Block):
     """Attention and a hidden layer, each behind a norm and beside a residual connection, for K runs.

@@ -34,8 +34,6 @@ from wavemem.kernels.register_ring import ring_scan, ring_scan_with_state, ring_
 from wavemem.ssm.mamba import MakeRegister, Mamba, MambaBlock, Register, ShiftRegister
 from wavemem.ssm.token_model import StackedEmbedding, StackedLinear, draw_uniform, generators
 
-__all__ = ["RegisterKind", "RingRegister", "SelectiveRegister", "WaveMamba", "WaveRegister", "WaveStateBlock"]
-
 RegisterKind = Literal["wave", "shift", "ring", "selective"]
 
 

@@ -58,21 +58,6 @@ from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.streams import stream
 from wavemem.theory.boundary import step
 
-__all__ = [
-    "AttentionHeads",
-    "Generation",
-    "SelfAttentionBoundary",
-    "alibi_bias",
-    "apply",
-    "attend",
-    "column_ages",
-    "generate",
-    "moving_frame",
-    "rope_frequencies",
-    "rotate",
-    "rotate_by_age",
-]
-
 
 def column_ages(s: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Float[Tensor, " s"]:
     """The age of what each column holds, in steps: s - i for column i, from s - 1 (oldest) to 0 (just written).

@@ -30,8 +30,6 @@ from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require
 
-__all__ = ["Basis", "condition_limit", "random_basis", "standard_basis"]
-
 BasisKind = Literal["gaussian", "orthogonal"]
 
 

@@ -38,24 +38,6 @@ from torch import Tensor
 
 from wavemem.checks import finite, positive_int, require, shape_is
 
-__all__ = [
-    "boundary_operator",
-    "dual_of",
-    "fibonacci_phi",
-    "fill",
-    "flatten",
-    "linear_boundary_operator",
-    "phi_in_basis",
-    "readout",
-    "repeat_copy_phi",
-    "run",
-    "shift",
-    "shift_operator",
-    "step",
-    "unflatten",
-    "write",
-]
-
 
 def shift_operator(s: int, d: int, dtype: torch.dtype = torch.float64) -> Float[Tensor, "sd sd"]:
     """The travelling part of Φ in the standard basis: Σ_{μ=1}^{(s-1)d} |e_μ⟩⟨e^{μ+d}| (first sum of Eq. 6).

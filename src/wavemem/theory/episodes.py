@@ -14,8 +14,6 @@ from torch import Tensor
 
 from wavemem.checks import positive_int, require, shape_is
 
-__all__ = ["Phases", "accuracy", "elman_inputs", "phases", "random_histories"]
-
 
 @dataclass(frozen=True)
 class Phases:

@@ -57,28 +57,6 @@ from torch import Tensor
 
 from wavemem.checks import finite, require
 
-__all__ = [
-    "Activation",
-    "Comparison",
-    "CostGradient",
-    "bound_operator",
-    "bound_power",
-    "bound_printed",
-    "bound_step_norms",
-    "bound_waves",
-    "chain_gradient",
-    "chain_operators",
-    "compare",
-    "cost_gradient",
-    "decay_rate",
-    "linear_columns",
-    "slopes_of",
-    "states",
-    "step_norms",
-    "stored_columns",
-    "wave_norms",
-]
-
 Activation = Literal["tanh", "linear"]
 
 

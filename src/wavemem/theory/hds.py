@@ -26,8 +26,6 @@ from torch import Tensor
 from wavemem.checks import positive_int, require, shape_is
 from wavemem.theory.boundary import linear_boundary_operator
 
-__all__ = ["HDS", "LinearHDS", "generalized_fibonacci", "linear_floor", "repeat_copy"]
-
 
 class HDS:
     """A history-dependent dynamical system, Eq. 1: x_i = f(x_{i-1}, ..., x_{i-s}) for i > s.

@@ -27,8 +27,6 @@ from wavemem.checks import number_in, positive_int, require, shape_is
 from wavemem.theory.attention import SelfAttentionBoundary
 from wavemem.theory.hds import HDS
 
-__all__ = ["LookupHDS", "negacyclic_shift", "query_shift"]
-
 LARGEST_D = 52
 """Sums of d different powers of two are exact in float64 up to here."""
 

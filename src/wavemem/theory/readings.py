@@ -42,19 +42,6 @@ from torch import Tensor
 
 from wavemem.checks import number_in, require
 
-__all__ = [
-    "Decoding",
-    "Spectrum2D",
-    "Transport",
-    "Velocity",
-    "check_activity",
-    "decode_past",
-    "estimate_velocity",
-    "spectrum_2d",
-    "substrate_activity",
-    "transport",
-]
-
 FloatArray = NDArray[np.float64]
 
 

@@ -31,8 +31,6 @@ from wavemem.checks import positive_int, require
 from wavemem.theory.basis import Basis, standard_basis
 from wavemem.theory.boundary import readout, repeat_copy_phi, write
 
-__all__ = ["input_phase_state", "output", "output_phase_state", "repeat_copy_weights", "state", "subspace"]
-
 
 def subspace(mu: int, t: int, s: int) -> int:
     """Number of the subspace that holds vector `mu` at t steps after the input phase: ((μ-t-1) mod s) + 1 (TWM Eq. 38).

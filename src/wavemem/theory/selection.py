@@ -28,19 +28,6 @@ import torch
 from wavemem.checks import one_of, positive_int, require
 from wavemem.theory.hds import LinearHDS, repeat_copy
 
-__all__ = [
-    "PAPER_IDS",
-    "PAPER_TABLES",
-    "Cycle",
-    "Recurrence",
-    "ids_of",
-    "paper_task",
-    "recurrence",
-    "selection_from_ids",
-    "signed_selection",
-    "table_of",
-]
-
 PAPER_IDS: dict[str, tuple[int, int, int]] = {
     "T1": (255, 0, 0),
     "T2": (9241421688590303745, 0, 0),

@@ -24,20 +24,6 @@ from torch import Tensor
 
 from wavemem.checks import finite, number_in, one_of, positive_int, require, shape_is
 
-__all__ = [
-    "ReducedBasis",
-    "SpectralError",
-    "angle_error",
-    "angle_error_optimal",
-    "complete_waves",
-    "counts_by_direction",
-    "eigenvalues",
-    "growth_polynomial",
-    "reduced_basis",
-    "snacci_constant",
-    "theoretical_eigenvalues",
-]
-
 
 def eigenvalues(W: Float[Tensor, "*batch n n"]) -> Complex[Tensor, "*batch n"]:
     """Eigenvalues of one or many real matrices, in double precision on the CPU, in no particular order.

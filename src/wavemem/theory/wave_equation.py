@@ -29,20 +29,6 @@ from torch import Tensor
 
 from wavemem.checks import number_in, one_of, positive_int, require, shape_is
 
-__all__ = [
-    "amplification",
-    "courant_number",
-    "exact_solution",
-    "group_velocity",
-    "lax_wendroff_step",
-    "march",
-    "numerical_diffusion",
-    "phase_velocity",
-    "upwind_kernel",
-    "upwind_matrix",
-    "upwind_step",
-]
-
 Scheme = Literal["upwind", "lax-wendroff"]
 Profile = Callable[[Tensor], Tensor]
 

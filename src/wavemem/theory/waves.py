@@ -32,16 +32,6 @@ from torch import Tensor
 
 from wavemem.checks import positive_int, require, shape_is
 
-__all__ = [
-    "LEAST_GAIN",
-    "LEAST_TRAVEL",
-    "Wave",
-    "find_wave",
-    "fitted_response",
-    "impulse_response",
-    "readers_of_readout",
-]
-
 LEAST_TRAVEL = 0.5
 """Half of the variance of age. The places of a perfect register in random order have 1/(s - 1) on average, 1/3 at most."""
 

@@ -26,8 +26,6 @@ from wavemem.checks import Unusable
 from wavemem.kernels.compiled import in_use
 from wavemem.processes import lock
 
-__all__ = ["Checkpoint", "CheckpointError", "Saved", "claimed", "digest", "locked", "seconds_spent"]
-
 FORMAT = "wavemem checkpoint"
 VERSION = "1"
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from wavemem.checks import require
 from wavemem.training.optimiser import per_run
 
-__all__ = ["Curriculum", "CurriculumState", "FixedHorizon", "LadderCurriculum", "MultiplicativeCurriculum"]
-
 
 class CurriculumState(Protocol):
     """The horizons of K runs and the rule that moves them."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["DEVICES", "choose_device"]
-
 DEVICES = ("auto", "cpu", "cuda")
 
 

@@ -23,8 +23,6 @@ from wavemem.training.checkpoint import digest
 from wavemem.training.curriculum import Curriculum, LadderCurriculum
 from wavemem.training.generic import FitConfig, FitResult, fit
 
-__all__ = ["accuracy_by_step", "evaluate", "train"]
-
 _COLUMNS = ["iteration", "run", "seed", "horizon", "loss", "accuracy", "grad_norm", "finite"]
 
 

@@ -22,8 +22,6 @@ from wavemem.training.checkpoint import Checkpoint, Saved, digest
 from wavemem.training.optimiser import EnsembleAdam
 from wavemem.training.progress import Progress
 
-__all__ = ["Best", "FitConfig", "FitResult", "LossFunction", "fit"]
-
 LossFunction = Callable[
     [dict[str, Tensor], int],
     Tensor | tuple[Tensor, dict[str, Tensor]] | tuple[Tensor, dict[str, Tensor], Sequence[Tensor]],

@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 
 from wavemem.checks import number_in, positive_int, require
 
-__all__ = ["LearningSpeed", "at_least_times", "learning_speed", "smoothed"]
-
 Values = Sequence[float] | NDArray[np.float64]
 
 

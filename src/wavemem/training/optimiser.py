@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["EnsembleAdam", "per_run"]
-
 
 def per_run(name: str, value: float | Sequence[float], K: int) -> Float[Tensor, " K"]:
     """Return one float64 value per run, from one number or K of them.

@@ -24,8 +24,6 @@ import torch
 from wavemem.processes import watch_parent
 from wavemem.training.checkpoint import claimed
 
-__all__ = ["on_cluster", "run_pieces", "side_by_side"]
-
 Outcome = TypeVar("Outcome")
 
 

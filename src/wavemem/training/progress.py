@@ -10,8 +10,6 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-__all__ = ["PROGRESS_FILE_VARIABLE", "Progress"]
-
 PROGRESS_FILE_VARIABLE = "WAVEMEM_PROGRESS_FILE"
 """Name of the environment variable that holds the path of the progress file."""
 

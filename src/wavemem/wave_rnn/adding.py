@@ -42,29 +42,6 @@ from wavemem.wave_rnn.grids import TABLE_6, best_of
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
 
-__all__ = [
-    "CONTESTANTS",
-    "DIVERGED_MSE",
-    "FATES",
-    "MODELS",
-    "SEARCHED",
-    "ComparedConfig",
-    "Config",
-    "Setting",
-    "Training",
-    "adding_compared",
-    "by_run",
-    "fates",
-    "networks",
-    "published",
-    "run",
-    "setting",
-    "solved_at",
-    "start",
-    "summarise",
-    "train",
-]
-
 MODELS: Final = ("wRNN", "iRNN")
 
 FATES: Final = ("solved", "lost", "diverged", "stalled")

@@ -27,21 +27,6 @@ from wavemem.wave_rnn.adding import FATES, Length, Setting, fates, start, train
 from wavemem.wave_rnn.gated import side_by_side
 from wavemem.wave_rnn.network import PUBLISHED_SCALE, IdentityRNN, InputStart, RecurrentStart
 
-__all__ = [
-    "CELL",
-    "STARTS",
-    "Config",
-    "Start",
-    "StartsConfig",
-    "adding_starts",
-    "at_edge",
-    "best",
-    "by_network",
-    "run",
-    "start_networks",
-    "summarise",
-]
-
 CELL = ("model", "T", "V_scale", "biases", "lr")
 """Columns that name a point of the grids."""
 

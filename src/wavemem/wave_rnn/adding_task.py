@@ -49,27 +49,6 @@ from torch import Tensor
 
 from wavemem.checks import finite, number_in, positive_int, require, shape_is
 
-__all__ = [
-    "BASELINE_MSE",
-    "SOLVED_MSE",
-    "AddingNetwork",
-    "AddingTask",
-    "Batch",
-    "adding_loss",
-    "conserving_adder",
-    "directions",
-    "input_sensitivity",
-    "linear_floor",
-    "marked_at",
-    "marker_gradients",
-    "passed_content",
-    "place_share",
-    "readout_error",
-    "ring_adder",
-    "single_ring_adder",
-    "single_ring_error",
-]
-
 BASELINE_MSE = 1 / 6
 """Mean squared error of the constant 1: the variance of a sum of two numbers from U(0, 1)."""
 

@@ -27,23 +27,6 @@ from torch.nn.functional import log_softmax, one_hot
 from wavemem.checks import positive_int, require
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
 
-__all__ = [
-    "Batch",
-    "CopyScores",
-    "CopyTask",
-    "Traces",
-    "copy_loss",
-    "copy_scores",
-    "displacement",
-    "effective_number",
-    "exact_recall",
-    "paper_loss",
-    "public_generator",
-    "symbol_accuracy",
-    "symbol_traces",
-    "trace",
-]
-
 
 class Batch(NamedTuple):
     """Sequences of the copy task.

@@ -38,23 +38,6 @@ from wavemem.wave_rnn.grids import TABLE_5, best_of
 from wavemem.wave_rnn.network import PUBLISHED_SCALE, IdentityRNN, WaveRNN
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
 
-__all__ = [
-    "ABLATIONS",
-    "GRIDS",
-    "MODELS",
-    "PAPER_TEST_BATCH",
-    "SEARCHED",
-    "Config",
-    "Grid",
-    "Point",
-    "at_edge",
-    "best",
-    "initial",
-    "networks",
-    "run",
-    "summarise",
-]
-
 ABLATIONS = ("wRNN -V", "wRNN -u", "wRNN dirac", "wRNN -V -u", "iRNN +Σ", "iRNN +Σ +V")
 MODELS = ("wRNN", "iRNN", "iRNN large", "wRNN searched", "iRNN searched", "iRNN large searched", "GRU", *ABLATIONS)
 

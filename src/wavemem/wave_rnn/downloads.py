@@ -25,8 +25,6 @@ from wavemem.checks import Unusable, one_of, require
 from wavemem.kernels.compiled import user_cache
 from wavemem.training.checkpoint import locked
 
-__all__ = ["VARIABLE", "DatasetError", "data_folder", "download", "obtain", "verify"]
-
 VARIABLE = "WAVEMEM_DATA"
 """The environment variable that names the folder of data sets."""
 

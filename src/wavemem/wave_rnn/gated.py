@@ -24,8 +24,6 @@ from wavemem.streams import stream
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 from wavemem.wave_rnn.recurrent import draw_readout, uniform
 
-__all__ = ["Cell", "GatedRNN", "network_of", "side_by_side"]
-
 Cell = Literal["LSTM", "GRU"]
 
 _GATES: Final = {"LSTM": 4, "GRU": 3}

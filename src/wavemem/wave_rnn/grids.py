@@ -14,20 +14,6 @@ from typing import Any
 
 from wavemem.checks import one_of, require
 
-__all__ = [
-    "EPOCHS",
-    "MODELS",
-    "PAPER_GRIDS",
-    "TABLE_5",
-    "TABLE_6",
-    "TASKS",
-    "Best",
-    "Grid",
-    "Setting",
-    "best_of",
-    "grid",
-]
-
 TASKS = ("copy", "copy ablation", "adding", "smnist", "psmnist", "nscifar10", "sdigits", "psdigits", "nsdigits")
 """Tasks with a grid; the last three, 8 × 8 digits, are this book's small stand-ins and take the grids of the large ones."""
 MODELS = ("wRNN", "iRNN")

@@ -30,17 +30,6 @@ from torch import Tensor
 from wavemem.checks import require
 from wavemem.wave_rnn.downloads import DatasetError, data_folder, obtain, verify
 
-__all__ = [
-    "CLASSES",
-    "ImageSet",
-    "load_cifar10",
-    "load_cifar10_jpeg",
-    "load_mnist",
-    "parse_cifar_batch",
-    "parse_idx",
-    "small_digits",
-]
-
 
 @dataclass(frozen=True)
 class ImageSet:

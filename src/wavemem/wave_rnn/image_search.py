@@ -23,8 +23,6 @@ from wavemem.streams import run_seeds
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS
 from wavemem.wave_rnn.images import SETTINGS, Job, train
 
-__all__ = ["GRIDS", "Config", "Grid", "at_edge", "best", "neighbour", "run", "summarise"]
-
 QUANTITY: Final = "best validation accuracy"
 
 

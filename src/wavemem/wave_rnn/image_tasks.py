@@ -38,20 +38,6 @@ from torch import Tensor
 from wavemem.checks import number_in, one_of, positive_int, require, shape_is
 from wavemem.wave_rnn.image_files import ImageSet, load_cifar10, load_cifar10_jpeg, load_mnist, small_digits
 
-__all__ = [
-    "HASHES",
-    "KINDS",
-    "STAND_INS",
-    "SequentialImages",
-    "Splits",
-    "folded",
-    "noise_block",
-    "permutation",
-    "recovered",
-    "ridge_accuracy",
-    "splits",
-]
-
 KINDS: Final = ("smnist", "psmnist", "nscifar10", "nscifar10-jpeg", "sdigits", "psdigits", "nsdigits")
 """The tasks, see the module's table."""
 

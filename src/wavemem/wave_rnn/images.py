@@ -34,24 +34,6 @@ from wavemem.wave_rnn.gated import GatedRNN, network_of, side_by_side
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 
-__all__ = [
-    "DENSE",
-    "EPOCHS",
-    "MODELS",
-    "SETTINGS",
-    "WAVES",
-    "Config",
-    "Job",
-    "Setting",
-    "initial",
-    "networks",
-    "run",
-    "scores",
-    "summarise",
-    "train",
-    "updates_to",
-]
-
 Network = WaveRNN | IdentityRNN | GatedRNN
 
 MODELS: Final = ("wRNN", "wRNN searched", "iRNN", "iRNN searched", "wRNN + MLP", "LSTM", "GRU")

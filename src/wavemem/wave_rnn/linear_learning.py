@@ -38,8 +38,6 @@ from wavemem.wave_rnn.network import WaveRNN
 from wavemem.wave_rnn.wave_learning import pass_of, recall_loss
 from wavemem.wave_rnn.wave_readings import state_response
 
-__all__ = ["ACTIVATIONS", "Config", "networks", "run", "summarise"]
-
 ACTIVATIONS: Final[dict[str, WaveActivation]] = {"rectified": "relu", "linear": "linear"}
 """Name → σ."""
 FLOOR: Final = 1e-9

@@ -36,17 +36,6 @@ from wavemem.kernels.wave import WaveActivation
 from wavemem.streams import stream
 from wavemem.wave_rnn.recurrent import Readout, RecurrentNetwork, draw_readout, uniform
 
-__all__ = [
-    "PUBLISHED_SCALE",
-    "IdentityRNN",
-    "InputStart",
-    "KernelStart",
-    "RecurrentStart",
-    "WaveRNN",
-    "input_weights",
-    "shift_kernel",
-]
-
 KernelStart = Literal["shift", "dirac", "uniform", "normal"]
 InputStart = Literal["sparse", "normal"]
 

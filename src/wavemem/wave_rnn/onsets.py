@@ -34,20 +34,6 @@ from torch import Tensor
 
 from wavemem.checks import finite, number_in, positive_int, require, shape_is
 
-__all__ = [
-    "all_histories",
-    "best_accuracy",
-    "bump_states",
-    "by_age",
-    "decode_fading_bump",
-    "decode_wave",
-    "guess_from_bump",
-    "input_jacobians",
-    "state_jacobians",
-    "times_told_apart",
-    "wave_states",
-]
-
 
 def _signals(signals: Tensor) -> Tensor:
     shape_is("signals", signals, ("...", "channel"))

@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from wavemem.checks import one_of, require, shape_is
 from wavemem.kernels.wave import WaveActivation, wave_final_state, wave_outputs, wave_scan
 
-__all__ = ["Readout", "RecurrentNetwork", "draw_readout", "uniform"]
-
 Readout = Literal["linear", "mlp"]
 
 _LINEAR = ("W", "b_y")

@@ -29,8 +29,6 @@ from wavemem.checks import number_in, positive_int, require
 from wavemem.wave_rnn.copy_task import CopyTask
 from wavemem.wave_rnn.network import WaveRNN, shift_kernel
 
-__all__ = ["BumpLimits", "bump_limits", "circulating_register", "delay_line", "float32_step", "reading_unit"]
-
 
 def reading_unit(task: CopyTask, units: int) -> int:
     """The unit at which a wave that started at unit 0 is when its symbol is due: -(T + m) modulo n.

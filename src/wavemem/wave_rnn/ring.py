@@ -36,21 +36,6 @@ from torch import Tensor
 from wavemem.checks import finite, number_in, positive_int, require
 from wavemem.theory.readings import check_activity
 
-__all__ = [
-    "Band",
-    "circulant",
-    "correlate",
-    "gain_and_velocity",
-    "line_strength",
-    "mirror_ratio",
-    "one_way_kernel",
-    "ring_eigenvalues",
-    "ring_matrix",
-    "spectral_velocity",
-    "surviving_power",
-    "symbol",
-]
-
 
 def one_way_kernel(velocity: float) -> Float[Tensor, " f"]:
     """The kernel of one upwind step on a ring: u = [0, 1 − ν, ν] for ν >= 0, [|ν|, 1 − |ν|, 0] for ν < 0.

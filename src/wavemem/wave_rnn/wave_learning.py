@@ -44,24 +44,6 @@ from wavemem.wave_rnn.wave_readings import (
     varying_part,
 )
 
-__all__ = [
-    "CHANNELS",
-    "SHOWN",
-    "SPEEDS",
-    "STARTS",
-    "Config",
-    "activity",
-    "initial",
-    "naming_loss",
-    "networks",
-    "onset_orders",
-    "pass_of",
-    "probe_inputs",
-    "recall_loss",
-    "run",
-    "summarise",
-]
-
 STARTS: Final = ("wRNN shift", "wRNN dirac", "wRNN uniform", "wRNN normal", "iRNN identity", "iRNN uniform")
 """Models of the first part: architecture and start of the recurrent weights."""
 SPEEDS: Final[dict[str, tuple[int, tuple[float, ...]]]] = {

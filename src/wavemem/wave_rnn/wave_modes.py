@@ -13,8 +13,6 @@ from torch import Tensor
 from wavemem.checks import finite, positive_int, require, shape_is
 from wavemem.kernels.wave_linear import spectral_blocks
 
-__all__ = ["input_memory", "memory_of_states", "modes", "propagator"]
-
 
 def modes(u: Float[Tensor, "c c k"], n: int) -> Complex[Tensor, "n c"]:
     """Eigenvalues of the recurrence on a ring of n units, c of them at each spatial frequency.

@@ -19,16 +19,6 @@ from wavemem.theory.readings import Velocity, estimate_velocity, spectrum_2d
 from wavemem.theory.waves import Wave, find_wave
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
 
-__all__ = [
-    "different_speeds",
-    "direction",
-    "onset_order",
-    "ring_pass",
-    "ring_velocity",
-    "state_response",
-    "varying_part",
-]
-
 SMALL = 1e-2
 """Largest entry of a disturbance: small beside activities of order one, large beside single precision."""
 

@@ -33,8 +33,6 @@ from wavemem.wave_rnn.image_tasks import SequentialImages
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
 
-__all__ = ["FAMILY", "POINT", "Config", "best", "points", "run", "scores", "summarise", "train_setting"]
-
 POINT = tuple(field.name for field in dataclasses.fields(Setting))
 """Columns of the rows that name a point of a grid."""
 FAMILY = ("task", "model", "T", "units")
