@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.streams import stream
-from wavemem.wave_rnn.copy_task import Batch, CopyTask, copy_scores
+from wavemem.wave_rnn.copy_task import CopyBatch, CopyTask, copy_scores
 from wavemem.wave_rnn.network import WaveRNN
 from wavemem.wave_rnn.registers import bump_limits, circulating_register, delay_line, float32_step, reading_unit
 
 
-def _batch(task: CopyTask, size: int = 16) -> Batch:
+def _batch(task: CopyTask, size: int = 16) -> CopyBatch:
     batch = task.batch(size, stream(0, "registers"))
-    return Batch(batch.inputs.double(), batch.targets)
+    return CopyBatch(batch.inputs.double(), batch.targets)
 
 
 def _right(network: WaveRNN, task: CopyTask) -> torch.Tensor:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from wavemem.checks import require
 from wavemem.records.comparisons import ALIKE, UNDECIDED, Interval, ranks, welch, word
 from wavemem.records.store import Record
+from wavemem.ssm import string_copying
 from wavemem.ssm.string_copying import Config, task
 from wavemem.ssm.string_spans import steady_below
 
@@ -47,7 +48,7 @@ class Part(NamedTuple):
     start: float
     iterations: int
     sizes: str
-    measured: tuple[Config | Record, ...]
+    measured: tuple[string_copying.Config | Record, ...]
     seed: int = 0
 
 

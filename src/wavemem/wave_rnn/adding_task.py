@@ -56,7 +56,7 @@ SOLVED_MSE = 5e-2
 """The paper calls the task solved at the first training loss that is not above this (its Table 1)."""
 
 
-class Batch(NamedTuple):
+class AddingBatch(NamedTuple):
     """Sequences of the adding task.
 
     Attributes:
@@ -91,7 +91,7 @@ class AddingTask:
         """Steps of a sequence, T."""
         return self.T
 
-    def batch(self, size: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
+    def batch(self, size: int, generator: torch.Generator, device: torch.device | str = "cpu") -> AddingBatch:
         """Draw sequences.
 
         Args:
@@ -111,7 +111,7 @@ class AddingTask:
         second = torch.randint(half, self.T, (1, size), generator=generator, device=home)
         markers = torch.zeros_like(numbers).scatter_(0, torch.cat([first, second]), 1.0)
         targets = numbers.gather(0, first)[0] + numbers.gather(0, second)[0]
-        return Batch(torch.stack([numbers, markers], dim=-1).to(device), targets.to(device))
+        return AddingBatch(torch.stack([numbers, markers], dim=-1).to(device), targets.to(device))
 
 
 def adding_loss(
@@ -320,7 +320,7 @@ class AddingNetwork(Protocol):
         ...
 
 
-def marked_at(task: AddingTask, batch: Batch, place: int) -> Batch:
+def marked_at(task: AddingTask, batch: AddingBatch, place: int) -> AddingBatch:
     """The same sequences with the marker of one half moved to a given step; the other marker stays.
 
     Args:
@@ -342,10 +342,12 @@ def marked_at(task: AddingTask, batch: Batch, place: int) -> Batch:
     its_half = slice(0, half) if place < half else slice(half, task.T)
     inputs[its_half, :, 1] = 0.0
     inputs[place, :, 1] = 1.0
-    return Batch(inputs, (inputs[..., 0] * inputs[..., 1]).sum(0))
+    return AddingBatch(inputs, (inputs[..., 0] * inputs[..., 1]).sum(0))
 
 
-def marker_gradients(network: AddingNetwork, task: AddingTask, batch: Batch) -> dict[str, Float[Tensor, "T weights"]]:
+def marker_gradients(
+    network: AddingNetwork, task: AddingTask, batch: AddingBatch
+) -> dict[str, Float[Tensor, "T weights"]]:
     """Gradients of the output with respect to every weight, by the place of one marker, all else being equal.
 
     The gradient of the squared error is the output's times twice the error. It is the output's that says in which directions
@@ -416,7 +418,7 @@ def directions(gradients: Float[Tensor, "T weights"]) -> float:
     return total**2 / float(squares.square().sum())
 
 
-def input_sensitivity(network: AddingNetwork, batch: Batch) -> tuple[Float[Tensor, "K T"], Float[Tensor, "K T"]]:
+def input_sensitivity(network: AddingNetwork, batch: AddingBatch) -> tuple[Float[Tensor, "K T"], Float[Tensor, "K T"]]:
     """What a number is worth to the output, ∂y/∂x, by its age: mean over sequences, marked and unmarked numbers apart.
 
     A network that adds has 1 for marked and 0 for unmarked numbers at every age.

@@ -28,7 +28,7 @@ from wavemem.checks import positive_int, require
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
 
 
-class Batch(NamedTuple):
+class CopyBatch(NamedTuple):
     """Sequences of the copy task.
 
     Attributes:
@@ -83,7 +83,7 @@ class CopyTask:
         share = self.memory / self.length
         return share * float(torch.log(torch.tensor(float(self.symbols), dtype=torch.float64)))
 
-    def batch(self, size: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
+    def batch(self, size: int, generator: torch.Generator, device: torch.device | str = "cpu") -> CopyBatch:
         """Draw sequences.
 
         Args:
@@ -104,10 +104,12 @@ class CopyTask:
         categories[: self.memory] = shown
         categories[self.delimiter] = self.categories - 1
         targets[-self.memory :] = shown
-        return Batch(one_hot(categories, self.categories).float(), targets)
+        return CopyBatch(one_hot(categories, self.categories).float(), targets)
 
 
-def public_generator(T_flag: int, size: int, generator: torch.Generator, memory: int = 10, symbols: int = 8) -> Batch:
+def public_generator(
+    T_flag: int, size: int, generator: torch.Generator, memory: int = 10, symbols: int = 8
+) -> CopyBatch:
     """Sequences as the paper's appendix and public code make them, which are not those of its text.
 
     They have T_flag + memory steps, with the delimiter memory + 1 steps before the end; what is due at the last ``memory``
@@ -136,7 +138,7 @@ def public_generator(T_flag: int, size: int, generator: torch.Generator, memory:
     categories[:memory] = torch.randint(1, symbols + 1, (memory, size), generator=generator, device=generator.device)
     categories[-(memory + 1)] = symbols + 1
     targets[-memory:] = categories[:memory]
-    return Batch(one_hot(categories, symbols + 2).float(), targets)
+    return CopyBatch(one_hot(categories, symbols + 2).float(), targets)
 
 
 def _matching(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
