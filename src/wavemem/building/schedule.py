@@ -155,8 +155,9 @@ def _stop(jobs: list[_Job]) -> None:
 
 def _forget_trainings(runs: Path, key: Key) -> None:
     """Remove the shared trainings of the experiments that a chapter imports, and no others."""
+    modules = {ingredient.rpartition(" ")[2] for ingredient in key.ingredients}
     for name in experiment_names():
-        for folder in runs.glob(f"{name}-*") if module_of(name) in key.ingredients else ():  # see wavemem.records.runs
+        for folder in runs.glob(f"{name}-*") if module_of(name) in modules else ():  # see wavemem.records.runs
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -45,7 +45,7 @@ QUICK: dict[str, Any] = {
     "clips": (0.0, 1.0),
     "small": 20,
     "runs": 2,
-    "iterations": 400,
+    "iterations": 300,
     "batch": 32,
     "held_out": 256,
     "evaluations": 8,
