@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import yaml
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -62,6 +63,12 @@ def visited_pages() -> list[str]:
     return [page for page in all_pages() if not page.startswith("_modules/") and page != "index.html"]
 
 
+def numbered_pages() -> set[str]:
+    """The chapters of the numbered parts of the contents; one in the reference has neither number nor as many exercises."""
+    parts = yaml.safe_load((LAYOUT.root / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    return {f"{entry['file']}.html" for part in parts if part.get("numbered") for entry in part["chapters"]}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per page. Without a site one test remains, and the fixture ``site`` fails it."""
     sources = sorted(path.name for path in (LAYOUT.source / "chapters").glob("*.ipynb"))
@@ -70,6 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "visited": visited_pages(),
         "page_name": [page for page in visited_pages() if page not in LISTS],
         "chapter": [page for page in visited_pages() if page.startswith("chapters/")],
+        "numbered_chapter": [page for page in visited_pages() if page in numbered_pages()],
         "notebook_name": sources,
         "view": list(VIEWS),
     }

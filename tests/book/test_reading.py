@@ -41,15 +41,15 @@ def test_search_begins_on_any_page(page: Page, origin: str) -> None:
     page.wait_for_selector(RESULTS)
 
 
-def test_solutions_are_folded(page: Page, origin: str, chapter: str) -> None:
-    page.goto(f"{origin}/{chapter}")
+def test_solutions_are_folded(page: Page, origin: str, numbered_chapter: str) -> None:
+    page.goto(f"{origin}/{numbered_chapter}")
     exercises, solutions = page.locator("div.exercise"), page.locator("div.solution")
     count = exercises.count()
-    assert 3 <= count <= 5, f"{chapter}: {count} exercises; expected: 3 to 5"
-    assert solutions.count() == count, f"{chapter}: {count} exercises but {solutions.count()} solutions"
+    assert 3 <= count <= 5, f"{numbered_chapter}: {count} exercises; expected: 3 to 5"
+    assert solutions.count() == count, f"{numbered_chapter}: {count} exercises but {solutions.count()} solutions"
     for k in range(count):
         solution = solutions.nth(k)
-        where = f"{chapter}: {solution.get_attribute('id')}"
+        where = f"{numbered_chapter}: {solution.get_attribute('id')}"
         body, button = solution.locator("section").first, solution.locator("button.toggle-button").first
         expect(button, f"{where}: no button to unfold it").to_be_visible()
         expect(body, f"{where}: not folded when the page opens").not_to_be_visible()
@@ -58,18 +58,18 @@ def test_solutions_are_folded(page: Page, origin: str, chapter: str) -> None:
         assert body.inner_text().strip(), f"{where}: empty"
 
 
-def test_numbers_follow_the_chapter(site: Path, chapter: str) -> None:
-    page = BeautifulSoup((site / chapter).read_text(encoding="utf-8"), "html.parser")
+def test_numbers_follow_the_chapter(site: Path, numbered_chapter: str) -> None:
+    page = BeautifulSoup((site / numbered_chapter).read_text(encoding="utf-8"), "html.parser")
     title = page.select_one("article h1")
-    assert title is not None, f"{chapter}: no title"
+    assert title is not None, f"{numbered_chapter}: no title"
     number = title.find(class_="section-number")
-    assert number is not None, f"{chapter}: the title {title.get_text()!r} has no number"
+    assert number is not None, f"{numbered_chapter}: the title {title.get_text()!r} has no number"
     expected = number.get_text().strip().rstrip(".")
-    assert len(page.select("article h1")) == 1, f"{chapter}: more than one title"
+    assert len(page.select("article h1")) == 1, f"{numbered_chapter}: more than one title"
     for caption in page.select("figcaption .caption-number, .exercise .caption-number, .theorem .caption-number"):
         found = re.search(r"(\d+)\.\d+", caption.get_text())
-        assert found is not None, f"{chapter}: {caption.get_text()!r} has no number of the form chapter.number"
-        assert found.group(1) == expected, f"{chapter}: {caption.get_text()!r} in chapter {expected}"
+        assert found is not None, f"{numbered_chapter}: {caption.get_text()!r} has no number of the form chapter.number"
+        assert found.group(1) == expected, f"{numbered_chapter}: {caption.get_text()!r} in chapter {expected}"
 
 
 def test_notebook_can_be_taken_along(page: Page, origin: str, chapter: str) -> None:
