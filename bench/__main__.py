@@ -10,7 +10,7 @@ import typer
 
 from bench import elman, strings, wave
 from bench.measure import run, write
-from wavemem.training.device import choose_device
+from wavemem.checks import choose_device
 
 CASES = sorted([*elman.CASES, *wave.CASES, *strings.CASES], key=lambda case: case.suite)
 

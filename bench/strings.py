@@ -24,7 +24,7 @@ from wavemem.ssm.token_model import State, TokenModel
 from wavemem.ssm.transformer import Transformer
 from wavemem.ssm.wave_mamba import WaveMamba
 from wavemem.streams import stream
-from wavemem.training.optimiser import EnsembleAdam
+from wavemem.training.fit import EnsembleAdam
 
 MODELS = ("Mamba", "v-Wave", "ALiBi", "RoPE")
 VOCABULARY = 30  # letters and symbols of the string tasks

@@ -12,10 +12,10 @@ import torch
 from wavemem.elman import table1
 from wavemem.elman.curricula import CURRICULA, CURVES, MEASURED, Config, ensemble_at, run, summarise
 from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.training import evaluate
 from wavemem.records.experiment import Result
 from wavemem.theory.selection import paper_task
 from wavemem.training.curriculum import MultiplicativeCurriculum
-from wavemem.training.ensemble import evaluate
 
 TINY = Config(
     s=2,

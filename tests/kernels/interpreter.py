@@ -80,10 +80,10 @@ def scan(weight: Tensor, **arguments: Any) -> dict[str, Any]:
 def train(K: int, N: int, s: int, d: int, iterations: int) -> dict[str, Any]:
     """Train a small ensemble and return its weights and its log."""
     from wavemem.elman.network import ElmanEnsemble
+    from wavemem.elman.training import train
     from wavemem.theory.hds import repeat_copy
     from wavemem.training.curriculum import LadderCurriculum
-    from wavemem.training.ensemble import train
-    from wavemem.training.generic import FitConfig
+    from wavemem.training.fit import FitConfig
 
     ensemble = ElmanEnsemble.initialise(range(K), N, d)
     config = FitConfig(iterations, log_every=1)

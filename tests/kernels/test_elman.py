@@ -240,5 +240,5 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_importing_the_library_does_not_import_triton() -> None:
-    code = "import sys, wavemem.training.ensemble; assert 'triton' not in sys.modules"
+    code = "import sys, wavemem.elman.training; assert 'triton' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.training import train
 from wavemem.kernels.elman import LARGEST, elman_scan_reference
 from wavemem.kernels.elman_triton import choose_tile
 from wavemem.theory.hds import repeat_copy
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import train
-from wavemem.training.generic import FitConfig
+from wavemem.training.fit import FitConfig
 
 
 def _relative(mine: Tensor, theirs: Tensor) -> float:

@@ -20,13 +20,13 @@ import torch
 from wavemem.elman import basis_quality as travel
 from wavemem.elman import gradient_propagation
 from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.training import evaluate
 from wavemem.elman.variable_memories import algorithm_1, true_histories
 from wavemem.records.entries import Entry, Quantity, load_registry
 from wavemem.streams import stream
 from wavemem.theory.episodes import random_histories
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import angle_error, eigenvalues, reduced_basis, theoretical_eigenvalues
-from wavemem.training.ensemble import evaluate
 from wavemem.wave_rnn.adding_task import SOLVED_MSE, AddingTask
 from wavemem.wave_rnn.copy_task import CopyTask
 from wavemem.wave_rnn.copying import PAPER_TEST_BATCH

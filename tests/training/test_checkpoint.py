@@ -17,12 +17,12 @@ import pytest
 import torch
 
 from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.training import train
 from wavemem.theory.selection import paper_task
 from wavemem.training import checkpoint, pieces
 from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.ensemble import train
-from wavemem.training.generic import FitConfig, FitResult, fit
+from wavemem.training.fit import FitConfig, FitResult, fit
 from wavemem.training.pieces import run_pieces, side_by_side
 
 LADDER = LadderCurriculum((3, 6, 9), 0.6)

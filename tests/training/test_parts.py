@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from wavemem.checks import choose_device
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.device import choose_device
-from wavemem.training.generic import FitConfig, fit
-from wavemem.training.optimiser import EnsembleAdam
+from wavemem.training.fit import EnsembleAdam, FitConfig, fit
 from wavemem.training.progress import Progress
 
 

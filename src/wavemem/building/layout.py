@@ -74,8 +74,8 @@ class Parameters:
 
     def __post_init__(self) -> None:
         # Not at the top: they import PyTorch, and a list of the chapters does not wait for it.
+        from wavemem.checks import DEVICES
         from wavemem.records.experiment import PROFILES
-        from wavemem.training.device import DEVICES
 
         choose("profile", self.profile, PROFILES)
         choose("device", self.device, DEVICES)
@@ -93,7 +93,7 @@ class Parameters:
         Raises:
             UsageError: If "cuda" is asked for where there is none.
         """
-        from wavemem.training.device import choose_device
+        from wavemem.checks import choose_device
 
         try:
             return replace(self, device=choose_device(self.device).type)

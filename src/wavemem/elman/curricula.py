@@ -27,15 +27,14 @@ import pandas as pd
 import torch
 
 from wavemem.checks import one_of, require
-from wavemem.elman._elman import Training, spectral, tidy, train_networks
 from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.training import Training, evaluate, spectral, tidy, train_networks
 from wavemem.records.experiment import Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Count, Items, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
 from wavemem.theory.selection import PAPER_TABLES, paper_task
 from wavemem.theory.spectrum import theoretical_eigenvalues
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.ensemble import evaluate
 
 CURRICULA: Final = ("ladder", "multiplicative", "longest", "shortest", "cycle")
 """The schedules; see the table at the top of the module."""

@@ -35,8 +35,8 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 from wavemem.checks import one_of, require
-from wavemem.elman._elman import Training, train_networks
 from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.training import Training, evaluate, train_networks
 from wavemem.records.experiment import Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Count, Decay, Items, OneOf, Rungs, Share, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
@@ -46,7 +46,6 @@ from wavemem.theory.hds import HDS
 from wavemem.theory.selection import PAPER_TABLES, paper_task
 from wavemem.theory.spectrum import complete_waves, eigenvalues
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import evaluate
 
 COSTS: Final = ("cycle", "next", "training", "gain")
 """What can be differentiated with respect to the inputs; see the table at the top of the module."""

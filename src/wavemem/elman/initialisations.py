@@ -15,15 +15,21 @@ from typing import Annotated, ClassVar, Final
 import pandas as pd
 
 from wavemem.checks import require
-from wavemem.elman import _elman
-from wavemem.elman._elman import Training, spectral, tidy, train_networks, weights_under
+from wavemem.elman.training import (
+    Training,
+    accuracy_by_step,
+    network_table,
+    spectral,
+    tidy,
+    train_networks,
+    weights_under,
+)
 from wavemem.records.experiment import Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Count, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
 from wavemem.theory.hds import repeat_copy
 from wavemem.theory.spectrum import eigenvalues, theoretical_eigenvalues
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import accuracy_by_step
 
 INITS: Final = ("uniform", "gaussian")
 """The two initialisations, see `ElmanEnsemble.initialise`."""
@@ -149,7 +155,7 @@ def by_network(rows: pd.DataFrame) -> pd.DataFrame:
     final = rows[~rows["quantity"].isin(CURVES)].copy()
     tested = final["quantity"].isin(("test_accuracy", "last_cycle"))
     final.loc[tested, "quantity"] += " at " + final.loc[tested, "at"].astype(int).astype(str)
-    return _elman.by_network(final, ["init", "seed"], list(dict.fromkeys(final["quantity"])))
+    return network_table(final, ["init", "seed"], list(dict.fromkeys(final["quantity"])))
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

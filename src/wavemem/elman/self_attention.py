@@ -42,7 +42,7 @@ from wavemem.theory.episodes import random_histories
 from wavemem.theory.hds import HDS
 from wavemem.theory.lookup import LARGEST_D, LookupHDS
 from wavemem.theory.selection import paper_task
-from wavemem.training.generic import FitConfig, fit
+from wavemem.training.fit import FitConfig, fit
 
 MODELS = ("SBC", "SBC + position", "LBC", "hidden layer", "Elman")
 

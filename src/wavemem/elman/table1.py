@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 
 from wavemem.checks import require
-from wavemem.elman._elman import Training, by_network, spectral, tidy, train_networks, weights_under
 from wavemem.elman.network import ElmanEnsemble, Initialisation
+from wavemem.elman.training import Training, evaluate, network_table, spectral, tidy, train_networks, weights_under
 from wavemem.records.experiment import Experiment, Pieces, Result, Source, Where, resumable
 from wavemem.records.fields import Batch, Count, Decay, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
@@ -28,7 +28,6 @@ from wavemem.theory.hds import LinearHDS
 from wavemem.theory.selection import PAPER_TABLES, paper_task
 from wavemem.theory.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.training.curriculum import Curriculum, LadderCurriculum, MultiplicativeCurriculum
-from wavemem.training.ensemble import evaluate
 
 CELL = ("task", "hidden_size", "weight_decay", "threshold")
 """Columns of the rows that name a cell of the table (the paper merges the two thresholds)."""
@@ -162,7 +161,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if the rows lack the columns of `run`.
     """
-    return by_network(rows, [*CELL, "seed"], FINAL).astype({"n_theory": int, "n_learned": int})
+    return network_table(rows, [*CELL, "seed"], FINAL).astype({"n_theory": int, "n_learned": int})
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
@@ -299,7 +298,7 @@ def _run_repeat_copy(config: RepeatCopyConfig, seed: int) -> Pieces:
 def _summarise_repeat_copy(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per seed: what the network reached, and last_horizon_from: the first logged iteration at the largest horizon
     that any run reached (NaN if this run did not)."""
-    table = by_network(rows, ["seed"], REPEAT_COPY_FINAL).set_index("seed")
+    table = network_table(rows, ["seed"], REPEAT_COPY_FINAL).set_index("seed")
     horizon = rows[rows["quantity"] == "horizon"]
     last = horizon[horizon["value"] == horizon["value"].max()].groupby("seed")["iteration"].min()
     table["last_horizon_from"] = last.reindex(table.index)

@@ -16,17 +16,15 @@ import pandas as pd
 import torch
 
 from wavemem.checks import one_of
-from wavemem.elman import _elman
-from wavemem.elman._elman import Training, spectral, tidy, train_networks, weights_under
 from wavemem.elman.compression import phase_counts
 from wavemem.elman.network import ElmanEnsemble
+from wavemem.elman.training import Training, evaluate, network_table, spectral, tidy, train_networks, weights_under
 from wavemem.records.experiment import Pieces, Result, Source, Where, resumable
 from wavemem.records.fields import Batch, Count, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
 from wavemem.theory.hds import repeat_copy
 from wavemem.theory.spectrum import complete_waves, theoretical_eigenvalues
 from wavemem.training.curriculum import LadderCurriculum
-from wavemem.training.ensemble import evaluate
 
 CURVES: Final = ("horizon", "loss", "accuracy")
 """Of the batch of an update."""
@@ -146,7 +144,7 @@ def by_network(rows: pd.DataFrame) -> pd.DataFrame:
         ValueError: if the rows lack the columns of `run`.
     """
     keys = ["hidden_size", "seed"]
-    return _elman.by_network(rows, keys, FINAL).sort_values(keys, ascending=[False, True], ignore_index=True)
+    return network_table(rows, keys, FINAL).sort_values(keys, ascending=[False, True], ignore_index=True)
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

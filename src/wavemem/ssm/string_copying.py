@@ -50,7 +50,7 @@ from wavemem.ssm.token_model import Block, StackedEmbedding, StackedLinear, Toke
 from wavemem.ssm.transformer import Transformer
 from wavemem.ssm.wave_mamba import WaveMamba
 from wavemem.streams import run_seeds, stream
-from wavemem.training.generic import FitConfig, fit
+from wavemem.training.fit import FitConfig, fit
 
 TRANSFORMERS = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
 

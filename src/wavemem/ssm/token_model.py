@@ -114,7 +114,7 @@ class TokenModel(nn.Module):
         return tuple(block for block in self.blocks if isinstance(block, Block))
 
     def parameters_dict(self) -> dict[str, Tensor]:
-        """Name → weights (K, …), detached: what `wavemem.training.generic.fit` starts from."""
+        """Name → weights (K, …), detached: what `wavemem.training.fit.fit` starts from."""
         return {name: value.detach() for name, value in self.named_parameters()}
 
     @torch.no_grad()

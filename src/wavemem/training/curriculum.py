@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavemem.checks import require
-from wavemem.training.optimiser import per_run
+from wavemem.training.fit import per_run
 
 
 class CurriculumState(Protocol):

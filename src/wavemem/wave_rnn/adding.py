@@ -35,7 +35,7 @@ from wavemem.records.experiment import (
 )
 from wavemem.records.fields import Batch, Count, Items, OneOf, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.training.generic import FitConfig, fit
+from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.adding_task import BASELINE_MSE, SOLVED_MSE, AddingTask, adding_loss
 from wavemem.wave_rnn.gated import network_of, side_by_side
 from wavemem.wave_rnn.grids import TABLE_6, best_of

@@ -31,7 +31,7 @@ from wavemem.kernels.threads import own_threads
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.training.generic import FitConfig, fit
+from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.copy_task import CopyScores, CopyTask, copy_scores, exact_recall, paper_loss
 from wavemem.wave_rnn.gated import GatedRNN, network_of, side_by_side
 from wavemem.wave_rnn.grids import TABLE_5, best_of

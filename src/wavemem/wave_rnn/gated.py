@@ -146,7 +146,7 @@ class GatedRNN(nn.Module):
         return cls(parameters, cell)
 
     def parameters_dict(self) -> dict[str, Tensor]:
-        """Name → weights (K, …), detached: what `wavemem.training.generic.fit` starts from."""
+        """Name → weights (K, …), detached: what `wavemem.training.fit.fit` starts from."""
         return {name: value.detach().clone() for name, value in self.named_parameters()}
 
     def run(self, k: int) -> Self:

@@ -29,7 +29,7 @@ from wavemem.checks import one_of, require
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Count, Items, OneOf, Runs, Size
 from wavemem.streams import run_seeds, stream
-from wavemem.training.generic import FitConfig, fit
+from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.gated import GatedRNN, network_of, side_by_side
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN

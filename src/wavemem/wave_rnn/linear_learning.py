@@ -31,7 +31,7 @@ from wavemem.records.experiment import (
 )
 from wavemem.records.fields import Batch, Blanks, Clip, Count, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.training.generic import FitConfig, fit
+from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, exact_recall
 from wavemem.wave_rnn.image_search import neighbour
 from wavemem.wave_rnn.network import WaveRNN

@@ -143,7 +143,7 @@ class RecurrentNetwork(nn.Module, ABC):
         return cls(parameters, activation)
 
     def parameters_dict(self) -> dict[str, Tensor]:
-        """Name → weights (K, …), detached: what `wavemem.training.generic.fit` starts from."""
+        """Name → weights (K, …), detached: what `wavemem.training.fit.fit` starts from."""
         return {name: value.detach().clone() for name, value in self.named_parameters()}
 
     def run(self, k: int) -> Self:

@@ -29,7 +29,7 @@ from wavemem.records.experiment import Configuration, Pieces, Result, Source, Wh
 from wavemem.records.fields import Batch, Blanks, Clip, Count, Items, OneOf, Rate, Runs, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.theory.readings import Velocity
-from wavemem.training.generic import FitConfig, LossFunction, fit
+from wavemem.training.fit import FitConfig, LossFunction, fit
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, exact_recall
 from wavemem.wave_rnn.gated import network_of
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages

@@ -25,7 +25,7 @@ from wavemem.checks import one_of, require
 from wavemem.records.experiment import PROFILES, Configuration, Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.training.generic import FitConfig, fit
+from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.adding_task import AddingTask, adding_loss
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, paper_loss
 from wavemem.wave_rnn.grids import EPOCHS, MODELS, TASKS, Grid, Setting, grid
