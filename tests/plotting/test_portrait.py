@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -12,7 +9,7 @@ import torch
 from wavemem.elman import basis_quality as travel
 from wavemem.elman.digits import digit_history
 from wavemem.elman.network import ElmanEnsemble
-from wavemem.elman.variable_memories import VariableMemories, algorithm_1
+from wavemem.elman.variable_memories import algorithm_1
 from wavemem.plotting import portrait as drawing
 from wavemem.streams import stream
 from wavemem.theory.basis import random_basis
@@ -21,41 +18,19 @@ from wavemem.theory.episodes import random_histories
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import eigenvalues, reduced_basis
 
-S, D = 3, 2
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    with mpl.rc_context({"figure.constrained_layout.use": True}):
-        yield
-    plt.close("all")
-
-
-def memories(keep: list[int]) -> VariableMemories:
-    return VariableMemories(torch.eye(8, dtype=torch.float64)[:, keep], torch.tensor(keep), S, D)
-
-
-def test_operator_has_a_line_between_columns_and_a_place_for_the_complement() -> None:
-    _, (left, right) = plt.subplots(1, 2)
-    drawing.operator_in_basis(left, paper_task("T1", S, D).Phi(), memories(list(range(S * D))))
-    assert [t.get_text() for t in left.get_xticklabels()] == ["1", "2", "3"]
-    assert sorted({float(line.get_xdata()[0]) for line in left.lines if line.get_xdata()[0] > 1}) == [1.5, 3.5]
-    drawing.operator_in_basis(right, torch.zeros(6, 6), memories([1, 2, 3, 5]))
-    assert [t.get_text() for t in right.get_xticklabels()] == ["1", "2", "3", "⊥"]
-    assert list(right.get_xticks()) == [0.0, 1.5, 3.0, 4.5]
-
 
 def test_memories_over_time_put_the_newest_column_on_top() -> None:
+    s, d = 3, 2
     _, ax = plt.subplots()
-    content = torch.zeros(5, S, D)
-    content[2, S - 1, 1] = 1.0
+    content = torch.zeros(5, s, d)
+    content[2, s - 1, 1] = 1.0
     content[3, 0, 0] = torch.nan
     drawing.memories_over_time(ax, content)
     shown = ax.images[0].get_array()
-    assert shown.shape == (S * D, 5)
+    assert shown.shape == (s * d, 5)
     assert shown[1, 2] == 1.0  # newest column, second dimension
     assert [t.get_text() for t in ax.get_yticklabels()] == ["3", "2", "1"]
-    assert ax.lines[0].get_xdata()[0] == S + 0.5
+    assert ax.lines[0].get_xdata()[0] == s + 0.5
 
 
 def designed(name: str, s: int, d: int, N: int, u: torch.Tensor, steps: int) -> drawing.Portrait:
@@ -70,7 +45,7 @@ def designed(name: str, s: int, d: int, N: int, u: torch.Tensor, steps: int) -> 
     noise = torch.randn(200, N, generator=stream(2, "noise"), dtype=torch.float64)
     found = algorithm_1(W.double(), W_r.double(), s, reduced_basis(task.Phi()).keep, states=noise, components=3)
     content = travel.standardised(found.substrate(h[:, 0]), found.substrate(h), skip=s)
-    return drawing.Portrait(found, W.double(), task.Phi(), h[:, 0], content)
+    return drawing.Portrait(found.full_operator(W.double()), found.keep, W.double(), task.Phi(), h[:, 0], content)
 
 
 def test_digits_stand_in_every_column_of_a_designed_network() -> None:
@@ -88,7 +63,7 @@ def test_digits_stand_in_every_column_of_a_designed_network() -> None:
 def test_four_panels(name: str) -> None:
     u = digit_history("4", 4, 4, torch.float64)
     made = designed(name, 4, 4, 24, u, 16)
-    assert made.memories.complement is not None
+    assert len(made.operator) > len(made.keep)
     plain = drawing.four_panels(made, u)
     for fig, axes in ((plain, 6), (drawing.four_panels(made, u, F=paper_task(name, 4, 4).F), 7)):
         assert len(fig.axes) == axes

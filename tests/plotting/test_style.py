@@ -1,28 +1,24 @@
-"""The look of the figures: sizes, colours, the same bytes every time."""
+"""The look of the figures: sizes, colours, the same bytes every time; the marks that they share."""
 
 from __future__ import annotations
 
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from wavemem.plotting import style
 from wavemem.plotting.style import CATEGORICAL, INK, MUTED, TEXT_WIDTH, figure_size, use_book_style
 
 
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    with matplotlib.rc_context():
-        yield
-
-
 def _svg() -> bytes:
+    use_book_style()
     figure = Figure(figsize=figure_size(2.0, 0.5))
     axes = figure.subplots()
     axes.plot([0, 1, 2], [1, 0, 2], label="$\\nu$")
@@ -35,49 +31,31 @@ def _svg() -> bytes:
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    use_book_style()
     first = _svg()
-    use_book_style()
     assert _svg() == first
     assert b"<text" not in first
     assert b"date" not in first.lower().split(b"<style", 1)[0]
-
-
-@pytest.mark.parametrize(("height", "fraction", "size"), [(2.8, 1.0, (7.2, 2.8)), (3, 0.5, (3.6, 3))])
-def test_sizes(height: float, fraction: float, size: tuple[float, float]) -> None:
-    assert figure_size(height, fraction) == pytest.approx(size)
-    assert TEXT_WIDTH == 7.2
-
-
-@pytest.mark.parametrize("height", [0, -1.0, float("nan")])
-def test_bad_heights(height: float) -> None:
-    with pytest.raises(ValueError, match="allowed: a positive number of inches"):
-        figure_size(height)
-
-
-@pytest.mark.parametrize("fraction", [0, -0.5, 1.01, float("nan")])
-def test_bad_fractions(fraction: float) -> None:
-    with pytest.raises(ValueError, match="allowed: 0 < fraction <= 1"):
-        figure_size(2.0, fraction)
-
-
-def test_the_settings_are_in_force() -> None:
-    use_book_style()
     settings = matplotlib.rcParams
-    assert settings["svg.hashsalt"] == "wavemem"
-    assert settings["svg.fonttype"] == "path"
-    assert settings["figure.constrained_layout.use"]
+    assert (settings["svg.hashsalt"], settings["svg.fonttype"]) == ("wavemem", "path")
     assert settings["axes.prop_cycle"].by_key()["color"] == list(CATEGORICAL)
 
 
-def _luminance(colour: str) -> float:
+def test_sizes() -> None:
+    assert figure_size(2.8) == (TEXT_WIDTH, 2.8)
+    assert figure_size(3, 0.5) == (TEXT_WIDTH / 2, 3)
+    for height in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="allowed: a positive number of inches"):
+            figure_size(height)
+    for fraction in (0, -0.5, 1.01, float("nan")):
+        with pytest.raises(ValueError, match="allowed: 0 < fraction <= 1"):
+            figure_size(2.0, fraction)
+
+
+@pytest.mark.parametrize("colour", [INK, MUTED])
+def test_text_is_readable_on_white(colour: str) -> None:
     channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
-
-
-def test_text_is_readable_on_white() -> None:
-    for colour in (INK, MUTED):
-        assert 1.05 / (_luminance(colour) + 0.05) >= 4.5
+    luminance = sum(c * weight for c, weight in zip(channels, (0.2126, 0.7152, 0.0722), strict=True))
+    assert 1.05 / (luminance + 0.05) >= 4.5
 
 
 def test_without_a_notebook_ipython_stays_out() -> None:
@@ -96,3 +74,31 @@ def test_in_a_notebook_figures_become_svg_without_a_date(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "matplotlib_inline.backend_inline", inline)
     use_book_style()
     assert calls == ([(("svg",), {"metadata": {"Date": None}})] if running else [])
+
+
+def test_a_legend_names_each_label_once() -> None:
+    fig, (left, right) = plt.subplots(1, 2)
+    for ax, labels in ((left, ("a", "b")), (right, ("b", "c"))):
+        for label in labels:
+            ax.plot([0, 1], label=label)
+    assert [text.get_text() for text in style.legend_below(fig).get_texts()] == ["a", "b", "c"]
+    assert [text.get_text() for text in style.legend_below(fig, [left], fontsize=7).get_texts()] == ["a", "b"]
+
+
+def test_a_level_stands_at_its_value() -> None:
+    _, ax = plt.subplots()
+    style.level(ax, 0.5, "chance")
+    assert (*ax.lines[0].get_ydata(), ax.texts[0].get_text(), ax.texts[0].xy[1]) == (0.5, 0.5, "chance", 0.5)
+
+
+@pytest.mark.parametrize(("top", "wanted"), [(20, "1 2 5 10 20"), (1000, "1 10 100 1000")])
+def test_logarithmic_axes_have_plain_numbers(top: float, wanted: str) -> None:
+    _, ax = plt.subplots()
+    ax.set(yscale="log", ylim=(1, top))
+    style.plain_log(ax.yaxis)
+    assert " ".join(t.get_text() for t in ax.get_yticklabels() if 1 <= t.get_position()[1] <= top) == wanted
+
+
+def test_what_is_not_measured_says_so() -> None:
+    (ax,) = style.not_measured("steps", "accuracy").axes
+    assert (ax.texts[0].get_text(), ax.get_xlabel()) == ("not measured yet", "steps")

@@ -65,11 +65,8 @@ def space_time(
         "Choose one run and one channel, e.g. activity[:, 0, 0].",
     )
     time, position = values.shape
-    finite = values[np.isfinite(values)]
-    top = (
-        limit if limit is not None else float(np.abs(finite).max() if signed else finite.max()) if finite.size else 1.0
-    )
-    low = -top if signed else float(finite.min()) if finite.size else 0.0
+    top = limit if limit is not None else float(np.nanmax(np.abs(values) if signed else values))
+    low = -top if signed else float(np.nanmin(values))
     image = ax.imshow(
         values.T,
         origin="lower",
@@ -80,27 +77,20 @@ def space_time(
         vmax=top if top > low else low + 1.0,
         extent=(start - 0.5, start + time - 0.5, 0.5, position + 0.5),
     )
-    ax.set_xlabel("time (steps)")
-    ax.set_ylabel("column $i$")
+    ax.set(xlabel="time (steps)", ylabel="column $i$")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if position <= 9:
         ax.set_yticks(range(1, position + 1))
     else:
         ax.set_yticks([1, *range(5, position - 1, max(5, 5 * round(position / 25))), position])
-    for spine in ax.spines.values():
-        spine.set_visible(True)
+    ax.spines[:].set_visible(True)
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, fraction=0.05)
     return image
 
 
 def spectrum_image(
-    ax: Axes,
-    spectrum: Spectrum2D,
-    *,
-    velocities: tuple[float, ...] = (),
-    log: bool = True,
-    colorbar: bool = False,
+    ax: Axes, spectrum: Spectrum2D, *, velocities: tuple[float, ...] = (), log: bool = True, colorbar: bool = False
 ) -> AxesImage:
     """Two-dimensional spectrum: spatial frequency along x, temporal along y, magnitude as colour.
 
@@ -145,10 +135,8 @@ def spectrum_image(
         w[1:][np.abs(np.diff(w)) > 0.5] = np.nan
         ax.plot(k, w, color="white", lw=2.2, alpha=0.8)
         ax.plot(k, w, color=INK, lw=1.0, ls=(0, (4, 3)))
-    ax.set_xlim(limits[0])
-    ax.set_ylim(limits[1])
-    ax.set_xlabel("spatial frequency (cycles / column)")
-    ax.set_ylabel("temporal frequency\n(cycles / step)")
+    ax.set(xlim=limits[0], ylim=limits[1])
+    ax.set(xlabel="spatial frequency (cycles / column)", ylabel="temporal frequency\n(cycles / step)")
     if colorbar:
         label = "magnitude / shuffled" if spectrum.normalised else "magnitude"
         ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, fraction=0.05)
@@ -161,19 +149,21 @@ def draw_operator(
     s: int,
     d: int,
     *,
+    keep: ArrayLike | torch.Tensor | None = None,
     limit: float | None = None,
     colorbar: bool = False,
 ) -> AxesImage:
-    """A matrix that acts on the flattened substrate, drawn as in Table 1 (top): red +, blue −, no colour 0.
+    """A matrix that acts on the flattened substrate (TWM Table 1, top; Figs. 4, 7, 8 A): red +, blue −, no colour 0.
 
-    Lines separate the columns of the substrate: every d entries along any side of length s·d, none along a side of length d.
+    Lines separate the columns of the substrate.
 
     Args:
         ax: Axes to draw on.
-        matrix: (d, s·d) boundary operator or (s·d, s·d) operator; a side may also have another length that is a multiple of d
-            (W_hh in the basis of the waves with further principal components appended: the rest is drawn without lines).
+        matrix: (d, s·d) boundary operator, or a square operator among the entries of the substrate; what it has beyond these,
+            the complement, is set off by a heavier line and marked ⊥.
         s: Number of columns.
         d: Number of dimensions.
+        keep: Which entries of the substrate the operator acts on, in increasing order; all unless given.
         limit: Largest |value| of the colours; taken from the matrix unless given.
         colorbar: Draw a colour bar beside the axes.
 
@@ -194,23 +184,26 @@ def draw_operator(
     top = limit if limit is not None else float(np.nanmax(np.abs(values))) if values.size else 1.0
     top = top if top > 0 else 1.0
     image = ax.imshow(values, cmap=DIVERGING, vmin=-top, vmax=top, interpolation="nearest", aspect="equal")
+    column = np.arange(s * d) // d if keep is None else _array(keep) // d
+    m = len(column)
     # Lines are kept light: the grid is a help for counting, the entries are the message.
-    for side, draw in ((columns, ax.axvline), (rows, ax.axhline)):
-        if side > d:
-            for i in range(1, min(s, side // d) + (1 if side > s * d else 0)):
-                draw(i * d - 0.5, color=MUTED, lw=0.5, alpha=0.7)
-    for axis, side in ((ax.xaxis, columns), (ax.yaxis, rows)):
-        if side >= s * d:
-            axis.set_ticks([(i + 0.5) * d - 0.5 for i in range(s)], [str(i + 1) for i in range(s)])
-            axis.set_tick_params(length=0)
-        else:
-            axis.set_major_locator(MaxNLocator(nbins=min(side, 8), integer=True))
+    for side, axis, draw in ((columns, ax.xaxis, ax.axvline), (rows, ax.yaxis, ax.axhline)):
+        if side < m:
             axis.set_ticks(range(side), [str(j + 1) for j in range(side)])
             axis.set_tick_params(length=2)
-    ax.set_xlabel("from column $i$" if columns >= s * d else "from entry")
-    ax.set_ylabel("to column $i$" if rows >= s * d else "to dimension $j$")
-    for spine in ax.spines.values():
-        spine.set_visible(True)
+            continue
+        for edge in np.flatnonzero(np.diff(column)) + 0.5:
+            draw(edge, color=MUTED, lw=0.5, alpha=0.7)
+        present = np.unique(column)
+        ticks, names = [np.flatnonzero(column == i).mean() for i in present], [str(i + 1) for i in present]
+        if side > m:
+            draw(m - 0.5, color=INK, lw=1.0)
+            ticks, names = [*ticks, (m + side - 1) / 2], [*names, "⊥"]
+        axis.set_ticks(ticks, names)
+        axis.set_tick_params(length=0)
+    ax.set_xlabel("from column $i$" if columns >= m else "from entry")
+    ax.set_ylabel("to column $i$" if rows >= m else "to dimension $j$")
+    ax.spines[:].set_visible(True)
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label="weight", pad=0.02, fraction=0.05)
     return image
@@ -252,23 +245,15 @@ def complex_plane(
     for line in (ax.axhline, ax.axvline):
         line(0, color=MUTED, lw=0.4, alpha=0.6, zorder=0)
     largest = 1.0
-    drawn: list[PathCollection | None] = [None, None]
-    if learned is not None:
-        z = _array(learned).ravel()
+    drawn: list[PathCollection | None] = []
+    dots = {"s": 13, "color": LEARNED, "alpha": 0.75, "linewidths": 0, "zorder": 3, "label": labels[1]}
+    rings = {"s": 46, "facecolors": "none", "edgecolors": THEORY, "lw": 1.0, "zorder": 4, "label": labels[0]}
+    for values, look in ((learned, dots), (theory, rings)):
+        z = _array([] if values is None else values).ravel()
         largest = max(largest, float(np.abs(z).max(initial=0.0)))
-        drawn[1] = ax.scatter(z.real, z.imag, s=13, color=LEARNED, alpha=0.75, linewidths=0, zorder=3, label=labels[1])
-    if theory is not None:
-        z = _array(theory).ravel()
-        largest = max(largest, float(np.abs(z).max(initial=0.0)))
-        drawn[0] = ax.scatter(
-            z.real, z.imag, s=46, facecolors="none", edgecolors=THEORY, lw=1.0, zorder=4, label=labels[0]
-        )
+        drawn.append(None if values is None else ax.scatter(z.real, z.imag, **look))
     half = limit if limit is not None else 1.12 * largest
-    ax.set_xlim(-half, half)
-    ax.set_ylim(-half, half)
-    ax.set_aspect("equal")
-    ax.set_xlabel(r"Re $\lambda$")
-    ax.set_ylabel(r"Im $\lambda$")
+    ax.set(xlim=(-half, half), ylim=(-half, half), aspect="equal", xlabel=r"Re $\lambda$", ylabel=r"Im $\lambda$")
     if legend and theory is not None and learned is not None:
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.3)
-    return drawn[0], drawn[1]
+    return drawn[1], drawn[0]

@@ -10,13 +10,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import Tensor
 
-from wavemem.elman.variable_memories import VariableMemories
 from wavemem.plotting.panels import complex_plane, draw_operator
 from wavemem.plotting.style import CATEGORICAL, DIVERGING, INK, MUTED, figure_size
 from wavemem.theory.spectrum import counts_by_direction, eigenvalues
@@ -24,57 +22,16 @@ from wavemem.theory.spectrum import counts_by_direction, eigenvalues
 _LIMIT = 1.5
 
 
-def _frame(ax: Axes) -> None:
-    ax.spines[:].set_visible(True)
-
-
 def draw_history(ax: Axes, u: Float[Tensor, "s d"]) -> None:
     """A history or the content of a substrate, column 1 on the left and dimension 1 at the top."""
     s, d = u.shape
     ax.imshow(u.T.numpy(), cmap=DIVERGING, vmin=-_LIMIT, vmax=_LIMIT, interpolation="nearest", aspect="equal")
-    for k in range(1, s):
-        ax.axvline(k - 0.5, color="white", lw=0.6)
-    for k in range(1, d):
-        ax.axhline(k - 0.5, color="white", lw=0.6)
+    for draw, count in ((ax.axvline, s), (ax.axhline, d)):
+        for k in range(1, count):
+            draw(k - 0.5, color="white", lw=0.6)
     ax.set_xticks([0, s - 1], ["1", str(s)])
     ax.set_yticks([])
-    _frame(ax)
-
-
-def operator_in_basis(ax: Axes, matrix: Float[Tensor, "n n"], memories: VariableMemories) -> AxesImage:
-    """A matrix among the kept entries of a substrate, with a line between its columns (TWM Figs. 4, 7, 8 A).
-
-    Args:
-        ax: axes to draw on.
-        matrix: `memories.operator(W)`, `memories.theory(Phi)` or `memories.full_operator(W)`, whose rest, the complement, is set
-            off by a heavier line and marked ⊥.
-        memories: says which entries the rows and columns are.
-
-    Returns:
-        The image.
-    """
-    side, m = len(matrix), memories.m
-    image = ax.imshow(
-        matrix.numpy(), cmap=DIVERGING, vmin=-_LIMIT, vmax=_LIMIT, interpolation="nearest", aspect="equal"
-    )
-    columns = np.asarray(memories.keep) // memories.d
-    present = np.unique(columns)
-    ticks = [float(np.flatnonzero(columns == i).mean()) for i in present]
-    names = [str(i + 1) for i in present]
-    if side > m:
-        ticks, names = [*ticks, (m + side - 1) / 2], [*names, "⊥"]
-    for draw in (ax.axvline, ax.axhline):
-        for edge in np.flatnonzero(np.diff(columns)) + 0.5:
-            draw(edge, color=MUTED, lw=0.5, alpha=0.7)
-        if side > m:
-            draw(m - 0.5, color=INK, lw=1.0)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(ticks, names)
-        axis.set_tick_params(length=0)
-    ax.set_xlabel("from column $i$")
-    ax.set_ylabel("to column $i$")
-    _frame(ax)
-    return image
+    ax.spines[:].set_visible(True)
 
 
 def _over_time(ax: Axes, rows: Float[Tensor, "row time"], limit: float, s: int) -> None:
@@ -90,7 +47,7 @@ def _over_time(ax: Axes, rows: Float[Tensor, "row time"], limit: float, s: int) 
     )
     ax.axvline(s + 0.5, color=INK, lw=1.2, ls="--")
     ax.set_xlabel("step $t$")
-    _frame(ax)
+    ax.spines[:].set_visible(True)
 
 
 def neurons_over_time(ax: Axes, h: Float[Tensor, "time N"], s: int) -> None:
@@ -120,17 +77,19 @@ def memories_over_time(ax: Axes, content: Float[Tensor, "time s d"]) -> None:
 
 @dataclass(frozen=True)
 class Portrait:
-    """What `four_panels` draws of one network.
+    """What `four_panels` draws of one network, n' of whose n = s·d memories are kept.
 
     Attributes:
-        memories: the basis, with its complement if that shall be seen.
+        operator: recurrent weights among the kept memories and, if they shall be seen, c directions beside them.
+        keep: which entries of the substrate are kept.
         W_hh: recurrent weights.
         Phi: the task's operator.
         neurons: the hidden states of one episode.
         content: the same on the substrate, standardised.
     """
 
-    memories: VariableMemories
+    operator: Float[Tensor, "n'+c n'+c"]
+    keep: Int[Tensor, " n'"]
     W_hh: Float[Tensor, "N N"]
     Phi: Float[Tensor, "n n"]
     neurons: Float[Tensor, "time N"]
@@ -145,6 +104,7 @@ def four_panels(p: Portrait, u: Float[Tensor, "s d"], F: Float[Tensor, "d n"] | 
         u: the history that it was shown, drawn beside D.
         F: the task's boundary, drawn above B, or None.
     """
+    s, d = u.shape
     fig = plt.figure(figsize=figure_size(6.1))
     parts: Any = fig.subfigures(2, 1, height_ratios=(1.0, 1.05))
     if F is None:
@@ -153,10 +113,10 @@ def four_panels(p: Portrait, u: Float[Tensor, "s d"], F: Float[Tensor, "d n"] | 
         grid = parts[0].add_gridspec(2, 2, width_ratios=(1.1, 1.0), height_ratios=(1.0, 3.2))
         a, b = parts[0].add_subplot(grid[:, 0]), parts[0].add_subplot(grid[1, 1])
         boundary = parts[0].add_subplot(grid[0, 1])
-        draw_operator(boundary, F, p.memories.s, p.memories.d, limit=1.0)
+        draw_operator(boundary, F, s, d, limit=1.0)
         boundary.set_title("boundary $f$: output $j$ from columns", fontsize=8.5)
         boundary.set(xlabel="", ylabel="$j$", yticks=[])
-    image = operator_in_basis(a, p.memories.full_operator(p.W_hh), p.memories)
+    image = draw_operator(a, p.operator, s, d, keep=p.keep, limit=_LIMIT)
     a.set_title("A  weights among memories and ⊥")
     parts[0].colorbar(image, ax=a, label="weight", pad=0.02, fraction=0.045)
     theory, learned = eigenvalues(p.Phi), eigenvalues(p.W_hh)
@@ -176,11 +136,11 @@ def four_panels(p: Portrait, u: Float[Tensor, "s d"], F: Float[Tensor, "d n"] | 
         )
     b.set(xlim=(-1.42 * reach, 1.42 * reach), ylim=(-1.42 * reach, 1.42 * reach))
     b.set_title("B  eigenvalues, counted by direction")
-    c, d, shown = parts[1].subplots(1, 3, width_ratios=(1.0, 1.0, 0.32))
-    neurons_over_time(c, p.neurons, p.memories.s)
-    c.set_title("C  basis of the neurons")
-    memories_over_time(d, p.content)
-    d.set_title("D  basis of the memories")
+    left, right, shown = parts[1].subplots(1, 3, width_ratios=(1.0, 1.0, 0.32))
+    neurons_over_time(left, p.neurons, s)
+    left.set_title("C  basis of the neurons")
+    memories_over_time(right, p.content)
+    right.set_title("D  basis of the memories")
     draw_history(shown, u)
     shown.set_title("input", fontsize=9)
     return fig
