@@ -246,12 +246,12 @@ def complex_plane(
         line(0, color=MUTED, lw=0.4, alpha=0.6, zorder=0)
     largest = 1.0
     drawn: list[PathCollection | None] = []
-    dots = {"s": 13, "color": LEARNED, "alpha": 0.75, "linewidths": 0, "zorder": 3, "label": labels[1]}
-    rings = {"s": 46, "facecolors": "none", "edgecolors": THEORY, "lw": 1.0, "zorder": 4, "label": labels[0]}
-    for values, look in ((learned, dots), (theory, rings)):
+    dots: dict[str, Any] = {"s": 13, "color": LEARNED, "alpha": 0.75, "linewidths": 0, "zorder": 3}
+    rings: dict[str, Any] = {"s": 46, "facecolors": "none", "edgecolors": THEORY, "lw": 1.0, "zorder": 4}
+    for values, label, look in ((learned, labels[1], dots), (theory, labels[0], rings)):
         z = _array([] if values is None else values).ravel()
         largest = max(largest, float(np.abs(z).max(initial=0.0)))
-        drawn.append(None if values is None else ax.scatter(z.real, z.imag, **look))
+        drawn.append(None if values is None else ax.scatter(z.real, z.imag, label=label, **look))
     half = limit if limit is not None else 1.12 * largest
     ax.set(xlim=(-half, half), ylim=(-half, half), aspect="equal", xlabel=r"Re $\lambda$", ylabel=r"Im $\lambda$")
     if legend and theory is not None and learned is not None:
