@@ -1,34 +1,251 @@
-"""MNIST, and the small digits that need no download: images of handwritten digits in the IDX format.
+"""MNIST, CIFAR-10 and small digits that need no download: their files, where they are kept, how they are fetched.
 
-CIFAR-10: 60,000 colour images of 32 × 32 pixels in ten classes (Krizhevsky, 2009).
+A download goes on where an earlier one stopped, is compared with its checksum, and gets its name only then: a file that
+has its name is whole. Data sets are looked for in the folder given, in the one that the environment variable WAVEMEM_DATA
+names, or in the user's cache, so that a machine without a network can use a copy.
 
-The original is read from its binary version. A lossy copy, the same images as JPEG files, can be read for measurements where
-the original cannot be had; it has another name, so that a number measured on it is never taken for one of the original.
+CIFAR-10 (Krizhevsky, 2009) is read from its binary version. A lossy copy, the same images as JPEG files, can be read for
+measurements where the original cannot be had; it has another name, so that a number measured on it is never taken for one
+of the original.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import importlib.resources
 import io
 import math
+import os
+import re
 import tarfile
+import urllib.error
+import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
-from wavemem.checks import require
-from wavemem.wave_rnn.downloads import DatasetError, data_folder, obtain, verify
+from wavemem.checks import Unusable, require
+from wavemem.kernels.compiled import user_cache
+from wavemem.training.checkpoint import locked
+
+VARIABLE = "WAVEMEM_DATA"
+"""The environment variable that names the folder of data sets."""
+
+_CHUNK = 1 << 20
+_LARGEST = 1 << 30  # bytes of a file; CIFAR-10, the largest of ours, has a sixth of it
+_FAILURES = (OSError, http.client.HTTPException)  # URLError and time-outs are OSErrors
+
+
+class DatasetError(Unusable):
+    """A data set is missing, cannot be fetched, or is not what it should be; the message says what to do."""
+
+
+def data_folder(folder: Path | str | None = None) -> Path:
+    """Where data sets are kept.
+
+    Args:
+        folder: a folder of your own; None takes the one that WAVEMEM_DATA names, or else ``wavemem`` in the user's cache.
+
+    Returns:
+        The folder; it need not exist.
+    """
+    named = folder if folder is not None else os.environ.get(VARIABLE)
+    return Path(named).expanduser() if named else user_cache()
+
+
+def _advice(names: str) -> str:
+    return (
+        f"Without a network, put a copy of {names} into a folder and name that folder in the environment variable "
+        f"{VARIABLE} or as the argument folder."
+    )
+
+
+def verify(path: Path, md5: str, unpacked: bool = False) -> None:
+    """Compare a file with its checksum.
+
+    Args:
+        path: the file.
+        md5: the checksum in hexadecimal digits.
+        unpacked: whether the checksum is that of the gzip file's content. Copies of one data set are often compressed
+            anew; their content is the same.
+
+    Raises:
+        DatasetError: if the checksum differs, or a gzip file is cut off or damaged.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with gzip.open(path, "rb") if unpacked else open(path, "rb") as file:
+            while piece := file.read(_CHUNK):
+                digest.update(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DatasetError(
+            f"{path.name} is cut off or damaged ({error}); allowed: a whole gzip file. Delete it and fetch it again."
+        ) from None
+    if digest.hexdigest() != md5:
+        raise DatasetError(
+            f"{path.name} has the MD5 {digest.hexdigest()}; allowed: {md5}. "
+            "It is another file or a damaged one: delete it and fetch it again."
+        )
+
+
+def _copy(source: IO[bytes], part: Path, start: int, body: int | None) -> None:
+    """Append a response to the part that is there, which begins at `start` bytes; raise if it ends early."""
+    total, label = None if body is None else start + body, part.name.removesuffix(".part")
+    with (
+        open(part, "r+b" if start else "wb") as target,
+        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=label, disable=None) as bar,
+    ):
+        target.truncate(start)
+        target.seek(start)
+        received = 0
+        while piece := source.read(_CHUNK):
+            received += len(piece)
+            if (size := start + max(received, body or 0)) > _LARGEST:
+                raise DatasetError(
+                    f"it has {size:,} bytes or more; allowed: {_LARGEST:,}. It is not the file that was asked for"
+                )
+            target.write(piece)
+            bar.update(len(piece))
+        target.flush()
+        os.fsync(target.fileno())
+    if body is not None and received < body:
+        raise ConnectionError(f"the connection ended after {received} of {body} bytes")
+
+
+def _stream(url: str, part: Path, timeout: float) -> None:
+    """Fetch a URL into a file, from where the file ends if the server can."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "wavemem", "Accept-Encoding": "identity"})
+    if have and url.startswith("http"):
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        # There is nothing after what is here: it is all of the file, or more than that. The checksum will tell.
+        error.close()
+        return
+    with response:
+        start = 0
+        if response.status == 206:
+            found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+            start = int(found.group(1)) if found else -1
+        if start not in (0, have):
+            raise ConnectionError("the server answered with another part of the file than it was asked for")
+        length = response.headers.get("Content-Length")
+        _copy(response, part, start, int(length) if length else None)
+
+
+def _fetch(url: str, part: Path, check: Callable[[Path], None], timeout: float) -> None:
+    """Fetch and check; what was put together from two fetches and is wrong gets one more chance from the start."""
+    resumed = part.exists()
+    for again in (False, True):
+        try:
+            _stream(url, part, timeout)
+            check(part)
+            return
+        except DatasetError:
+            part.unlink(missing_ok=True)
+            if again or not resumed:
+                raise
+
+
+def download(urls: Sequence[str], path: Path | str, check: Callable[[Path], None], timeout: float = 30.0) -> Path:
+    """Fetch a file from the first of several addresses that gives it.
+
+    What an interrupted download left, ``<name>.part``, is continued. The file gets its name, in one step, after it has
+    been checked.
+
+    Args:
+        urls: addresses of the same file, in the order in which they are tried.
+        path: the file to make; its folder is made if need be. A file that is there is kept and not checked.
+        check: raises `DatasetError` if the file that it is given is not the right one.
+        timeout: seconds that a server may stay silent.
+
+    Returns:
+        The path.
+
+    Raises:
+        DatasetError: if no address gives the right file; the message says what each of them gave, and what to do.
+        ValueError: if there are no addresses.
+    """
+    require(len(urls) > 0, "urls is empty", "at least one address", "Name where the file is.")
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return path
+        with locked(path.with_name(path.name + ".lock")):
+            if path.exists():  # another process was faster
+                return path
+            failures = []
+            for url in urls:
+                try:
+                    _fetch(url, part, check, timeout)
+                except (*_FAILURES, DatasetError) as error:
+                    failures.append(f"{url}: {error}")
+                else:
+                    os.replace(part, path)
+                    return path
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be written ({error.strerror}); allowed: a folder with room that may be written to. "
+            f"Name another folder in the environment variable {VARIABLE} or as the argument folder."
+        ) from None
+    raise DatasetError(
+        f"{path.name} could not be fetched ({'; '.join(failures)}); allowed: a network connection or a local copy. "
+        + _advice(path.name)
+    )
+
+
+def obtain(
+    places: Sequence[str],
+    urls: Sequence[str],
+    check: Callable[[Path], None],
+    folder: Path | str | None = None,
+    fetch: bool = True,
+) -> Path:
+    """Find a file in the folder of data sets, or download it there.
+
+    Args:
+        places: where the file may be, relative to the folder; the first is where a download puts it.
+        urls: addresses of the file.
+        check: raises `DatasetError` if the file that it is given is not the right one.
+        folder: see `data_folder`.
+        fetch: whether a missing file is downloaded.
+
+    Returns:
+        The path of a file that has passed the check.
+
+    Raises:
+        DatasetError: if the file is not there and cannot or may not be fetched, or is not the right one.
+    """
+    home = data_folder(folder)
+    for place in places:
+        if (home / place).is_file():
+            check(home / place)
+            return home / place
+    if not fetch:
+        raise DatasetError(
+            f"{' or '.join(places)} is not in {home}; allowed: a local copy, as download is switched off. "
+            + _advice(Path(places[0]).name)
+        )
+    return download(urls, home / places[0], check)
 
 
 @dataclass(frozen=True)
@@ -93,9 +310,8 @@ _MNIST_MD5 = {  # of the content: mirrors compress the same files differently
 
 
 def _mnist_file(file: str, folder: Path | str | None, fetch: bool) -> NDArray[np.uint8]:
-    check: Callable[[Path], None] = partial(verify, algorithm="md5", expected=_MNIST_MD5[file], unpacked=True)
-    places = (f"mnist/{file}", file, f"MNIST/raw/{file}")
-    path = obtain(places, [mirror + file for mirror in _MNIST_MIRRORS], check, folder, fetch)
+    places, urls = (f"mnist/{file}", file, f"MNIST/raw/{file}"), [mirror + file for mirror in _MNIST_MIRRORS]
+    path = obtain(places, urls, partial(verify, md5=_MNIST_MD5[file], unpacked=True), folder, fetch)
     return parse_idx(gzip.decompress(path.read_bytes()), path.name)
 
 
@@ -125,24 +341,20 @@ def load_mnist(folder: Path | str | None = None, download: bool = True) -> Image
 
 
 _SMALL_SHA256 = {
-    "digits-images-idx3-ubyte.gz": "359cd13f0f514122884198b78a131df597421cbf5e93a76678fa96fc548f0d96",
-    "digits-labels-idx1-ubyte.gz": "ce71631c1f31ce56fa54f31d1d498fafacff59b001e6c30c4a5e29508aa277ad",
+    "digits-images-idx3-ubyte.gz": "16bf71e8bfa958f11ad68a045567f2a2f5362b27ab1e7cadd4cf9a3cbb37176e",
+    "digits-labels-idx1-ubyte.gz": "22e1486adc7849d49bbac7f3e6227134ade1aea8cf5289c8dceeecd5a005d43c",
 }
 
 
 def _small_file(file: str) -> NDArray[np.uint8]:
     packed = importlib.resources.files("wavemem.wave_rnn").joinpath("data", file).read_bytes()
-    try:
-        data = gzip.decompress(packed)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        data = b""
     require(
-        hashlib.sha256(data).hexdigest() == _SMALL_SHA256[file],
+        hashlib.sha256(packed).hexdigest() == _SMALL_SHA256[file],
         f"the installed {file} is damaged",
         "the file that comes with wavemem",
         "Install wavemem again.",
     )
-    return parse_idx(data, file)
+    return parse_idx(gzip.decompress(packed), file)
 
 
 def small_digits() -> ImageSet:
@@ -163,15 +375,12 @@ def small_digits() -> ImageSet:
     )
 
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""Names of the ten classes, in the order of their labels."""
-
 _ARCHIVE = "cifar-10-binary.tar.gz"
 _URLS = (f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}",)
 _MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 _BATCHES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
-_PIXELS = 3 * 32 * 32
-_RECORD = 1 + _PIXELS
+_RECORD = 1 + 3 * 32 * 32  # bytes
+_CLASSES = 10
 
 
 def parse_cifar_batch(data: bytes, name: str = "the batch") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -194,15 +403,11 @@ def parse_cifar_batch(data: bytes, name: str = "the batch") -> tuple[NDArray[np.
         )
     records = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
     labels = records[:, 0].astype(np.int64)
-    if labels.max() >= len(CLASSES):
+    if labels.max() >= _CLASSES:
         raise DatasetError(
             f"{name} has the label {labels.max()}; allowed: 0 to 9. It is a file of another format: fetch the binary version."
         )
     return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
-
-
-def _check(path: Path) -> None:
-    verify(path, "md5", _MD5)
 
 
 def _read_archive(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
@@ -248,7 +453,7 @@ def load_cifar10(folder: Path | str | None = None, download: bool = True) -> Ima
     Raises:
         DatasetError: if the archive is missing and cannot be fetched, or is not the right one.
     """
-    path = obtain((f"cifar10/{_ARCHIVE}", _ARCHIVE), _URLS, _check, folder, download)
+    path = obtain((f"cifar10/{_ARCHIVE}", _ARCHIVE), _URLS, partial(verify, md5=_MD5), folder, download)
     images, labels, tested = _read_archive(path)
     return ImageSet("CIFAR-10", torch.from_numpy(images), torch.from_numpy(labels), tested)
 
@@ -313,7 +518,7 @@ def load_cifar10_jpeg(folder: Path | str | None = None) -> ImageSet:
             "and the same for test. Fetch it again."
         ) from None
     for images, labels in parts:
-        if len(images) != len(labels) or labels.min(initial=0) < 0 or labels.max(initial=0) >= len(CLASSES):
+        if len(images) != len(labels) or labels.min(initial=0) < 0 or labels.max(initial=0) >= _CLASSES:
             raise DatasetError(
                 f"{path.name} has {len(images)} images and {len(labels)} labels up to {labels.max(initial=0)}; allowed: "
                 "one label from 0 to 9 for each image. Fetch it again."

@@ -172,7 +172,7 @@ class SequentialImages:
 
     Args:
         kind: one of `KINDS`.
-        folder: where data sets are, see `wavemem.wave_rnn.downloads.data_folder`.
+        folder: where data sets are, see `wavemem.wave_rnn.image_files.data_folder`.
         download: whether a missing data set is fetched.
         images: images to use in place of the kind's own.
         length: steps of a noise-padded sequence; None takes 1000 for CIFAR-10 and 100 for the small digits.

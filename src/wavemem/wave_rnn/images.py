@@ -7,7 +7,7 @@ A seed has its order of images whichever model it trains; the last, incomplete b
 the accuracy on the validation and on the test images is noted; the score of a network is its test accuracy at the time of
 its best validation accuracy, as in the paper.
 
-Data sets are looked for in the folder that the environment variable WAVEMEM_DATA names, see `wavemem.wave_rnn.downloads`.
+Data sets are looked for in the folder that the environment variable WAVEMEM_DATA names, see `wavemem.wave_rnn.image_files`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,419 @@
+"""Files of images: downloads are resumed, checked, named only when whole; other files than those meant are refused."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import struct
+import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wavemem.wave_rnn import image_files
+from wavemem.wave_rnn.image_files import (
+    DatasetError,
+    data_folder,
+    download,
+    load_cifar10,
+    load_cifar10_jpeg,
+    load_mnist,
+    obtain,
+    parse_cifar_batch,
+    parse_idx,
+    small_digits,
+    verify,
+)
+
+CONTENT = bytes(range(256)) * 400
+NOBODY = "http://127.0.0.1:9/file.bin"
+check = partial(verify, md5=hashlib.md5(CONTENT).hexdigest())
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves CONTENT and notes what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.content = CONTENT
+        self.break_after: int | None = None
+        self.ranges = True
+        self.wrong_start = False
+        self.asked: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/file.bin"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        server, asked = self.server, self.headers.get("Range")
+        server.asked.append(asked)
+        if self.path != "/file.bin":
+            self.send_error(404)
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        if start >= len(server.content):
+            self.send_response(416)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = server.content[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start + server.wrong_start}-{len(server.content) - 1}/*")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if server.break_after is not None:
+            body, server.break_after = body[: server.break_after], None
+            self.close_connection = True
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    with _Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_whole_file_arrives_under_its_name_and_is_not_fetched_again(server: _Server, tmp_path: Path) -> None:
+    path = download([server.url], tmp_path / "deep" / "file.bin", check)
+    assert path.read_bytes() == CONTENT
+    assert not (tmp_path / "deep" / "file.bin.part").exists()
+    assert download([server.url], path, check) == path
+    assert len(server.asked) == 1
+
+
+def test_an_interrupted_download_is_kept_and_continued(server: _Server, tmp_path: Path) -> None:
+    server.break_after = 5000
+    with pytest.raises(DatasetError, match=r"ended after 5000 of 102400 bytes"):
+        download([server.url], tmp_path / "file.bin", check)
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:5000]
+    assert not (tmp_path / "file.bin").exists()
+    assert download([server.url], tmp_path / "file.bin", check).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=5000-"]
+
+
+@pytest.mark.parametrize(
+    ("part", "ranges", "asked"),
+    [
+        (b"x" * 200_000, False, ["bytes=200000-"]),  # a server that sends everything again
+        (CONTENT, True, ["bytes=102400-"]),  # whole already
+        (CONTENT + b"more", True, ["bytes=102404-", None]),  # too long
+        (b"y" * 5000, True, ["bytes=5000-", None]),  # the beginning of something else is fetched anew
+    ],
+)
+def test_whatever_part_is_there_the_file_is_the_right_one(
+    server: _Server, tmp_path: Path, part: bytes, ranges: bool, asked: list[str | None]
+) -> None:
+    (tmp_path / "file.bin.part").write_bytes(part)
+    server.ranges = ranges
+    assert download([server.url], tmp_path / "file.bin", check).read_bytes() == CONTENT
+    assert server.asked == asked
+
+
+@pytest.mark.parametrize("part", [b"", b"y" * 5])
+def test_a_wrong_file_is_thrown_away_and_reported(server: _Server, tmp_path: Path, part: bytes) -> None:
+    if part:
+        (tmp_path / "file.bin.part").write_bytes(part)
+    server.content = b"not what was asked for"
+    with pytest.raises(DatasetError, match=r"has the MD5.*WAVEMEM_DATA"):
+        download([server.url], tmp_path / "file.bin", check)
+    assert {file.suffix for file in tmp_path.iterdir()} == {".lock"}
+
+
+def test_a_server_that_answers_another_range_is_not_believed(server: _Server, tmp_path: Path) -> None:
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:100])
+    server.wrong_start = True
+    with pytest.raises(DatasetError, match="another part of the file"):
+        download([server.url], tmp_path / "file.bin", check)
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:100]
+
+
+@pytest.mark.parametrize("had", [0, 4000])
+def test_a_file_that_is_far_too_large_is_not_fetched(
+    server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had: int
+) -> None:
+    monkeypatch.setattr(image_files, "_LARGEST", 50_000)
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:had])
+    with pytest.raises(DatasetError, match=r"102,400 bytes or more; allowed: 50,000"):
+        download([server.url], tmp_path / "file.bin", check)
+    assert not list(tmp_path.glob("file.bin*.part"))
+
+
+def test_a_stream_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            return bytes(size)
+
+    monkeypatch.setattr(image_files, "_LARGEST", 3 * image_files._CHUNK)
+    with pytest.raises(DatasetError, match="bytes or more; allowed"):
+        image_files._copy(Endless(), tmp_path / "part", 0, None)
+    assert (tmp_path / "part").stat().st_size <= 3 * image_files._CHUNK
+
+
+def test_the_next_address_is_tried_and_files_have_addresses_too(server: _Server, tmp_path: Path) -> None:
+    missing = server.url.replace("file.bin", "missing.bin")
+    path = download([missing, NOBODY, server.url], tmp_path / "file.bin", check)
+    assert path.read_bytes() == CONTENT
+    (tmp_path / "again.bin.part").write_bytes(CONTENT[:10])
+    assert download([path.as_uri()], tmp_path / "again.bin", check).read_bytes() == CONTENT
+
+
+def test_without_a_network_or_a_folder_the_message_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="could not be fetched") as caught:
+        download([NOBODY, "http://127.0.0.1:9/again.bin"], tmp_path / "file.bin", check)
+    for part in ("127.0.0.1:9/file.bin", "again.bin", "local copy", "WAVEMEM_DATA", "argument folder"):
+        assert part in str(caught.value)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"cannot be written.*WAVEMEM_DATA"):
+        download([(tmp_path / "file").as_uri()], tmp_path / "file" / "below" / "file.bin", check)
+    with pytest.raises(ValueError, match="urls is empty"):
+        download([], tmp_path / "file.bin", check)
+
+
+def test_two_at_once_fetch_once(server: _Server, tmp_path: Path) -> None:
+    found: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(download([server.url], tmp_path / "file.bin", check)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [tmp_path / "file.bin"] * 3
+    assert len(server.asked) == 1
+
+
+def test_obtain_prefers_what_is_there_and_checks_it(server: _Server, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "file.bin").write_bytes(CONTENT)
+    places = ("a/file.bin", "b/file.bin")
+    assert obtain(places, [server.url], check, tmp_path) == tmp_path / "b" / "file.bin"
+    assert not server.asked
+    (tmp_path / "b" / "file.bin").write_bytes(CONTENT[:-1])
+    with pytest.raises(DatasetError, match="delete it and fetch it again"):
+        obtain(places, [server.url], check, tmp_path)
+    (tmp_path / "b" / "file.bin").unlink()
+    with pytest.raises(DatasetError, match="download is switched off"):
+        obtain(places, [server.url], check, tmp_path, fetch=False)
+    assert obtain(places, [server.url], check, tmp_path) == tmp_path / "a" / "file.bin"
+
+
+def test_the_folder_is_the_argument_or_the_variable_or_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEMEM_DATA", "/named")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_folder("/own") == Path("/own")
+    assert data_folder() == Path("/named")
+    monkeypatch.delenv("WAVEMEM_DATA")
+    assert data_folder() == Path("/cache/wavemem")
+
+
+def test_checksums_of_files_and_of_what_is_packed_in_them(tmp_path: Path) -> None:
+    packed = tmp_path / "file.gz"
+    packed.write_bytes(gzip.compress(CONTENT, 1))
+    check(packed, unpacked=True)
+    verify(packed, hashlib.md5(packed.read_bytes()).hexdigest())
+    with pytest.raises(DatasetError, match="MD5"):
+        check(packed)
+    for damaged in (packed.read_bytes()[:-20], b"<html>not found</html>"):
+        packed.write_bytes(damaged)
+        with pytest.raises(DatasetError, match="cut off or damaged"):
+            check(packed, unpacked=True)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4)])
+def test_idx_arrays_of_any_number_of_axes(rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+    array = rng.integers(0, 256, shape)
+    np.testing.assert_array_equal(parse_idx(idx(array)), array)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "begins with nothing"),
+        (b"<htm", "begins with 3c68746d"),
+        (struct.pack(">BBBBI", 0, 0, 0x0D, 1, 1) + b"\0" * 4, "another format"),  # floats
+        (struct.pack(">BBBBI", 0, 0, 8, 1, 5) + b"\0" * 4, "cut off"),
+        (struct.pack(">BBBBI", 0, 0, 8, 1, 3) + b"\0" * 4, "has 12 bytes; allowed: 11"),
+        (b"\0\0\x08\x03\0\0", "cut off"),
+    ],
+)
+def test_what_is_no_idx_file_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        parse_idx(data)
+
+
+@pytest.fixture
+def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> Path:
+    """Four files like MNIST's, with their checksums in place of the real ones."""
+    sums = {}
+    for file, shape, top in (
+        ("train-images-idx3-ubyte.gz", (40, 28, 28), 256),
+        ("train-labels-idx1-ubyte.gz", (40,), 10),
+        ("t10k-images-idx3-ubyte.gz", (10, 28, 28), 256),
+        ("t10k-labels-idx1-ubyte.gz", (10,), 10),
+    ):
+        data = idx(rng.integers(0, top, shape))
+        (tmp_path / file).write_bytes(gzip.compress(data))
+        sums[file] = hashlib.md5(data).hexdigest()
+    monkeypatch.setattr(image_files, "_MNIST_MD5", sums)
+    monkeypatch.setattr(image_files, "_MNIST_MIRRORS", (tmp_path.as_uri() + "/",))
+    return tmp_path
+
+
+def test_mnist_from_a_local_copy_and_by_download(
+    tiny_mnist: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVEMEM_DATA", str(tiny_mnist))
+    local = load_mnist(download=False)
+    assert (local.images.shape, local.images.dtype) == ((50, 28, 28), torch.uint8)
+    assert (local.labels.shape, local.labels.dtype, local.tested) == ((50,), torch.int64, 10)
+    elsewhere = tmp_path_factory.mktemp("cache")
+    fetched = load_mnist(elsewhere)
+    assert torch.equal(fetched.images, local.images)
+    assert sorted(file.name for file in (elsewhere / "mnist").glob("*.gz")) == sorted(image_files._MNIST_MD5)
+
+
+def test_a_wrong_or_cut_off_mnist_file_is_refused(tiny_mnist: Path) -> None:
+    file = tiny_mnist / "t10k-labels-idx1-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(DatasetError, match=r"t10k-labels.*cut off"):
+        load_mnist(tiny_mnist)
+
+
+def test_the_small_digits_come_with_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = small_digits()
+    assert digits.images.shape == (1797, 8, 8)
+    assert int(digits.images.max()) == digits.largest == 16
+    assert torch.bincount(digits.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert digits.images[0, 0].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
+    monkeypatch.setitem(image_files._SMALL_SHA256, "digits-labels-idx1-ubyte.gz", "0" * 64)
+    with pytest.raises(ValueError, match="Install wavemem again"):
+        small_digits()
+
+
+def batch(rng: np.random.Generator, count: int) -> tuple[bytes, np.ndarray, np.ndarray]:
+    images, labels = rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 10, count, np.uint8)
+    planes = images.transpose(0, 3, 1, 2).reshape(count, -1)
+    return np.concatenate([labels[:, None], planes], axis=1).tobytes(), images, labels
+
+
+def archive(path: Path, files: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_a_binary_batch_is_labels_and_colour_planes(rng: np.random.Generator) -> None:
+    data, images, labels = batch(rng, 7)
+    found, named = parse_cifar_batch(data)
+    np.testing.assert_array_equal(found, images)
+    np.testing.assert_array_equal(named, labels)
+    for wrong, said in ((data[:-1], "multiple of 3073"), (b"", "multiple of 3073"), (b"\xc8" + data[1:], "label 200")):
+        with pytest.raises(DatasetError, match=said):
+            parse_cifar_batch(wrong)
+
+
+def test_cifar_is_read_from_its_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    parts = {name: batch(rng, 4) for name in image_files._BATCHES}
+    source = tmp_path / "source.tar.gz"
+    monkeypatch.setattr(image_files, "_MD5", archive(source, {name: part[0] for name, part in parts.items()}))
+    monkeypatch.setattr(image_files, "_URLS", (source.as_uri(),))
+    found = load_cifar10(tmp_path)
+    assert (found.name, found.images.shape, found.tested) == ("CIFAR-10", (24, 32, 32, 3), 4)
+    np.testing.assert_array_equal(found.images[-4:], parts["test_batch.bin"][1])
+    np.testing.assert_array_equal(found.images[:4], parts["data_batch_1.bin"][1])
+    np.testing.assert_array_equal(found.labels[4:8], parts["data_batch_2.bin"][2])
+    kept = sorted(file.name for file in (tmp_path / "cifar10").iterdir())
+    assert kept == ["cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz.lock"]  # nothing is unpacked
+
+
+def test_other_archives_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    files = {"data_batch_1": b"pickled", "test_batch.bin": batch(rng, 1)[0]}
+    monkeypatch.setattr(image_files, "_MD5", archive(path, files))
+    with pytest.raises(DatasetError, match=r"lacks data_batch_1.bin"):
+        load_cifar10(tmp_path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DatasetError, match="MD5"):
+        load_cifar10(tmp_path)
+    monkeypatch.setattr(image_files, "_MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    with pytest.raises(DatasetError, match=r"cannot be read|lacks"):
+        load_cifar10(tmp_path)
+
+
+def jpeg_copy(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of a JPEG copy, both parts alike."""
+    files = []
+    for pixels in images:
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=95)
+        files.append(stream.getvalue())
+    own = {
+        "jpeg": np.frombuffer(b"".join(files), np.uint8),
+        "offsets": np.cumsum([0, *map(len, files)]),
+        "labels": labels,
+    }
+    return {f"{part}_{name}": value for part in ("train", "test") for name, value in own.items()}
+
+
+def test_the_jpeg_copy_has_a_name_of_its_own(tmp_path: Path) -> None:
+    smooth = np.broadcast_to(np.arange(32, dtype=np.uint8)[:, None, None] * 7, (3, 32, 32, 3)).copy()
+    np.savez(tmp_path / "cifar10_jpeg.npz", **jpeg_copy(smooth, np.arange(3).astype(np.uint8)))
+    found = load_cifar10_jpeg(tmp_path)
+    assert (found.name, found.images.shape, found.tested) == ("CIFAR-10 (JPEG copy)", (6, 32, 32, 3), 3)
+    assert np.abs(found.images[:3].numpy().astype(int) - smooth).max() < 12  # lossy, but the same picture
+    assert found.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_other_files_than_the_jpeg_copy_are_refused(tmp_path: Path) -> None:
+    path, labels, black = tmp_path / "cifar10_jpeg.npz", np.array([1, 2], np.uint8), np.zeros((2, 32, 32, 3), np.uint8)
+    with pytest.raises(DatasetError, match="is not in"):
+        load_cifar10_jpeg(tmp_path)
+    path.write_bytes(b"no npz file")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        load_cifar10_jpeg(tmp_path)
+    whole = jpeg_copy(black, labels)
+    for arrays, said in (
+        ({"train_jpeg": np.zeros(4, np.uint8)}, "cannot be read"),
+        (jpeg_copy(black[:, :16, :16], labels), "16 × 16"),
+        (whole | {"train_labels": np.array([1, 10], np.uint8)}, "labels up to 10"),
+        (whole | {"train_jpeg": np.zeros_like(whole["train_jpeg"])}, "no JPEG file"),
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(DatasetError, match=said):
+            load_cifar10_jpeg(tmp_path)
