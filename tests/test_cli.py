@@ -69,7 +69,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / "tiny.py").write_text(_TINY, encoding="utf-8")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setitem(wavemem.experiments.EXPERIMENTS, "tiny", "tiny")
-    monkeypatch.setattr("wavemem.records.runs.code_version", lambda *_: "code")
+    monkeypatch.setattr("wavemem.records.run.code_version", lambda *_: "code")
     monkeypatch.delitem(sys.modules, "tiny", raising=False)
     yield "tiny"
     sys.modules.pop("tiny", None)
@@ -289,9 +289,7 @@ def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 @pytest.mark.parametrize(
     "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO]
 )
-@pytest.mark.parametrize(
-    "where", ["pathlib.Path.mkdir", "wavemem.records.store.write_rows", "wavemem.records.store._sync"]
-)
+@pytest.mark.parametrize("where", ["pathlib.Path.mkdir", "wavemem.records.run.write_rows", "wavemem.records.run._sync"])
 def test_what_the_system_refuses_is_one_line(
     tiny: str,
     tmp_path: Path,

@@ -77,7 +77,7 @@ class _RunCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
-        from wavemem.records.fields import describe_settings
+        from wavemem.records.run import describe_settings
 
         first = next(iter(ctx.meta.get("typed", ())), "-")
         name = None if first.startswith("-") else choose("experiment", first, experiment_names())
@@ -160,12 +160,11 @@ def run(
     if scheduler and jobs > 1:
         raise UsageError(f"jobs is {jobs} beside a scheduler; allowed: one of them, a cluster has its own workers")
     chosen = parameters.on_this_machine().device
-    from wavemem.records.fields import parse_settings, with_settings
-    from wavemem.records.runs import run_experiment
+    from wavemem.records.parallel import on_cluster, side_by_side
+    from wavemem.records.run import ExistingRecord, parse_settings, run_experiment, with_settings
     from wavemem.records.sizes import differences
-    from wavemem.records.store import ExistingRecord, config_json, open_record, project_root
+    from wavemem.records.store import config_json, open_record, project_root
     from wavemem.training.checkpoint import CheckpointError
-    from wavemem.training.pieces import on_cluster, side_by_side
 
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")

@@ -13,8 +13,8 @@ from wavemem.building import cache
 from wavemem.building.cache import Key, chapter_key, read_files
 from wavemem.building.chapters import code_cells, discover
 from wavemem.building.layout import Layout, Parameters
-from wavemem.imports import closure, imported_names
 from wavemem.kernels import compiled
+from wavemem.records.code import closure, imported_names
 
 QUICK = Parameters("quick", "cpu", 0)
 
@@ -37,18 +37,13 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
         ("try:\n    import wavemem.a\nexcept ImportError:\n    import wavemem.b", "", {"wavemem.a", "wavemem.b"}),
         ("from . import a", "wavemem.p", {"wavemem.p", "wavemem.p.a"}),
         ("from ..q import a", "wavemem.p", {"wavemem.q", "wavemem.q.a"}),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wavemem.a", "", None),
         ("import importlib\nimportlib.import_module('wavemem.a')", "", {"importlib", "wavemem.a"}),
         ("%matplotlib inline\nimport wavemem.a", "", {"wavemem.a"}),
         ("x = ('%s'\n% 1)\nimport wavemem.a", "", {"wavemem.a"}),
     ],
 )
-def test_imported_names(source: str, package: str, names: set[str] | None) -> None:
-    found = imported_names(source, package)
-    if names is None:
-        assert not any(name.startswith("wavemem") for name in found)
-    else:
-        assert found == names
+def test_imported_names(source: str, package: str, names: set[str]) -> None:
+    assert imported_names(source, package) == names
 
 
 def test_broken_code_still_depends_on_what_it_names() -> None:

@@ -13,7 +13,8 @@ import torch
 from wavemem.elman.table1 import CELL, FINAL, Config, cells, networks, repeat_copy, run, summarise
 from wavemem.elman.training import evaluate
 from wavemem.records.experiment import Result
-from wavemem.records.runs import recorded, run_experiment, runs_root, shared_run
+from wavemem.records.run import run_experiment
+from wavemem.records.runs import recorded, runs_root, shared_run
 from wavemem.theory.spectrum import angle_error, theoretical_eigenvalues
 
 SMALL = Config(

@@ -12,7 +12,8 @@ import pytest
 
 from wavemem.cli import main
 from wavemem.records.experiment import PROFILES, experiment_names, get_experiment
-from wavemem.records.fields import Field, Items, OneOf, Within, describe_settings, fields_of, parse_settings
+from wavemem.records.fields import Field, Items, OneOf, Within, fields_of
+from wavemem.records.run import describe_settings, parse_settings
 
 NAMES = experiment_names()
 

@@ -126,7 +126,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "records" / "registry" / "x.toml").write_text(
         '[paper]\nkey = "x"\ntitle = "t"\nshort = "X"\ncitation = "c"\n'
         '[[entry]]\nid = "x:eq1"\nkind = "equation"\ntitle = "first"\nchapter = "01-a"\nlabel = "x-eq-1"\n'
-        'code = "wavemem.records.store:load"\ntest = "tests/t.py::test_eq1"\n'
+        'code = "wavemem.records.store:find"\ntest = "tests/t.py::test_eq1"\n'
         '[[entry]]\nid = "x:fig1"\nkind = "figure"\ntitle = "drawn | $5"\nchapter = "01-a"\nlabel = "fig-a"\n'
         '[[entry.quantity]]\nname = "q"\nunit = "rad"\npaper = 1.0\nwithin = 0.5\nwhy = "w"\n'
         '[[entry.quantity]]\nname = "r"\nat_most = 1\nwhy = "w"\npaper_text = "small"\n'
@@ -152,7 +152,7 @@ def test_page_shows_values_statuses_and_existing_links_only(project: Path) -> No
     assert text.startswith("(page-reproduction)=\n# ")
     assert "{ref}`Eq. 1 <x-eq-1>`" in text
     assert "{ref}`Fig. 1 <fig-a>`" in text
-    assert "{py:obj}`store.load <wavemem.records.store.load>`" in text
+    assert "{py:obj}`store.find <wavemem.records.store.find>`" in text
     assert "`test_eq1`" in text
     assert "1.3 ± 0.14 (n = 3, 1 undetermined) rad, reduced" in text
     assert "- reduced: d 4 instead of 8" in text

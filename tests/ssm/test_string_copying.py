@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.records.fields import with_settings
+from wavemem.records.run import with_settings
 from wavemem.records.runs import recorded
 from wavemem.ssm.string_comparison import search_rows
 from wavemem.ssm.string_copying import (

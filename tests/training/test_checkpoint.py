@@ -9,7 +9,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,11 +18,10 @@ import torch
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.training import train
 from wavemem.theory.selection import paper_task
-from wavemem.training import checkpoint, pieces
+from wavemem.training import checkpoint
 from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
 from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.fit import FitConfig, FitResult, fit
-from wavemem.training.pieces import run_pieces, side_by_side
 
 LADDER = LadderCurriculum((3, 6, 9), 0.6)
 CURRICULA = [LADDER, MultiplicativeCurriculum(3, 9, 1.2, 0.9), FixedHorizon(4)]
@@ -84,7 +82,7 @@ SCRIPT = textwrap.dedent(
     import torch
     from dataclasses import replace
     from wavemem.elman.table1 import Config
-    from wavemem.records.runs import run_experiment
+    from wavemem.records.run import run_experiment
     from wavemem.training.checkpoint import Checkpoint
 
     torch.set_num_threads(1)
@@ -220,14 +218,6 @@ def test_other_kernels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Checkpoint(tmp_path / "x", {}).load()
 
 
-def test_a_process_that_the_caller_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    followed: list[object] = []
-    monkeypatch.setattr(pieces, "_watch_parent", lambda *how: followed.append(how))
-    for caller in (os.getpid(), os.getppid()):
-        assert pieces._unless_claimed(lambda path: path, tmp_path / "x", caller) == (tmp_path / "x",)
-    assert followed == [(os.getppid(), signal.SIGKILL)]
-
-
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="no checkpoint was there before"):
@@ -264,51 +254,12 @@ def test_a_checkpoint_is_due_when_the_last_one_is_so_old(tmp_path: Path, monkeyp
     assert Checkpoint(tmp_path / "c.safetensors", {}, every=0.0).due()
 
 
-def test_pieces_in_other_hands_are_left_for_later(tmp_path: Path) -> None:
-    order: list[str] = []
-
-    def piece(name: str) -> object:
-        def run(path: Path | None) -> str:
-            assert path == tmp_path / f"{name}.safetensors"
-            order.append(name)
-            if name == "b":
-                holder.__exit__(None, None, None)
-            return name.upper()
-
-        return run
-
-    holder = claimed(tmp_path / "a.safetensors")
-    assert holder.__enter__()
-    done = run_pieces({name: piece(name) for name in "abc"}, tmp_path)
-    assert order == ["b", "c", "a"]
-    assert list(done.items()) == [("a", "A"), ("b", "B"), ("c", "C")]
-
-
 def test_a_claim_is_refused_while_another_holds_it(tmp_path: Path) -> None:
     with claimed(tmp_path / "x") as mine, claimed(tmp_path / "x", wait=False) as second:
         assert mine
         assert not second
     with claimed(tmp_path / "x", wait=False) as again:
         assert again
-
-
-def test_without_a_folder_pieces_run_in_order() -> None:
-    assert run_pieces({"a": lambda path: path, "b": lambda path: path}) == {"a": None, "b": None}
-
-
-def test_pieces_divided_among_processes_give_the_same_numbers(tmp_path: Path) -> None:
-    pieces = {name: partial(twice, name) for name in "abc"}
-    with side_by_side(2):
-        done = run_pieces(pieces, tmp_path)
-    assert {name: value for name, (value, _) in done.items()} == {"a": "aa", "b": "bb", "c": "cc"}
-    assert os.getpid() not in {process for _, process in done.values()}
-    with side_by_side(1):
-        assert {process for _, process in run_pieces(pieces, tmp_path).values()} == {os.getpid()}
-
-
-def twice(name: str, path: Path | None) -> tuple[str, int]:
-    """A piece that says who did it."""
-    return 2 * name, os.getpid()
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -18,8 +18,8 @@ from distributed import Client
 from typer.testing import CliRunner
 
 from wavemem.cli import app, main
+from wavemem.records.parallel import on_cluster
 from wavemem.records.store import open_record
-from wavemem.training.pieces import on_cluster
 from wavemem.wave_rnn.wave_sweeps import POINT
 
 SWEEP = ["iterations=150", "runs=1", "small=12", "learning_rates=0.01", "batch=16", "held_out=64", "evaluations=3"]

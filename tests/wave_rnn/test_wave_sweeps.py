@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wavemem.records.experiment import Result, Where
-from wavemem.records.fields import parse_settings, with_settings
+from wavemem.records.run import parse_settings, with_settings
 from wavemem.wave_rnn import wave_sweeps
 from wavemem.wave_rnn.wave_sweeps import POINT, Config, best, points, run, scores, summarise, train_setting
 

@@ -18,8 +18,8 @@ import torch
 
 from wavemem.building.chapters import CHAPTER_FILES, Chapter, code_cells
 from wavemem.building.layout import KEYED, Layout, Parameters, write_atomically, write_json
-from wavemem.imports import closure
 from wavemem.kernels import compiled
+from wavemem.records.code import closure
 from wavemem.records.provenance import device_name
 from wavemem.records.registry import fingerprint
 
@@ -153,7 +153,7 @@ def chapter_key(
 ) -> Key:
     """Collect what a chapter's execution depends on.
 
-    The ingredients are the chapter's text, every module of the package that it imports (see :mod:`wavemem.imports`), every
+    The ingredients are the chapter's text, every module of the package that it imports (see :mod:`wavemem.records.code`), every
     file that lies beside the notebooks and every Python file at the top of the book, the parameters, the machine, the
     number of threads if it is not 1, the locked and the installed versions, the record folders that its front matter names,
     if it reports to the registry, the criteria of the entries that it names, and what it was seen to ``read``.

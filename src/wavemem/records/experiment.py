@@ -23,9 +23,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import os
+import signal
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -34,8 +35,9 @@ import torch
 from torch import Tensor
 
 from wavemem.checks import nearest, one_of, require
+from wavemem.processes import watch_parent
 from wavemem.records.fields import check_fields
-from wavemem.training.pieces import run_pieces
+from wavemem.training.checkpoint import claimed
 
 PROFILES = ("quick", "paper")
 """Sizes that something can be measured at: those of a laptop and those of the papers."""
@@ -163,10 +165,64 @@ class Run(Protocol[C]):
         ...
 
 
-def _in_place(
-    piece: Callable[[Where], Result], device: torch.device, progress: bool, checkpoint: Path | None
-) -> Result:
-    return piece(Where(device, progress, checkpoint))
+_watch_parent = functools.cache(watch_parent)
+
+
+def _unless_claimed(piece: Callable[[Where], Result], where: Where, caller: int) -> Result | None:
+    """Run a piece, or return None if another process is at it; a process that the caller started ends with it."""
+    if os.getppid() == caller:
+        _watch_parent(caller, signal.SIGKILL)
+    assert where.checkpoint is not None
+    with claimed(where.checkpoint, wait=False) as mine:
+        return piece(where) if mine else None
+
+
+def _run_unclaimed(pieces: Pieces, places: Mapping[str, Where]) -> list[Result | None]:
+    """Run the pieces that nobody else is at, by as many processes as joblib is configured for."""
+    calls = [(piece, places[name], os.getpid()) for name, piece in pieces.items()]
+    try:
+        import joblib
+    except ModuleNotFoundError:  # an optional dependency: pip install wavemem[sweep]
+        count = 1
+    else:
+        # A cluster does the work even where it offers a single process: that is why it was named.
+        elsewhere = hasattr(joblib.parallel.get_active_backend()[0], "client")
+        count = len(pieces) + 1 if elsewhere else min(joblib.effective_n_jobs(), len(pieces))
+    if count <= 1:
+        return [_unless_claimed(*call) for call in calls]
+    # One by one and all at once: a process that comes late, or is left when another dies, finds something to do.
+    found: list[Result | None] = joblib.Parallel(batch_size=1, pre_dispatch="all")(
+        joblib.delayed(_unless_claimed)(*call) for call in calls
+    )
+    return found
+
+
+def run_pieces(
+    pieces: Pieces, device: torch.device | str = "cpu", progress: bool = False, folder: Path | None = None
+) -> list[Result]:
+    """Run every piece once, alone or with other processes, and return what they return, in their order.
+
+    Every piece is a training with a checkpoint of its own. A process that finds a piece in another's hands turns to the next
+    one and comes back later: the same command started twice shares the work, and started again after a kill goes on.
+
+    Args:
+        pieces: A piece whose checkpoint is complete is expected to return at once.
+        device: Where to compute.
+        progress: Whether to report progress.
+        folder: Where the checkpoints are; None runs the pieces in order, in this process, without any.
+    """
+    device = torch.device(device)
+    if folder is None:
+        return [piece(Where(device, progress)) for piece in pieces.values()]
+    files = {name: folder / f"{name.replace('/', '-').replace(' ', '_')}.safetensors" for name in pieces}
+    places = {name: Where(device, progress, file) for name, file in files.items()}
+    results = []
+    for (name, piece), found in zip(pieces.items(), _run_unclaimed(pieces, places), strict=True):
+        if found is None:
+            with claimed(files[name]):
+                found = piece(places[name])
+        results.append(found)
+    return results
 
 
 def resumable(plan: Callable[[C, int], Pieces | Rounds]) -> Run[C]:
@@ -185,20 +241,13 @@ def resumable(plan: Callable[[C, int], Pieces | Rounds]) -> Run[C]:
         progress: bool = True,
         checkpoints: Path | None = None,
     ) -> Result:
-        def work(pieces: Pieces) -> list[Result]:
-            placed = {
-                name.replace("/", "-").replace(" ", "_"): partial(_in_place, piece, torch.device(device), progress)
-                for name, piece in pieces.items()
-            }
-            return list(run_pieces(placed, checkpoints).values())
-
         planned = plan(config, seed)
         if isinstance(planned, Mapping):
-            done = work(planned)
+            done = run_pieces(planned, device, progress, checkpoints)
         else:
             done, latest = [], None
             while (pieces := _next(planned, latest)) is not None:
-                latest = work(pieces)
+                latest = run_pieces(pieces, device, progress, checkpoints)
                 done += latest
         rows = pd.concat([part.rows for part in done], ignore_index=True)
         return Result(rows, {name: value for part in done for name, value in part.weights.items()})

@@ -8,7 +8,6 @@ state of the project* (the git commit and whether the tree differed from it).
 from __future__ import annotations
 
 import datetime
-import hashlib
 import platform
 import resource
 import subprocess
@@ -16,70 +15,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from wavemem.imports import closure, module_file
 from wavemem.kernels.compiled import in_use
+from wavemem.records.code import computing
+from wavemem.records.store import Provenance
 
 _PACKAGE = Path(__file__).resolve().parents[1]  # src/wavemem
 _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "safetensors", "triton")
-
-
-@dataclass
-class Provenance:
-    """Everything that is kept beside a record's numbers.
-
-    Args:
-        profile: "quick" or "paper".
-        seeds: the seeds of the runs that were measured.
-        device: the machine's processor or GPU by name.
-        commit: git commit, or "unknown" outside a repository.
-        dirty: the tree differed from the commit.
-        started: UTC time, ISO 8601.
-        wall_seconds: duration of the measurement.
-        peak_memory_mib: peak resident memory of the process, or of the GPU's allocator when one was used.
-        threads: threads that torch used on the CPU.
-        versions: Python and library versions.
-        computed: what the numbers depend on beside code and data, see :func:`computing`; empty in records from before it was
-            noted.
-    """
-
-    profile: str
-    seeds: tuple[int, ...]
-    device: str
-    commit: str = "unknown"
-    dirty: bool = True
-    started: str = ""
-    wall_seconds: float = float("nan")
-    peak_memory_mib: float = float("nan")
-    threads: int = 1
-    versions: dict[str, str] = field(default_factory=dict)
-    computed: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``record.json``."""
-        return {**asdict(self), "seeds": list(self.seeds)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Provenance:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: a field is missing or unknown.
-        """
-        names = {f.name for f in fields(cls)}
-        if set(data) | {"computed"} != names:
-            odd = ", ".join(sorted((set(data) | {"computed"}) ^ names))
-            raise ValueError(
-                f"provenance fields missing or unknown: {odd}; allowed: {', '.join(sorted(names))}. "
-                "Write the record again with this version of wavemem."
-            )
-        return cls(**{**data, "seeds": tuple(data["seeds"])})
 
 
 def versions() -> dict[str, str]:
@@ -94,11 +40,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def computing(device: torch.device | str) -> dict[str, Any]:
-    """What can change a measurement's digits on one machine: kind of device, threads, compiled kernels or not."""
-    return {"device": torch.device(device).type, "threads": torch.get_num_threads(), "compiled": bool(in_use())}
 
 
 def device_name(device: torch.device | str) -> str:
@@ -133,28 +74,6 @@ def git_state(folder: Path | None = None) -> tuple[str, bool]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
         return "unknown", True
-
-
-def code_version(*modules: str) -> str:
-    """Hash (16 hexadecimal digits) of the sources of modules and of all of wavemem that they import, directly or not.
-
-    The search is static: files are parsed, not run. Hashed are each file's path inside wavemem and its content.
-
-    Args:
-        modules: dotted names such as ``wavemem.elman.table1``.
-
-    Raises:
-        ValueError: a module is not part of wavemem.
-    """
-    root = _PACKAGE.parent
-    for name in modules:
-        if name.partition(".")[0] != "wavemem" or module_file(root, name) is None:
-            raise ValueError(f"module {name!r}; allowed: a module of wavemem. Give its dotted name.")
-    digest = hashlib.sha256()
-    for path in sorted(closure((f"import {name}" for name in modules), root).values()):
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
 
 
 def _peak_memory_mib(device: torch.device) -> float:

@@ -1,42 +1,26 @@
-"""Which modules of the package a chapter uses, read from its import lines without running anything.
+"""Which code a chapter or an experiment uses, read from import lines without running anything, and what else its digits hang on.
 
-The closure is followed through functions, classes and ``try`` blocks: an import that may happen counts. Blocks under
-``if TYPE_CHECKING:`` never run and do not count. A package's ``__init__.py`` runs when a module inside is imported,
-so it belongs to the closure; the package's other modules do not. Files that are no Python modules, such as a kernel's C
-source, belong to it where a module beside them names them in quotes.
+The closure is followed through functions, classes and ``try`` blocks: an import that may happen counts. A package's
+``__init__.py`` runs when a module inside is imported, so it belongs to the closure; the package's other modules do not. Files
+that are no Python modules, such as a kernel's C source, belong to it where a module beside them names them in quotes.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from wavemem.kernels.compiled import in_use
+
+_PACKAGE = Path(__file__).resolve().parents[1]  # src/wavemem
 _MAGIC = re.compile(r"^(\s*)[%!?].*$", re.MULTILINE)
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
-
-
-def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    if isinstance(node, ast.If) and _is_type_checking(node.test):
-        children: Iterable[ast.AST] = node.orelse
-    else:
-        children = ast.iter_child_nodes(node)
-    for child in children:
-        yield from _walk(child)
-
-
-@functools.lru_cache(maxsize=1024)
-def _found(source: str, package: str) -> frozenset[str]:
-    # Chapters share most of their modules; parsing dominates the search.
-    return frozenset(_imports(source, package))
 
 
 def _parsed(source: str) -> ast.Module | None:
@@ -49,7 +33,8 @@ def _parsed(source: str) -> ast.Module | None:
     return None
 
 
-def imported_names(source: str, package: str = "") -> set[str]:
+@functools.lru_cache(maxsize=1024)  # chapters share most of their modules; parsing dominates the search
+def imported_names(source: str, package: str = "") -> frozenset[str]:
     """Dotted names that a piece of code may import.
 
     ``from a.b import c`` yields both ``a.b`` and ``a.b.c``, since ``c`` may be a module or an attribute; the caller
@@ -61,16 +46,12 @@ def imported_names(source: str, package: str = "") -> set[str]:
             depends on what it names.
         package: The package that relative imports start from.
     """
-    return set(_found(source, package))
-
-
-def _imports(source: str, package: str) -> set[str]:
     tree = _parsed(source)
     if tree is None:
         found = set(re.findall(r"\bwavemem(?:\.\w+)*", source))
-        return found | {f"{base}.{word}" for base in found for word in re.findall(r"\w+", source)}
+        return frozenset(found | {f"{base}.{word}" for base in found for word in re.findall(r"\w+", source)})
     names: set[str] = set()
-    for node in _walk(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,7 +68,7 @@ def _imports(source: str, package: str) -> set[str]:
             first = node.args[0] if node.args else None
             if called == "import_module" and isinstance(first, ast.Constant) and isinstance(first.value, str):
                 names.add(first.value)
-    return names
+    return frozenset(names)
 
 
 def module_file(root: Path, name: str) -> Path | None:
@@ -147,3 +128,30 @@ def closure(sources: Iterable[str], root: Path, top: str = "wavemem") -> dict[st
         add(imported_names(text, package))
         files.update({f"{name}:{path.name}": path for path in _companions(file, text)})
     return dict(sorted(files.items()))
+
+
+def code_version(*modules: str) -> str:
+    """Hash (16 hexadecimal digits) of the sources of modules and of all of wavemem that they import, directly or not.
+
+    The search is static: files are parsed, not run. Hashed are each file's path inside wavemem and its content.
+
+    Args:
+        modules: dotted names such as ``wavemem.elman.table1``.
+
+    Raises:
+        ValueError: a module is not part of wavemem.
+    """
+    root = _PACKAGE.parent
+    for name in modules:
+        if name.partition(".")[0] != "wavemem" or module_file(root, name) is None:
+            raise ValueError(f"module {name!r}; allowed: a module of wavemem. Give its dotted name.")
+    digest = hashlib.sha256()
+    for path in sorted(closure((f"import {name}" for name in modules), root).values()):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def computing(device: torch.device | str) -> dict[str, Any]:
+    """What can change a measurement's digits on one machine: kind of device, threads, compiled kernels or not."""
+    return {"device": torch.device(device).type, "threads": torch.get_num_threads(), "compiled": bool(in_use())}
