@@ -180,7 +180,7 @@ def test_a_share_or_verdict_that_the_results_do_not_have_is_found() -> None:
     size = Size(differs=("s 4 instead of 8",))
     said = verdicts(ENTRY, QUANTITY, [0.01, 0.02, 5.0], measured=size)[0]
     outputs = [glued("agree", said.say("{passed} of {n}")), glued("word", said.say("{status}")), glued("other", 3)]
-    row = Measurement(ENTRY, QUANTITY, (0.01, 0.02, 5.0), size, "chapter 06")
+    row = Measurement(ENTRY, QUANTITY, (0.01, 0.02, 5.0), size)
     assert misquotations(summary, outputs, [row]) == []
     assert len(misquotations(summary, outputs, [])) == 2, "it was not reported"
     changed = dataclasses.replace(row, ours=(0.01, 5.0, 5.0))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ CLAIM = '[[claim]]\nid = "x:a"\nwords = "w"\nplace = "p"\nwhere = ["01-a"]\nwhy 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CLAIM.replace("words", "quote"), "unknown field quote"),
+        (CLAIM.replace("words", "quote"), "quote"),
         (CLAIM.replace('place = "p"\n', ""), "place"),
         (CLAIM + 'settled = "true"\ntest = "t"\n', "holds, corrected"),
         (CLAIM + 'settled = "holds"\n', "with the test that shows it"),
@@ -89,7 +89,7 @@ def judged(claim: Claim, *measured: Measurement, executed: tuple[str, ...] = ("0
 
 
 def measured(quantity: str, *values: float, size: Size = REDUCED) -> Measurement:
-    return Measurement("x:fig1", quantity, values, size, "chapter 01-a")
+    return Measurement("x:fig1", quantity, values, size)
 
 
 def claimed(*evidence: str, settled: str = "") -> Claim:
@@ -136,31 +136,24 @@ def test_evidence_that_does_not_exist_is_refused(reference: str) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "records" / "registry").mkdir(parents=True)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "results").mkdir()
-    (tmp_path / "records" / "registry" / "x.toml").write_text(
+def project(plant: Callable[..., Path]) -> Path:
+    registry = (
         '[paper]\nkey = "x"\ntitle = "t"\nshort = "X"\ncitation = "c"\n'
         '[[entry]]\nid = "x:fig1"\nkind = "figure"\ntitle = "drawn"\nchapter = "01-a"\nlabel = "fig-a"\n'
         '[[entry.quantity]]\nname = "q"\nunit = "rad"\npaper = 1.0\nwithin = 0.5\nwhy = "w"\nfixed = "before the run"\n'
     )
-    (tmp_path / "records" / "registry" / "claims-x.toml").write_text(
+    claims = (
         CLAIM.replace('where = ["01-a"]', 'where = ["01-a#fig-a", "02-b"]') + 'evidence = ["x:fig1#q"]\n'
         '[[claim]]\nid = "x:b"\nwords = "true | $5"\nplace = "p"\nwhere = ["02-b"]\nwhy = "Proved."\n'
         'settled = "holds"\ntest = "tests/t.py::test_b"\n'
     )
-    (tmp_path / "notebooks" / "01-a.md").write_text("(ch-a)=\n# A\n\nfigure: {name: fig-a}\n")
-    (tmp_path / "notebooks" / "02-b.md").write_text("(ch-b)=\n# B\n")
-    row = {
-        "entry": "x:fig1",
-        "quantity": "q",
-        "ours": [1.2, 1.4],
-        "size": {"exact": False, "differs": ["s 4 instead of 8"], "data": "", "records": []},
+    files = {
+        "records/registry/x.toml": registry,
+        "records/registry/claims-x.toml": claims,
+        "notebooks/01-a.md": "(ch-a)=\n# A\n\nfigure: {name: fig-a}\n",
+        "notebooks/02-b.md": "(ch-b)=\n# B\n",
     }
-    (tmp_path / "results" / "01-a.json").write_text(json.dumps({"chapter": "01-a", "results": [row]}))
-    monkeypatch.setenv("WAVEMEM_ROOT", str(tmp_path))
-    return tmp_path
+    return plant(files, [1.2, 1.4], "s 4 instead of 8")
 
 
 def test_the_page_and_the_rows_say_what_was_measured(project: Path) -> None:

@@ -167,8 +167,8 @@ ENTRY = 'id = "x:eq1"\nkind = "equation"\ntitle = "t"\n'
     [
         ("[[entry", "not TOML"),
         (HEAD + 'id = "x:eq1"\nkind = "equation"\n', "title"),
-        (HEAD + ENTRY + 'chaptr = "y"\n', "chapter"),
-        (HEAD + 'id = "y:eq1"\nkind = "equation"\ntitle = "t"\n', "x:…"),
+        (HEAD + ENTRY + 'chaptr = "y"\n', "chaptr"),
+        (HEAD + 'id = "y:eq1"\nkind = "equation"\ntitle = "t"\n', r"\['x'\]"),
         (HEAD + 'id = "x:eq1"\nkind = "formula"\ntitle = "t"\n', "equation, theorem"),
         (HEAD + ENTRY + "[[entry]]\n" + ENTRY, "twice"),
         (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\n', "no criterion"),

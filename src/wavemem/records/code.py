@@ -92,13 +92,12 @@ def _companions(file: Path, text: str) -> list[Path]:
     ]
 
 
-def closure(sources: Iterable[str], root: Path, top: str = "wavemem") -> dict[str, Path]:
-    """Modules under ``root`` that the given pieces of code import, directly or through one another.
+def closure(sources: Iterable[str], root: Path) -> dict[str, Path]:
+    """Modules of wavemem under ``root`` that the given pieces of code import, directly or through one another.
 
     Args:
         sources: Pieces of code, e.g. a chapter's cells.
         root: The folder that holds the package.
-        top: Name of the package; imports of anything else are ignored.
 
     Returns:
         Module name to file, in the order of names, packages on the way to a module included; "module:file" names a file
@@ -109,7 +108,7 @@ def closure(sources: Iterable[str], root: Path, top: str = "wavemem") -> dict[st
 
     def add(names: Iterable[str]) -> None:
         for name in names:
-            if name == top or name.startswith(f"{top}."):
+            if name.partition(".")[0] == "wavemem":
                 parts = name.split(".")
                 waiting.extend(".".join(parts[: count + 1]) for count in range(len(parts)))
 

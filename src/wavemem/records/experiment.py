@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from wavemem.checks import nearest, one_of, require
+from wavemem.experiments import EXPERIMENTS
 from wavemem.processes import watch_parent
 from wavemem.records.fields import check_fields
 from wavemem.training.checkpoint import claimed
@@ -291,19 +292,14 @@ class Experiment:
     summarise: Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def _experiments() -> Mapping[str, str]:
-    table: Mapping[str, str] = importlib.import_module("wavemem.experiments").EXPERIMENTS  # they import this module
-    return table
-
-
 def experiment_names() -> list[str]:
     """The experiments that exist, in alphabetical order."""
-    return sorted(_experiments())
+    return sorted(EXPERIMENTS)
 
 
 def module_of(name: str) -> str:
     """The module of an experiment, by its dotted name."""
-    return _experiments()[name]
+    return EXPERIMENTS[name]
 
 
 def description(name: str) -> str:

@@ -15,7 +15,7 @@ All other fields must equal those of ``Config.profile("paper")``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -88,7 +88,6 @@ def differences(
     values: Mapping[str, Any],
     profile: str = "paper",
     *,
-    free: Collection[str] | None = None,
     depends: Sequence[str] = (),
 ) -> dict[str, tuple[Any, Any]]:
     """The fields in which a configuration is not that of a profile.
@@ -98,21 +97,19 @@ def differences(
         values: field → plain value, as `wavemem.records.store.config_json` makes them. A field that is not there was added
             since and has its default.
         profile: what it is compared with.
-        free: fields that may differ; None is the class's ``PARTS``.
         depends: names or patterns of the only fields that count; one that starts with "!" takes fields out.
 
     Returns:
         Field → (value there, value in the profile). A field that the class no longer has differs.
     """
     wanted = config_json(cls.profile(profile))
-    parts = getattr(cls, "PARTS", ()) if free is None else free
     defaults = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
     found = {}
     for name in dict.fromkeys((*wanted, *values)):
         have = values.get(name, defaults.get(name, _ABSENT))
         have = list(have) if isinstance(have, tuple) else have
         want = wanted.get(name, _ABSENT)
-        if have != want and name not in parts and _counts(name, depends):
+        if have != want and name not in cls.PARTS and _counts(name, depends):
             found[name] = (have, want)
     return found
 
@@ -121,7 +118,7 @@ def _of_configuration(cls: type[Any], values: Mapping[str, Any], depends: Sequen
     """Differences from the paper, and the other data."""
     found = differences(cls, values, depends=depends)
     data = []
-    for name, meanings in getattr(cls, "OTHER_DATA", {}).items():
+    for name, meanings in cls.OTHER_DATA.items():
         if not _counts(name, depends):
             continue
         given = values.get(name)
@@ -168,7 +165,7 @@ def size_of(measured: Any, depends: Sequence[str] = ()) -> Size:
             have.setdefault(name, []).append(_shown(there))
             want[name] = _shown(in_paper)
         data += other
-        unstated += [cls.UNSTATED] if getattr(cls, "UNSTATED", "") else []
+        unstated += [cls.UNSTATED] if cls.UNSTATED else []
     if not several:
         raise ValueError("measured is empty; allowed: at least one configuration or record. Report what was measured.")
     differs = [

@@ -6,7 +6,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -28,7 +28,6 @@ class Measurement:
         quantity: its name.
         ours: one value per seed, NaN where undetermined.
         size: what it was measured on.
-        source: where it was measured, in words.
         note: what the chapter says about how it was measured.
     """
 
@@ -36,7 +35,6 @@ class Measurement:
     quantity: str
     ours: tuple[float, ...]
     size: Size
-    source: str
     note: str = ""
 
 
@@ -127,17 +125,8 @@ def measurements(results_dir: Path | None) -> list[Measurement]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             for row in content["results"]:
-                values = tuple(math.nan if v is None else float(v) for v in row["ours"])
-                found.append(
-                    Measurement(
-                        row["entry"],
-                        row["quantity"],
-                        values,
-                        Size.from_json(row["size"]),
-                        f"chapter {content['chapter']}",
-                        row.get("note", ""),
-                    )
-                )
+                ours = tuple(math.nan if v is None else float(v) for v in row["ours"])
+                found.append(Measurement(row["entry"], row["quantity"], ours, Size.from_json(row["size"]), row["note"]))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is not a chapter's results ({error!r}); allowed: files written by report(). "
@@ -203,33 +192,21 @@ class Gathered:
     executed: Collection[str]
 
 
-def gather(
-    results_dir: Path | str | None = None,
-    records_dir: Path | str | None = None,
-    *,
-    chapters: Iterable[str] | None = None,
-) -> Gathered:
+def gather(results_dir: Path | None = None, records_dir: Path | None = None) -> Gathered:
     """Read the registry, the chapters and what they measured.
 
     Args:
         results_dir: folder of the chapters' JSON files (WAVEMEM_RESULTS_DIR while executing); None: none were executed.
         records_dir: folder of all records; None is the project's ``records/``.
-        chapters: stems of the chapters that the book contains; None is all of them. Only these are linked to.
 
     Raises:
-        ValueError: the registry, a record or a results file cannot be read, or a named chapter does not exist.
+        ValueError: the registry, a record or a results file cannot be read.
     """
     root = project_root()
-    sources = {p.stem: p for p in sorted((root / "notebooks").glob("*.md"))}
-    wanted = list(sources) if chapters is None else list(chapters)
-    unknown = [c for c in wanted if c not in sources]
-    if unknown:
-        raise ValueError(f"chapters {', '.join(unknown)}; allowed: {', '.join(sources)}. Use the notebooks' stems.")
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted((root / "notebooks").glob("*.md"))}
     registry = load_registry(records_dir)
-    measured = measurements(Path(results_dir) if results_dir else None)
-    texts = {name: sources[name].read_text(encoding="utf-8") for name in wanted}
-    executed = {p.stem for p in Path(results_dir).glob("*.json")} if results_dir else set()
-    return Gathered(registry, evidence(registry, root, texts, measured, executed), texts, executed)
+    executed = {path.stem for path in results_dir.glob("*.json")} if results_dir else set()
+    return Gathered(registry, evidence(registry, root, texts, measurements(results_dir), executed), texts, executed)
 
 
 def deciding_measurement(found: Evidence, name: str) -> Measurement | None:
