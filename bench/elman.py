@@ -19,8 +19,7 @@ from bench.measure import Case, Contest, cases, repeat, vary
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.training import evaluate, train
 from wavemem.streams import stream
-from wavemem.theory.episodes import accuracy, elman_inputs, random_histories
-from wavemem.theory.hds import LinearHDS, repeat_copy
+from wavemem.theory.hds import LinearHDS, accuracy, elman_inputs, random_histories, repeat_copy
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum

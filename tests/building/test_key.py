@@ -278,7 +278,7 @@ def test_what_python_really_loads_is_in_the_closure(real: Layout) -> None:
 def test_editing_any_module_changes_exactly_the_chapters_whose_closure_has_it(real_copy: Layout) -> None:
     closures = {c.name: closure(code_cells(c.text), real_copy.package) for c in discover(real_copy)}
     before = _keys(real_copy)
-    for module in ("theory.lookup", "theory.hds", "building.schedule"):
+    for module in ("theory.attention", "theory.hds", "building.schedule"):
         file = real_copy.package.joinpath("wavemem", *module.split(".")).with_suffix(".py")
         file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
         after = _keys(real_copy)

@@ -20,8 +20,7 @@ from wavemem.elman.basis_quality import (
 )
 from wavemem.elman.variable_memories import VariableMemories, true_histories
 from wavemem.theory.basis import random_basis
-from wavemem.theory.episodes import random_histories
-from wavemem.theory.hds import HDS, repeat_copy
+from wavemem.theory.hds import HDS, random_histories, repeat_copy
 from wavemem.theory.selection import paper_task
 
 S, D, N = 3, 2, 12

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -11,12 +13,12 @@ from wavemem.elman.fixed_points import (
     expected_fixed_points,
     find_fixed_points,
     minimise_speed,
-    signed_cycles,
     starting_points,
 )
 from wavemem.elman.jacobian import RecurrentMap
 from wavemem.streams import stream
-from wavemem.theory.selection import paper_task
+from wavemem.theory.selection import Cycle, paper_task, recurrence
+from wavemem.theory.spectrum import reduced_basis
 
 
 def _amplitude(gain: float) -> float:
@@ -28,7 +30,7 @@ def _amplitude(gain: float) -> float:
 
 def _one_neuron(w: float, b: float, count: int = 60) -> tuple:
     starts = torch.linspace(-2, 2, count, dtype=torch.float64)[:, None]
-    return find_fixed_points(torch.tensor([[w]]), starts, b=torch.tensor([b]))
+    return find_fixed_points(RecurrentMap(torch.tensor([[w]]), b=torch.tensor([b])), starts)
 
 
 def test_one_neuron_has_three() -> None:
@@ -82,12 +84,34 @@ def test_uncoupled_neurons_have_all_combinations() -> None:
 
 def test_a_memory_of_the_theory_has_the_fixed_points_that_counting_predicts() -> None:
     # Neurons as substrate sites: the assumption of independent squashing holds exactly.
-    Phi = paper_task("T2", 3, 3).Phi()
-    expected = expected_fixed_points(signed_cycles(Phi))
+    task = paper_task("T2", 3, 3)
+    expected = expected_fixed_points(recurrence(task).cycles)
     starts = starting_points(9, 1500, stream(1, "starts"))
-    points, _, _ = find_fixed_points(1.5 * Phi, starts)
+    points, _, _ = find_fixed_points(1.5 * task.Phi(), starts)
     found = {int(k): int((points.unstable == k).sum()) for k in points.unstable.unique()}
     assert found == expected
+
+
+@pytest.mark.parametrize("name", ["T2", "T3", "T4"])
+@pytest.mark.parametrize("period", [1, 2, 3, 5])
+def test_expected_counts_equal_counting_by_force(name: str, period: int) -> None:
+    task = paper_task(name, 3, 3)
+    reduced = reduced_basis(task.Phi()).Phi
+    power = torch.linalg.matrix_power(reduced, period)
+    found: Counter[int] = Counter()
+    for content in itertools.product((-1.0, 0.0, 1.0), repeat=len(reduced)):
+        state = torch.tensor(content, dtype=torch.float64)
+        if bool((power @ state == state).all()):
+            found[int((state == 0).sum())] += 1
+    assert expected_fixed_points(recurrence(task).cycles, period) == dict(sorted(found.items()))
+
+
+def test_repeat_copy_by_hand() -> None:
+    cycles = recurrence(paper_task("T1", 3, 2)).cycles
+    assert [(cycle.length, cycle.sign, cycle.period) for cycle in cycles] == [(3, 1, 3), (3, 1, 3)]
+    assert expected_fixed_points(cycles) == {0: 4, 3: 4, 6: 1}
+    assert expected_fixed_points(cycles, period=3)[0] == 2**6
+    assert Cycle((0, 1), -1).period == 4
 
 
 def test_cycles_of_a_ring() -> None:
@@ -120,15 +144,12 @@ def test_small_weights_leave_the_origin_alone() -> None:
 
 
 def test_input_that_is_held_moves_the_fixed_point() -> None:
-    W_hh = 0.3 * torch.eye(2, dtype=torch.float64)
-    W_uh = torch.tensor([[1.0], [0.0]])
-    points, _, _ = find_fixed_points(W_hh, torch.zeros(1, 2), W_uh=W_uh, u=torch.tensor([0.5]))
+    driven = RecurrentMap(0.3 * torch.eye(2), torch.tensor([[1.0], [0.0]]), torch.tensor([0.5]))
+    points, _, _ = find_fixed_points(driven, torch.zeros(1, 2))
     h = 0.5
     for _ in range(200):
         h = math.tanh(0.3 * h + 0.5)
-    assert points.h[0].tolist() == pytest.approx([h, 0.0], abs=1e-10)
-    same, _, _ = find_fixed_points(RecurrentMap(W_hh, W_uh, torch.tensor([0.5])), torch.zeros(1, 2))
-    assert torch.equal(same.h, points.h)
+    assert points.h[0].tolist() == pytest.approx([h, 0.0], abs=1e-7)  # the weights have single precision
 
 
 def test_q_never_rises_and_starts_are_reproducible() -> None:
@@ -160,7 +181,7 @@ def test_nothing_found_is_an_empty_list() -> None:
         (lambda: find_fixed_points(torch.eye(2), torch.zeros(1, 2), tolerance=0.0), "tolerance = 0"),
         (lambda: find_fixed_points(torch.eye(2), torch.zeros(1, 2), distance=-1.0), "distance = -1"),
         (lambda: find_fixed_points(torch.eye(2), torch.full((1, 2), math.nan)), "NaN"),
-        (lambda: find_fixed_points(RecurrentMap(torch.eye(2)), torch.zeros(1, 2), b=torch.ones(2)), "RecurrentMap"),
+        (lambda: expected_fixed_points([Cycle((0,), 1)], period=0), "period = 0"),
         (lambda: minimise_speed(RecurrentMap(torch.eye(2)), torch.zeros(1, 2), iterations=0), "iterations = 0"),
         (lambda: starting_points(0, 1, stream(0, "s")), "N = 0"),
         (lambda: starting_points(2, 0, stream(0, "s")), "count = 0"),

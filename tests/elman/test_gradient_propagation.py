@@ -12,8 +12,8 @@ import torch
 from wavemem.elman import gradient_propagation as experiment
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.theory.basis import random_basis
-from wavemem.theory.episodes import random_histories
 from wavemem.theory.gradients import cost_gradient
+from wavemem.theory.hds import random_histories
 from wavemem.theory.selection import paper_task
 
 S, D, N = 4, 2, 10

@@ -12,8 +12,7 @@ from torch import nn
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.training import accuracy_by_step, evaluate, train
 from wavemem.streams import stream
-from wavemem.theory.episodes import accuracy, elman_inputs, random_histories
-from wavemem.theory.hds import HDS, repeat_copy
+from wavemem.theory.hds import HDS, accuracy, elman_inputs, random_histories, repeat_copy
 from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
 from wavemem.training.fit import FitConfig, FitResult
 

@@ -15,8 +15,7 @@ from wavemem.elman.variable_memories import (
     with_transients,
 )
 from wavemem.theory.basis import random_basis
-from wavemem.theory.episodes import elman_inputs, random_histories
-from wavemem.theory.hds import HDS, repeat_copy
+from wavemem.theory.hds import HDS, elman_inputs, random_histories, repeat_copy
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import reduced_basis
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wavemem.elman import wide_repeat_copy as experiment
-from wavemem.elman.compression import phase_counts
+from wavemem.theory.spectrum import phase_counts
 
 TINY = experiment.Config(
     s=4, d=2, hidden_sizes=(12, 9), runs=2, iterations=6, horizons=(4, 8), test_batches=1, log_every=3

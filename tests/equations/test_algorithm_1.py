@@ -17,8 +17,7 @@ from wavemem.elman.variable_memories import (
 )
 from wavemem.theory.basis import random_basis
 from wavemem.theory.boundary import shift_operator
-from wavemem.theory.episodes import random_histories
-from wavemem.theory.hds import LinearHDS, generalized_fibonacci, repeat_copy
+from wavemem.theory.hds import LinearHDS, generalized_fibonacci, random_histories, repeat_copy
 from wavemem.theory.selection import paper_task, signed_selection
 from wavemem.theory.spectrum import reduced_basis
 

@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.theory.attention import SelfAttentionBoundary, alibi_bias, generate, rope_frequencies
+from wavemem.theory.attention import LookupHDS, SelfAttentionBoundary, alibi_bias, generate, rope_frequencies
 from wavemem.theory.boundary import run
-from wavemem.theory.episodes import random_histories
-from wavemem.theory.hds import generalized_fibonacci
-from wavemem.theory.lookup import LookupHDS
+from wavemem.theory.hds import generalized_fibonacci, random_histories
 
 DOUBLE = torch.float64
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))

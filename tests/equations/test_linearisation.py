@@ -81,7 +81,6 @@ def test_eq41_a_memory_of_the_theory_is_found_in_the_jacobian_at_the_origin(name
         J = linearise(W_hh, None, torch.zeros(14)).J
         torch.testing.assert_close(J, W_hh)
         result = angle_error(eigenvalues(system.Phi()), eigenvalues(J))
-        assert result.determinate
         assert result.error < 1e-3  # not smaller: T2 has a defective zero eigenvalue and coinciding ones
         assert result.modulus_error == pytest.approx(gain - 1, abs=1e-3)
 

@@ -14,7 +14,7 @@ from wavemem.plotting import portrait as drawing
 from wavemem.streams import stream
 from wavemem.theory.basis import random_basis
 from wavemem.theory.boundary import phi_in_basis
-from wavemem.theory.episodes import random_histories
+from wavemem.theory.hds import random_histories
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import eigenvalues, reduced_basis
 

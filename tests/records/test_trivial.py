@@ -24,7 +24,7 @@ from wavemem.elman.training import evaluate
 from wavemem.elman.variable_memories import algorithm_1, true_histories
 from wavemem.records.entries import Entry, Quantity, load_registry
 from wavemem.streams import stream
-from wavemem.theory.episodes import random_histories
+from wavemem.theory.hds import random_histories
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import angle_error, eigenvalues, reduced_basis, theoretical_eigenvalues
 from wavemem.wave_rnn.adding_task import SOLVED_MSE, AddingTask

@@ -1,4 +1,4 @@
-"""The self-attention boundary's parts: positions by column, stacks, hard attention, and complaints."""
+"""The self-attention boundary, its KV cache as a travelling wave and as a ring buffer, and the look-up system."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wavemem.theory.attention import (
+    LookupHDS,
     SelfAttentionBoundary,
     alibi_bias,
     apply,
     attend,
     column_ages,
+    generate,
+    moving_frame,
+    negacyclic_shift,
+    query_shift,
     rope_frequencies,
     rotate,
     rotate_by_age,
 )
 from wavemem.theory.boundary import run
+from wavemem.theory.hds import random_histories
+from wavemem.theory.readings import estimate_velocity
 
 DOUBLE = torch.float64
 
@@ -26,12 +35,24 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
 
-def test_ages_and_alibi() -> None:
+def head(d: int, d_k: int, stack: tuple[int, ...] = (), seed: int = 0, **options: object) -> SelfAttentionBoundary:
+    g = torch.Generator().manual_seed(seed)
+    W_K, W_Q, W_V = (torch.randn(*stack, m, d, generator=g, dtype=DOUBLE) for m in (d_k, d_k, d))
+    # An orthogonal value map: random ones let the sequence grow or die within a few steps.
+    return SelfAttentionBoundary(W_K, W_Q, torch.linalg.qr(W_V).Q, **options)
+
+
+def window(*shape: int) -> torch.Tensor:
+    return draw(*shape, seed=9)
+
+
+def histories(batch: int, s: int, d: int, seed: int = 0) -> torch.Tensor:
+    return random_histories(batch, s, d, torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def test_positions_are_the_usual_ones() -> None:
     assert column_ages(4).tolist() == [3, 2, 1, 0]
     assert alibi_bias(4, 0.5).tolist() == [-1.5, -1.0, -0.5, 0.0]
-
-
-def test_rope_frequencies_are_the_usual_ones() -> None:
     torch.testing.assert_close(rope_frequencies(4), torch.tensor([1.0, 0.01], dtype=DOUBLE))
 
 
@@ -73,6 +94,7 @@ def test_zero_keys_are_generalized_fibonacci_up_to_a_factor() -> None:
     f = SelfAttentionBoundary(torch.zeros(2, d, dtype=DOUBLE), draw(2, d), s * torch.eye(d, dtype=DOUBLE))
     h = draw(4, s, d, seed=1)
     torch.testing.assert_close(f(h), h.sum(-2))
+    assert f.factor == 1 / math.sqrt(2)
 
 
 def test_gradients_flow_to_every_weight() -> None:
@@ -86,47 +108,191 @@ def test_gradients_flow_to_every_weight() -> None:
     assert torch.autograd.gradcheck(out, (*weights, bias))
 
 
-def test_default_scale() -> None:
-    W = torch.eye(4, dtype=DOUBLE)
-    assert SelfAttentionBoundary(W, W, W).factor == 1 / math.sqrt(4)
-    assert SelfAttentionBoundary(W, W, W, scale=1.0).factor == 1.0
+POSITIONS = {
+    "content": {},
+    "ALiBi": {"bias": alibi_bias(6, 0.3)},
+    "RoPE": {"frequencies": rope_frequencies(4, base=100.0)},
+    "both, soft": {"bias": alibi_bias(6, -0.2), "frequencies": rope_frequencies(4), "temperature": 2.0},
+    "hard": {"temperature": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+@pytest.mark.parametrize("stack", [(), (3,)])
+def test_both_caches_generate_what_the_substrate_does(name: str, stack: tuple[int, ...]) -> None:
+    f, u, horizon = head(5, 4, stack, **POSITIONS[name]), window(*stack, 7, 6, 5), 20
+    expected = run(u, f, horizon)[1:, ..., -1, :].movedim(0, -2)
+    for cache in ("travelling", "ring"):
+        assert (generate(f, u, horizon, cache).outputs - expected).abs().max() < 1e-10
+
+
+def test_the_travelling_cache_is_the_substrate_in_another_basis() -> None:
+    f, u = head(5, 4), window(6, 5)
+    states, cache = run(u, f, 12), generate(f, u, 12)
+    torch.testing.assert_close(cache.keys.mT, apply(f.W_K, states))
+    torch.testing.assert_close(cache.values.mT, apply(f.W_V, states))
+
+
+def test_the_ring_buffer_is_the_same_memory_in_a_moving_frame() -> None:
+    f, u = head(5, 4), window(3, 6, 5)
+    wave, ring = generate(f, u, 15), generate(f, u, 15, "ring")
+    torch.testing.assert_close(moving_frame(ring.keys, ring.newest), wave.keys)
+    torch.testing.assert_close(moving_frame(ring.values, ring.newest), wave.values)
+    torch.testing.assert_close(moving_frame(ring.weights, ring.newest[:-1]), wave.weights)
+    # In its own frame one slot per step changes, the others stand still.
+    changed = (ring.values[1:] != ring.values[:-1]).any(dim=(1, 2)).sum(-1)
+    assert changed.tolist() == [1] * 15
+
+
+def test_the_travelling_cache_travels_at_one_column_per_step() -> None:
+    # A head whose sequence neither dies nor settles, so that there is something to see for the whole time.
+    wave = generate(LookupHDS(24, 4).head(), window(24, 4).sign(), 48)
+    for activity in (wave.keys, wave.values):
+        assert abs(float(estimate_velocity(activity).value) - 1.0) < 0.05
+
+
+def test_ropes_keys_turn_as_they_travel() -> None:
+    theta = rope_frequencies(4, base=100.0)
+    f, u = head(5, 4, frequencies=theta), window(6, 5)
+    keys = generate(f, u, 10).keys.mT
+    torch.testing.assert_close(keys[1:, :-1], rotate(keys[:-1, 1:], -theta))
+    # In the ring buffer they stand still, turned once by their absolute time; the two differ by the query's turn.
+    ring = generate(f, u, 10, "ring")
+    rolled = moving_frame(ring.keys, ring.newest).mT
+    now = torch.arange(5, 16, dtype=DOUBLE)[:, None, None]
+    torch.testing.assert_close(rotate(rolled, -now * theta), keys)
+
+
+@settings(max_examples=30, deadline=None)
+@given(s=st.integers(1, 9), d=st.integers(1, 9), seed=st.integers(0, 2**31))
+def test_rule_against_a_loop_in_words(s: int, d: int, seed: int) -> None:
+    """Compare coordinate by coordinate, most significant first: written without scores."""
+    task = LookupHDS(s, d)
+    half = (d + 1) // 2
+    for h in histories(4, s, d, seed):
+        question = [float(h[-1, (j + half) % d]) for j in range(d)]
+        agreement = [tuple(float(x) == q for x, q in zip(column, question, strict=True)) for column in h]
+        found = h[max(range(s), key=lambda i: agreement[i])]
+        expected = torch.cat([-found[-1:], found[:-1]])
+        assert torch.equal(task.next(h), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(s=st.integers(2, 8), d=st.integers(1, 8), seed=st.integers(0, 2**31))
+def test_equal_scores_mean_equal_vectors(s: int, d: int, seed: int) -> None:
+    task = LookupHDS(s, d)
+    h = histories(16, s, d, seed)
+    scores = task.scores(h)
+    same_score = scores[..., :, None] == scores[..., None, :]
+    same_vector = (h[..., :, None, :] == h[..., None, :, :]).all(-1)
+    assert torch.equal(same_score, same_vector)
+
+
+def test_it_is_an_odd_function_and_stays_binary() -> None:
+    task = LookupHDS(8, 8)
+    u = histories(64, 8, 8)
+    y = task.targets(u, 100)
+    assert set(y.unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(task.next(-u), -task.next(u))
+
+
+def test_it_runs_on_real_vectors_and_keeps_their_type() -> None:
+    task = LookupHDS(5, 4)
+    u = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(1))
+    y = task.targets(u, 7)
+    assert y.shape == (3, 2, 7, 4)
+    assert y.dtype == torch.float32
+    lengths = u.norm(dim=-1)
+    assert ((y[..., 0, :].norm(dim=-1, keepdim=True) - lengths).abs().min(-1).values < 1e-6).all()
+
+
+@pytest.mark.parametrize(("s", "d"), [(4, 4), (8, 8), (8, 4), (6, 6)])
+def test_it_stays_informative(s: int, d: int) -> None:
+    """No fixed point: the age of what is found stays spread out, long after the history has left the window."""
+    task = LookupHDS(s, d)
+    u = histories(300, s, d)
+    y = task.targets(u, 60)
+    sequence = torch.cat([u, y], dim=1)
+    windows = sequence.unfold(1, s, 1).mT[:, 40:60]
+    found = torch.bincount(task.found(windows).flatten(), minlength=s) / windows[..., 0, 0].numel()
+    entropy = -(found[found > 0] * found[found > 0].log2()).sum() / torch.log2(torch.tensor(float(s)))
+    assert entropy > 0.8
+    assert not (y[:, 41:] == y[:, 40:-1]).all(-1).all(-1).any()  # no history ends in a constant sequence
+    assert y.mean().abs() < 0.02
+
+
+def test_the_number_of_ancestors_never_grows() -> None:
+    """Every vector is O^n of one of the first s: what is not looked up before it leaves is gone."""
+    s, d = 8, 8
+    task = LookupHDS(s, d)
+    h = histories(200, s, d)
+    ancestors = torch.arange(s).expand(200, s)
+    alive = []
+    for _ in range(40):
+        found = task.found(h)
+        h = torch.cat([h[:, 1:], task.next(h)[:, None]], dim=1)
+        ancestors = torch.cat([ancestors[:, 1:], ancestors.gather(1, found[:, None])], dim=1)
+        alive.append(torch.tensor([len(set(row.tolist())) for row in ancestors]))
+    counts = torch.stack(alive)
+    assert (counts[1:] <= counts[:-1]).all()
+    assert counts[-1].double().mean() < 2
+
+
+def test_no_linear_boundary_runs_it() -> None:
+    """The least-squares F on fresh histories is right in about 7 of 10 signs; on repeat copy it would be perfect."""
+    task = LookupHDS(8, 8)
+    u, v = histories(8000, 8, 8, 1), histories(2000, 8, 8, 2)
+    F = torch.linalg.lstsq(u.flatten(1), task.next(u)).solution
+    share = ((v.flatten(1) @ F) * task.next(v) > 0).double().mean()
+    assert 0.65 < share < 0.8
+
+
+def test_default_matrices() -> None:
+    x = torch.arange(1.0, 6.0, dtype=torch.float64)
+    assert (negacyclic_shift(5) @ x).tolist() == [-5, 1, 2, 3, 4]
+    assert (query_shift(5) @ x).tolist() == [4, 5, 1, 2, 3]
+    assert torch.equal(torch.linalg.matrix_power(negacyclic_shift(5), 5), -torch.eye(5, dtype=torch.float64))
+
+
+SOUND = {"W_K": torch.ones(2, 4), "W_Q": torch.ones(2, 4), "W_V": torch.ones(4, 4)}
+STACK = SelfAttentionBoundary(torch.ones(3, 2, 4), torch.ones(3, 2, 4), torch.ones(3, 4, 4), bias=torch.ones(5))
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("make", "message"),
     [
-        ({"W_Q": torch.ones(2, 3)}, "W_Q"),
-        ({"W_V": torch.ones(2, 4)}, "W_V"),
-        ({"W_K": torch.ones(4)}, "W_K"),
-        ({"temperature": -1.0}, "temperature"),
-        ({"temperature": float("nan")}, "temperature"),
-        ({"bias": torch.ones(2, 5)}, "bias"),
-        ({"frequencies": torch.ones(3)}, "frequencies"),
+        (lambda: SelfAttentionBoundary(**{**SOUND, "W_Q": torch.ones(2, 3)}), "W_Q"),
+        (lambda: SelfAttentionBoundary(**{**SOUND, "W_V": torch.ones(2, 4)}), "W_V"),
+        (lambda: SelfAttentionBoundary(**{**SOUND, "W_K": torch.ones(4)}), "W_K"),
+        (lambda: SelfAttentionBoundary(**SOUND, temperature=-1.0), "temperature"),
+        (lambda: SelfAttentionBoundary(**SOUND, temperature=math.nan), "temperature"),
+        (lambda: SelfAttentionBoundary(**SOUND, bias=torch.ones(2, 5)), "bias"),
+        (lambda: SelfAttentionBoundary(**SOUND, frequencies=torch.ones(3)), "frequencies"),
+        (
+            lambda: SelfAttentionBoundary(torch.ones(3, 4), torch.ones(3, 4), torch.ones(4, 4), frequencies=1),
+            "even d_k",
+        ),
+        (lambda: STACK(torch.ones(3, 5, 3)), "h has shape"),
+        (lambda: STACK(torch.ones(2, 5, 4)), "runs of the stack"),
+        (lambda: STACK(torch.ones(3, 6, 4)), "bias has shape"),
+        (lambda: rope_frequencies(3), "d_k = 3"),
+        (lambda: rope_frequencies(4, base=0.5), "base"),
+        (lambda: alibi_bias(4, math.inf), "slope"),
+        (lambda: rotate(torch.ones(3), torch.ones(2)), "2 angles"),
+        (lambda: apply(torch.ones(2, 3), torch.ones(4)), "matrices of shape"),
+        (lambda: generate(head(4, 2), window(6, 4), 3, "still"), "cache = 'still'"),
+        (lambda: generate(head(4, 2), window(6, 4), 0), "horizon = 0"),
+        (lambda: generate(head(4, 2), window(6, 3), 3), "u has shape"),
+        (lambda: moving_frame(torch.ones(4, 2, 3), torch.zeros(5, dtype=torch.long)), "newest has shape"),
+        (lambda: LookupHDS(0, 4), "s = 0"),
+        (lambda: LookupHDS(4, 0), "d = 0"),
+        (lambda: LookupHDS(4, 53), "d = 53"),
+        (lambda: LookupHDS(4, 2, R=torch.ones(2, 2)), "signed permutation"),
+        (lambda: LookupHDS(4, 2, O=torch.eye(3)), "O has shape"),
+        (lambda: LookupHDS(4, 3).next(torch.ones(3, 4)), "h has shape"),
+        (lambda: LookupHDS(4, 3).head(0.0), "sharpness"),
     ],
 )
-def test_bad_weights(change: dict[str, object], word: str) -> None:
-    good: dict[str, object] = {"W_K": torch.ones(2, 4), "W_Q": torch.ones(2, 4), "W_V": torch.ones(4, 4)}
-    with pytest.raises(ValueError, match=word):
-        SelfAttentionBoundary(**{**good, **change})
-
-
-def test_bad_calls() -> None:
-    f = SelfAttentionBoundary(torch.ones(3, 2, 4), torch.ones(3, 2, 4), torch.ones(3, 4, 4), bias=torch.ones(5))
-    with pytest.raises(ValueError, match="h has shape"):
-        f(torch.ones(3, 5, 3))
-    with pytest.raises(ValueError, match="runs of the stack"):
-        f(torch.ones(2, 5, 4))
-    with pytest.raises(ValueError, match="bias has shape"):
-        f(torch.ones(3, 6, 4))
-    with pytest.raises(ValueError, match="d_k = 3"):
-        rope_frequencies(3)
-    with pytest.raises(ValueError, match="base"):
-        rope_frequencies(4, base=0.5)
-    with pytest.raises(ValueError, match="slope"):
-        alibi_bias(4, float("inf"))
-    with pytest.raises(ValueError, match="2 angles"):
-        rotate(torch.ones(3), torch.ones(2))
-    with pytest.raises(ValueError, match="even d_k"):
-        SelfAttentionBoundary(torch.ones(3, 4), torch.ones(3, 4), torch.ones(4, 4), frequencies=torch.ones(1))
-    with pytest.raises(ValueError, match="matrices of shape"):
-        apply(torch.ones(2, 3), torch.ones(4))
+def test_bad_input_is_explained(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

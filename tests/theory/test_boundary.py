@@ -1,4 +1,4 @@
-"""Linear boundaries: duals, subspaces, bad input (the equations themselves are under tests/equations)."""
+"""The substrate and its linear boundaries: flattening, travel, input phase, duals (the equations are in tests/equations)."""
 
 from __future__ import annotations
 
@@ -11,43 +11,77 @@ from wavemem.theory.boundary import (
     boundary_operator,
     dual_of,
     fibonacci_phi,
+    fill,
+    flatten,
     linear_boundary_operator,
     phi_in_basis,
     readout,
     repeat_copy_phi,
+    run,
+    shift,
     shift_operator,
+    step,
+    unflatten,
     write,
 )
+from wavemem.theory.hds import generalized_fibonacci, repeat_copy
 
 
-def _basis(n: int, k: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(n, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_flattening_puts_column_after_column() -> None:
+    assert flatten(torch.arange(6.0).reshape(3, 2)).tolist() == [0, 1, 2, 3, 4, 5]
+    batch = draw(4, 3, 2)
+    assert flatten(batch)[1, 2 * 2 + 1] == batch[1, 2, 1]
+    assert torch.equal(unflatten(flatten(batch), 3, 2), batch)
+
+
+def test_a_pulse_travels_down_and_leaves() -> None:
+    h = torch.zeros(4, 1)
+    h[3, 0] = 1.0
+    places = []
+    for _ in range(5):
+        places.append(h[:, 0].nonzero().flatten().tolist())
+        h = shift(h)
+    assert places == [[3], [2], [1], [0], []]
+
+
+def test_filling_stores_the_history() -> None:
+    u = draw(5, 4, 3)
+    states = fill(u)
+    assert states.shape == (5, 5, 4, 3)
+    assert not states[0].any()
+    assert torch.equal(states[-1], u)
+    assert torch.equal(states[2][:, 2:], u[:, :2]), "after two steps the first two vectors lie in the last two columns"
+
+
+def test_filling_past_a_silent_boundary_is_clean_and_past_fibonacci_is_not() -> None:
+    u = draw(2, 3, 2)
+    assert torch.equal(fill(u, repeat_copy(3, 2).f)[-1], u)
+    polluted = fill(u, generalized_fibonacci(3, 2).f)[-1]
+    torch.testing.assert_close(polluted[:, 1], u[:, 1] + u[:, 0])
+
+
+def test_run_starts_with_the_initial_state() -> None:
+    h0 = draw(3, 2)
+    assert torch.equal(run(h0, repeat_copy(3, 2).f, 0), h0[None])
+    assert torch.equal(run(h0, repeat_copy(3, 2).f, 3)[-1], h0)
 
 
 @pytest.mark.parametrize("n", [6, 9])
 def test_dual_rows_meet_their_own_column_only(n: int) -> None:
-    Psi = _basis(n, 6)
+    Psi = draw(n, 6)
     torch.testing.assert_close(dual_of(Psi) @ Psi, torch.eye(6, dtype=torch.float64))
-
-
-def test_dual_refuses_dependent_columns() -> None:
-    Psi = _basis(4, 4)
-    Psi[:, 3] = Psi[:, 0] + Psi[:, 1]
-    with pytest.raises(ValueError, match="linearly dependent"):
-        dual_of(Psi)
-
-
-def test_an_object_with_vectors_and_covectors_serves_as_a_basis() -> None:
-    Psi = _basis(6, 6)
-    basis = SimpleNamespace(Psi=Psi, dual=torch.linalg.inv(Psi))
+    basis = SimpleNamespace(Psi=Psi, dual=dual_of(Psi))
     for make in (fibonacci_phi, repeat_copy_phi, readout, write):
-        torch.testing.assert_close(make(3, 2, basis), make(3, 2, Psi))
+        assert torch.equal(make(3, 2, basis), make(3, 2, Psi))
 
 
 def test_a_memory_in_a_subspace_of_a_larger_state_runs_like_the_small_one() -> None:
-    Psi = _basis(10, 6)
+    Psi, h = draw(10, 6), draw(6, 1, seed=1)
     Phi, large = fibonacci_phi(3, 2), fibonacci_phi(3, 2, Psi)
-    h = _basis(6, 1, seed=1)
     torch.testing.assert_close(large @ (Psi @ h), Psi @ (Phi @ h))
     assert int(torch.linalg.matrix_rank(large)) == 6
 
@@ -56,10 +90,7 @@ def test_types_follow_the_basis() -> None:
     assert fibonacci_phi(3, 2).dtype == torch.float64
     assert fibonacci_phi(3, 2, torch.eye(6)).dtype == torch.float32
     assert linear_boundary_operator(torch.zeros(2, 4)).dtype == torch.float32
-
-
-def test_shift_of_one_column_is_empty() -> None:
-    assert not shift_operator(1, 3).any()
+    assert not shift_operator(1, 3).any()  # of one column nothing is left
 
 
 @pytest.mark.parametrize(
@@ -69,12 +100,19 @@ def test_shift_of_one_column_is_empty() -> None:
         (lambda: boundary_operator(torch.zeros(2, 5)), "multiple of its height"),
         (lambda: linear_boundary_operator(torch.zeros(5)), "F has shape"),
         (lambda: dual_of(torch.zeros(2, 3)), "transpose"),
+        (lambda: dual_of(torch.ones(3, 2)), "linearly dependent"),
         (lambda: phi_in_basis(torch.zeros(4, 5), torch.eye(4)), "Phi has shape"),
         (lambda: phi_in_basis(torch.zeros(4, 4), torch.eye(5)), "Psi has shape"),
-        (lambda: phi_in_basis(torch.zeros(4, 4), "standard"), "basis of type str"),
         (lambda: fibonacci_phi(2, 0), "d = 0"),
         (lambda: readout(2, 2, torch.eye(5)), "Psi has shape"),
         (lambda: write(2, 2, torch.eye(5)), "Psi has shape"),
+        (lambda: flatten(torch.zeros(3)), "h has shape"),
+        (lambda: unflatten(torch.zeros(5), 2, 2), "h has shape"),
+        (lambda: shift(torch.zeros(3)), "h has shape"),
+        (lambda: step(torch.zeros(3, 2), lambda h: h), r"boundary\(h\) has shape"),
+        (lambda: step(torch.zeros(3), lambda h: h), "h has shape"),
+        (lambda: run(torch.zeros(3, 2), lambda h: h[..., 0, :], -1), "steps = -1"),
+        (lambda: fill(torch.zeros(3)), "u has shape"),
     ],
 )
 def test_bad_input_is_explained(make: object, message: str) -> None:

@@ -9,19 +9,15 @@ import pytest
 import torch
 
 from wavemem.elman import compression, variable_memories
-from wavemem.elman import variable_memories as subspaces
 from wavemem.ssm import register_span, shift_register
-from wavemem.theory import boundary, spectrum
-from wavemem.theory import gradients as gradient_bounds
-from wavemem.wave_rnn import adding_task as adding_signal
-from wavemem.wave_rnn import onsets as credit
-from wavemem.wave_rnn import ring, wave_modes
+from wavemem.theory import boundary, gradients, spectrum
+from wavemem.wave_rnn import adding_task, onsets, ring, wave_modes
 
 DRAW = torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "eigenvalues": (spectrum.eigenvalues, (DRAW,)),
-    "persistent_subspace": (subspaces.persistent_subspace, (DRAW, 2)),
+    "persistent_subspace": (variable_memories.persistent_subspace, (DRAW, 2)),
     "ring_eigenvalues": (ring.ring_eigenvalues, (DRAW[:6, :6].reshape(2, 6, 3)[:, :2], 5)),
     "ring_eigenvalues, one channel": (ring.ring_eigenvalues, (DRAW[0, :3], 5)),
     "surviving_power": (ring.surviving_power, (DRAW[0, :3], 5, 2)),
@@ -33,11 +29,11 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "StateSpace": (lambda A: shift_register.StateSpace(A, DRAW[0], DRAW[1]), (DRAW,)),
     "StateSpace, C": (lambda C: shift_register.StateSpace(DRAW, DRAW[0], C), (DRAW[1],)),
     "resolvent_norm": (shift_register.resolvent_norm, (DRAW, torch.zeros(1, dtype=torch.complex128))),
-    "directions": (adding_signal.directions, (DRAW,)),
+    "directions": (adding_task.directions, (DRAW,)),
     "linear_recall": (compression.linear_recall, (DRAW[:, :3], DRAW[:, 3:6])),
     "dual": (boundary.dual_of, (DRAW,)),
-    "times_told_apart": (credit.times_told_apart, (DRAW[None],)),
-    "step_norms": (lambda W: gradient_bounds.step_norms(W, torch.ones(1, 1, 8)), (DRAW.float(),)),
+    "times_told_apart": (onsets.times_told_apart, (DRAW[None],)),
+    "step_norms": (lambda W: gradients.step_norms(W, torch.ones(1, 1, 8)), (DRAW.float(),)),
     "memory_by_age": (register_span.memory_by_age, (DRAW,)),
     "principal memories": (variable_memories.algorithm_1, (DRAW, DRAW[:2], 2)),
 }

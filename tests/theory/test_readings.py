@@ -1,4 +1,4 @@
-"""Readings of a substrate: layout, spectrum, decoding, each against a construction whose answer is known."""
+"""Readings of a substrate, each against a construction whose answer is known, and silent where there is none."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
+from wavemem.ssm.shift_register import upwind_register
 from wavemem.streams import stream
 from wavemem.theory.basis import random_basis
 from wavemem.theory.boundary import flatten, run
-from wavemem.theory.episodes import random_histories
-from wavemem.theory.hds import repeat_copy
-from wavemem.theory.readings import decode_past, spectrum_2d, substrate_activity
+from wavemem.theory.readings import decode_past, estimate_velocity, spectrum_2d, substrate_activity, transport
 from wavemem.theory.wave_equation import upwind_step
 
 
-def shifted_inputs(time: int, batch: int, s: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def shifted_inputs(time: int, batch: int, s: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Inputs (time, batch, 1) and the states (time, batch, s) of a shift register that reads them."""
     u = torch.randn(time, batch, 1, generator=stream(seed, "u"), dtype=torch.float64)
     h, states = torch.zeros(batch, s, dtype=torch.float64), []
@@ -76,6 +76,9 @@ def test_a_shift_register_holds_exactly_its_length() -> None:
     assert decoding.accuracy[:6].min() == 1.0
     assert decoding.accuracy[6:].max() < 0.6
     assert decoding.capacity == pytest.approx(6, abs=0.1)
+    series = decode_past(*(x[:, :1] for x in shifted_inputs(400, 1, 4)[::-1]), lags=6)  # split in time
+    assert series.r2[:4].min() > 0.99
+    assert series.r2[4:].max() < 0.2
 
 
 def test_decoding_does_not_depend_on_the_basis() -> None:
@@ -86,35 +89,120 @@ def test_decoding_does_not_depend_on_the_basis() -> None:
     np.testing.assert_allclose(seen.r2, hidden.r2, atol=1e-4)
 
 
-def test_one_series_is_split_in_time() -> None:
-    u, states = shifted_inputs(400, 1, 4)
-    decoding = decode_past(states, u, lags=6)
-    assert decoding.r2[:4].min() > 0.99
-    assert decoding.r2[4:].max() < 0.2
+def smooth_wave(velocity: float, seed: int, time: int = 40, position: int = 24, channels: int = 6) -> Tensor:
+    """Random smooth profiles, each carried exactly with one velocity: (time, channel, position)."""
+    g = stream(seed, "profile")
+    k = 2 * math.pi * torch.arange(1, 9, dtype=torch.float64) / 61.0  # incommensurate with the substrate
+    a, b = (torch.randn(channels, 8, generator=g, dtype=torch.float64) for _ in "ab")
+    foot = torch.arange(position, dtype=torch.float64) + velocity * torch.arange(time, dtype=torch.float64)[:, None]
+    angle = k * foot[:, None, :, None]
+    return (a[:, None] * angle.cos() + b[:, None] * angle.sin()).sum(-1)
 
 
-def test_repeat_copy_states_hold_the_cycle() -> None:
-    task = repeat_copy(4, 2)
-    u = random_histories(60, 4, 2, stream(0, "u"), dtype=torch.float64)
-    states = flatten(run(u, task.next, 12))
-    written = states[:, :, -2:]
-    decoding = decode_past(states, written, lags=4)
-    assert decoding.accuracy.min() == 1.0
+@settings(max_examples=15, deadline=None)
+@given(velocity=st.floats(-2, 2).filter(lambda nu: abs(nu) > 0.2), seed=st.integers(0, 99))
+def test_recovers_the_velocity_of_smooth_waves(velocity: float, seed: int) -> None:
+    found = estimate_velocity(smooth_wave(velocity, seed), max_velocity=4.0)
+    assert found.confident
+    assert found.value == pytest.approx(velocity, abs=0.05 * abs(velocity) + 0.02)
 
 
-def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="s = 3, d = 2"):
-        substrate_activity(torch.zeros(4, 5), 3, 2)
-    with pytest.raises(ValueError, match="covectors as rows"):
-        substrate_activity(torch.zeros(4, 5), 3, 2, dual=torch.zeros(6, 4))
-    with pytest.raises(ValueError, match="activity of shape"):
-        spectrum_2d(torch.zeros(1, 5))
-    with pytest.raises(ValueError, match="infinite or missing"):
-        spectrum_2d(torch.full((4, 5), math.nan))
-    u, states = shifted_inputs(10, 4, 3)
-    with pytest.raises(ValueError, match="same time and batch"):
-        decode_past(states[1:], u, 2)
-    with pytest.raises(ValueError, match="lags between 0 and 9"):
-        decode_past(states, u, 11)
-    with pytest.raises(ValueError, match="ridge > 0"):
-        decode_past(states, u, 2, ridge=0.0)
+def test_a_shift_of_random_inputs_has_velocity_one() -> None:
+    g = stream(0, "inputs")
+    h0 = torch.randn(8, 10, 3, generator=g, dtype=torch.float64)
+    states = run(h0, lambda h: torch.randn(h.shape[0], 3, generator=g, dtype=torch.float64), 50)
+    found = estimate_velocity(states.mT)
+    assert found.value == pytest.approx(1.0, abs=1e-3)
+    assert 0 <= found.error < 1e-2
+    assert found.coherence > 0.9
+
+
+def test_the_sign_is_positive_towards_smaller_positions() -> None:
+    assert estimate_velocity(smooth_wave(0.7, 1)).value > 0
+    assert estimate_velocity(smooth_wave(0.7, 1).flip(-1)).value < 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_frozen_patterns_and_standing_waves_have_none(seed: int) -> None:
+    g = stream(seed, "none")
+    noise = torch.randn(40, 6, 16, generator=g, dtype=torch.float64)
+    frozen = torch.randn(6, 16, generator=g, dtype=torch.float64).expand(40, 6, 16)
+    v, t = torch.arange(24.0, dtype=torch.float64), torch.arange(40.0, dtype=torch.float64)[:, None]
+    standing = (torch.cos(0.7 * v) * torch.cos(0.5 * t + seed)).unsqueeze(1)
+    for activity in (noise, frozen, standing):
+        found = estimate_velocity(activity)
+        assert not found.confident
+        assert math.isnan(found.value)
+        assert math.isnan(found.error)
+
+
+def test_noise_on_a_wave_widens_the_error() -> None:
+    wave = smooth_wave(0.8, 2, channels=16)
+    noise = torch.randn(wave.shape, generator=stream(2, "noise"), dtype=torch.float64)
+    clear, noisy = estimate_velocity(wave), estimate_velocity(wave + 2 * noise)
+    assert noisy.error > clear.error
+    assert noisy.coherence < clear.coherence
+    assert noisy.value == pytest.approx(0.8, abs=max(5 * noisy.error, 0.05))
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=stream(seed, "transport"), dtype=torch.float64)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), v=st.floats(0.1, 1.0), n=st.integers(2, 8), correlation=st.sampled_from([0.0, 0.9]))
+def test_reads_velocity_and_diffusion_of_a_register(seed: int, v: float, n: int, correlation: float) -> None:
+    x = normal(120, 4, seed=seed)
+    for t in range(1, 120):
+        x[t] += correlation * x[t - 1]
+    h = upwind_register(n, v).states(x)
+    fit = transport(h)
+    assert transport(h.flip(-1), source=-1).velocity == pytest.approx(v, abs=1e-6)  # the direction of the book
+    assert fit.velocity == pytest.approx(-v, abs=1e-6)
+    assert fit.diffusion == pytest.approx(v * (1 - v), abs=1e-5)
+    assert fit.nearest == pytest.approx(1.0, abs=1e-5)
+    assert fit.uneven < 1e-5
+    assert bool((fit.explained[1:] > 1 - 1e-9).all())
+
+
+def test_says_nothing_where_nothing_travels() -> None:
+    assert math.isnan(transport(normal(100, 5, 4, seed=2)).velocity)
+    wrong = upwind_register(4, 1.0).states(normal(100, 5, seed=3))[..., [0, 2, 3, 1]]
+    fit = transport(wrong)
+    assert math.isnan(fit.velocity)
+    assert math.isnan(fit.diffusion)
+    assert fit.uneven > 1
+    assert fit.nearest < 0.9
+    decays = torch.tensor([0.99, 0.97, 0.95, 0.9], dtype=torch.float64)
+    h, kept = torch.ones(3, 4, dtype=torch.float64) * normal(3, 4, seed=4), []
+    for _ in range(50):
+        h = h * decays
+        kept.append(h)
+    still = transport(torch.stack(kept))
+    assert still.velocity == pytest.approx(0.0, abs=1e-3)
+
+
+SERIES = torch.zeros(10, 4, 1), torch.zeros(10, 4, 3)
+"""A history and states."""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: substrate_activity(torch.zeros(4, 5), 3, 2), "s = 3, d = 2"),
+        (lambda: substrate_activity(torch.zeros(4, 5), 3, 2, dual=torch.zeros(6, 4)), "covectors as rows"),
+        (lambda: spectrum_2d(torch.zeros(1, 5)), "activity of shape"),
+        (lambda: spectrum_2d(torch.full((4, 5), math.nan)), "infinite or missing"),
+        (lambda: decode_past(SERIES[1][1:], SERIES[0], 2), "same time and batch"),
+        (lambda: decode_past(SERIES[1], SERIES[0], 11), "lags between 0 and 9"),
+        (lambda: decode_past(SERIES[1], SERIES[0], 2, ridge=0.0), "ridge > 0"),
+        (lambda: estimate_velocity(torch.zeros(3, 8)), "time >= 4"),
+        (lambda: estimate_velocity(normal(10, 8), max_velocity=5.0), "max_velocity"),
+        (lambda: estimate_velocity(normal(10, 8), min_coherence=1.0), "min_coherence"),
+        (lambda: transport(torch.zeros(1, 4)), "time >= 2"),
+        (lambda: transport(normal(10, 4), source=4), "source = 4"),
+    ],
+)
+def test_bad_input_is_explained(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

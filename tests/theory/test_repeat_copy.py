@@ -33,14 +33,10 @@ def test_closed_form_equals_stepping_in_any_basis(s: int, d: int, N: int) -> Non
         h = h @ W_hh.mT + (u[:, t] @ W_uh.mT if t < s else 0)
 
 
-def test_phases_meet() -> None:
+def test_phases_meet_and_the_memory_returns_after_s_steps() -> None:
     u = _draw(2, 4, 3)
     assert torch.equal(input_phase_state(u, 4), output_phase_state(u, 0))
     assert torch.equal(state(u, 4), u.flatten(-2))
-
-
-def test_the_memory_returns_after_s_steps() -> None:
-    u = _draw(4, 3)
     assert torch.equal(output_phase_state(u, 8), output_phase_state(u, 0))
     assert [subspace(1, t, 4) for t in range(5)] == [1, 4, 3, 2, 1]
 
@@ -55,18 +51,18 @@ def test_gain_scales_the_recurrent_matrix_only() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: subspace(0, 1, 4), "mu=0"),
-        (lambda: subspace(1, -1, 4), "t=-1"),
-        (lambda: subspace(1, 1, 0), "s"),
-        (lambda: input_phase_state(torch.zeros(4, 2), 5), "t=5"),
-        (lambda: output_phase_state(torch.zeros(4, 2), -1), "t=-1"),
-        (lambda: output_phase_state(torch.zeros(4, 2), 1.5), "t=1.5"),
-        (lambda: output(torch.zeros(4, 2), 0), "t=0"),
-        (lambda: state(torch.zeros(4), 0), "u of shape"),
-        (lambda: state(torch.zeros(4, 2, dtype=torch.int64), 0), "int64"),
-        (lambda: state(torch.zeros(4, 2, dtype=torch.float64), 0, standard_basis(7)), "a basis of 7"),
-        (lambda: repeat_copy_weights(2, 2, standard_basis(5)), "a basis of 5"),
-        (lambda: repeat_copy_weights(2, 2, gain=float("nan")), "gain=nan"),
+        (lambda: subspace(0, 1, 4), "mu = 0"),
+        (lambda: subspace(1, -1, 4), "t = -1"),
+        (lambda: subspace(5, 1, 4), "mu = 5"),
+        (lambda: subspace(1, 1, 0), "s = 0"),
+        (lambda: input_phase_state(torch.zeros(4, 2), 5), "t = 5"),
+        (lambda: output_phase_state(torch.zeros(4, 2), -1), "t = -1"),
+        (lambda: output_phase_state(torch.zeros(4, 2), 1.5), "t = 1.5"),
+        (lambda: output(torch.zeros(4, 2), 0), "t = 0"),
+        (lambda: state(torch.zeros(4), 0), "u has shape"),
+        (lambda: state(torch.zeros(4, 2, dtype=torch.float64), 0, standard_basis(7)), "c has shape"),
+        (lambda: repeat_copy_weights(2, 2, standard_basis(5)), "Psi has shape"),
+        (lambda: repeat_copy_weights(2, 2, gain=float("nan")), "gain = nan"),
         (lambda: repeat_copy_weights(0, 2), "s"),
     ],
 )

@@ -8,13 +8,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.ssm.shift_register import upwind_register
 from wavemem.streams import stream
 from wavemem.theory.basis import random_basis
 from wavemem.theory.boundary import phi_in_basis, repeat_copy_phi
-from wavemem.theory.episodes import random_histories
+from wavemem.theory.hds import random_histories
 from wavemem.theory.waves import (
     LEAST_GAIN,
     LEAST_TRAVEL,
@@ -30,18 +31,18 @@ from wavemem.wave_rnn.ring import ring_matrix
 S, D, N = 6, 2, 40
 
 
-def untrained(seed: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def untrained(seed: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """Weights of an Elman network as it starts, the recurrent ones scaled."""
     net = ElmanEnsemble.initialise([seed], N, D, dtype=torch.float64)
     W_hh, W_uh, W_r = (W.detach()[0] for W in (net.W_hh, net.W_uh, net.W_r))
     return scale * W_hh, W_uh, W_r
 
 
-def by_own_readers(W_hh: torch.Tensor, W_uh: torch.Tensor, W_r: torch.Tensor, s: int = S) -> Wave:
+def by_own_readers(W_hh: Tensor, W_uh: Tensor, W_r: Tensor, s: int = S) -> Wave:
     return find_wave(impulse_response(W_hh, W_uh, readers_of_readout(W_hh, W_r, s), 2 * s))
 
 
-def memory(corner: float, kind: str = "gaussian", seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def memory(corner: float, kind: str = "gaussian", seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Repeat copy in a random basis, its boundary weakened to `corner`; with the readout of what leaves next."""
     Phi = repeat_copy_phi(S, D)
     Phi[-D:, :D] *= corner
@@ -49,7 +50,16 @@ def memory(corner: float, kind: str = "gaussian", seed: int = 0) -> tuple[torch.
     return phi_in_basis(Phi, basis), basis.block(S - 1, D), basis.dual_block(0, D)
 
 
-def places_of(seed: int = 0) -> torch.Tensor:
+def content_of(W_hh: Tensor, W_uh: Tensor, inputs: Tensor) -> Tensor:
+    """What stands at the places of a linear network, (time, batch, places, r)."""
+    h, states = inputs.new_zeros(inputs.shape[1], N), []
+    for x in inputs:
+        h = h @ W_hh.mT + x @ W_uh.mT
+        states.append(h)
+    return torch.einsum("prn,tbn->tbpr", places_of(), torch.stack(states))
+
+
+def places_of(seed: int = 0) -> Tensor:
     basis = random_basis(S * D, stream(seed, "waves"), N=N)
     return torch.stack([basis.dual_block(S - 1 - p, D) for p in range(S)])
 
@@ -68,20 +78,14 @@ def test_repeat_copy_travels_and_recirculates_in_any_basis(seed: int) -> None:
         assert found.gain == pytest.approx(1)
 
 
-def test_a_delay_line_without_any_eigenvalue_travels_and_does_not_recirculate() -> None:
-    W_hh, W_uh, _ = memory(0.0)
-    assert float(torch.linalg.matrix_power(W_hh, S).abs().max()) < 1e-9
+@pytest.mark.parametrize("corner", [0.0, 0.3, 0.7, 1.2])
+def test_the_gain_per_lap_is_what_the_boundary_lets_through(corner: float) -> None:
+    """Nothing, of a delay line: it travels without any eigenvalue."""
+    W_hh, W_uh, _ = memory(corner)
     found = find_wave(impulse_response(W_hh, W_uh, places_of(), 2 * S))
-    assert found.travel == pytest.approx(1)
     assert found.travelling
-    assert found.gain < 1e-9
-    assert not found.recirculating
-
-
-def test_the_gain_per_lap_is_what_the_boundary_lets_through() -> None:
-    for corner in (0.3, 0.7, 1.2):
-        W_hh, W_uh, _ = memory(corner)
-        assert find_wave(impulse_response(W_hh, W_uh, places_of(), 2 * S)).gain == pytest.approx(corner)
+    assert found.gain == pytest.approx(corner, abs=1e-9)
+    assert found.recirculating == (corner >= LEAST_GAIN)
 
 
 @pytest.mark.parametrize("scale", [1.0, math.sqrt(3.0)])
@@ -150,44 +154,30 @@ def test_a_slow_register_travels_at_its_velocity(v: float, n: int) -> None:
     assert found.velocity == pytest.approx(v, rel=0.08)
 
 
-def test_a_wave_that_is_lost_on_the_way_does_not_travel_to_the_end() -> None:
-    W = torch.diag(torch.ones(7, dtype=torch.float64), -1)
-    W[3, 2] = 0
-    unit = torch.eye(8, dtype=torch.float64)
-    assert not find_wave(impulse_response(W, unit[:, :1], unit[:, None], 16)).travelling
-
-
-def test_places_in_a_wrong_order_are_no_wave() -> None:
+def test_a_wave_that_is_lost_on_the_way_or_in_a_wrong_order_is_none() -> None:
     W = torch.diag(torch.ones(7, dtype=torch.float64), -1)
     unit = torch.eye(8, dtype=torch.float64)
     response = impulse_response(W, unit[:, :1], unit[:, None], 16)
     scores = [find_wave(response[torch.randperm(8, generator=stream(k, "order"))]) for k in range(40)]
     assert sum(found.travelling for found in scores) <= 2
     assert sum(found.travel > found.null for found in scores) <= 6
+    W[3, 2] = 0
+    assert not find_wave(impulse_response(W, unit[:, :1], unit[:, None], 16)).travelling
 
 
 def test_activity_and_weights_say_the_same() -> None:
     W_hh, W_uh, _ = memory(0.8)
     inputs = torch.randn(60, 16, D, generator=stream(1, "inputs"), dtype=torch.float64)
-    h, states = torch.zeros(16, N, dtype=torch.float64), []
-    for x in inputs:
-        h = h @ W_hh.mT + x @ W_uh.mT
-        states.append(h)
-    content = torch.einsum("prn,tbn->tbpr", places_of(), torch.stack(states))
     long = impulse_response(W_hh, W_uh, places_of(), 60)
-    torch.testing.assert_close(fitted_response(content, inputs, 60)[:, :24], long[:, :24], atol=1e-6, rtol=0)
+    fitted = fitted_response(content_of(W_hh, W_uh, inputs), inputs, 60)
+    torch.testing.assert_close(fitted[:, :24], long[:, :24], atol=1e-6, rtol=0)
 
 
 def test_a_whole_episode_can_be_read() -> None:
     W_hh, W_uh, _ = memory(1.0)
     u = random_histories(64, S, D, stream(2, "episode"), dtype=torch.float64)
     inputs = torch.cat([u.movedim(1, 0), torch.zeros(2 * S, 64, D, dtype=torch.float64)])
-    h, states = torch.zeros(64, N, dtype=torch.float64), []
-    for x in inputs:
-        h = h @ W_hh.mT + x @ W_uh.mT
-        states.append(h)
-    content = torch.einsum("prn,tbn->tbpr", places_of(), torch.stack(states))
-    found = find_wave(fitted_response(content, inputs, 2 * S))
+    found = find_wave(fitted_response(content_of(W_hh, W_uh, inputs), inputs, 2 * S))
     # Not exact: 64 histories, and the input of two laps ago stands at the entrance as well.
     assert found.travel == pytest.approx(1, abs=1e-3)
     assert found.gain == pytest.approx(1, abs=1e-2)
@@ -259,21 +249,23 @@ def test_noise_is_no_wave() -> None:
     assert not find_wave(fitted_response(content, inputs, 2 * S)).travelling
 
 
-def test_bad_input_is_refused() -> None:
-    W_hh, W_uh, W_r = untrained(0)
-    good = impulse_response(W_hh, W_uh, readers_of_readout(W_hh, W_r, S), S)
-    with pytest.raises(ValueError, match="4 places"):
-        find_wave(good[:3])
-    with pytest.raises(ValueError, match="lap of 7"):
-        find_wave(good, 7)
-    with pytest.raises(ValueError, match="finite"):
-        find_wave(good * math.nan)
-    with pytest.raises(ValueError, match="readers"):
-        impulse_response(W_hh, W_uh, torch.zeros(3, D, N + 1), S)
-    with pytest.raises(ValueError, match="W_r"):
-        readers_of_readout(W_hh, W_uh, S)
-    with pytest.raises(ValueError, match="places"):
-        readers_of_readout(W_hh, W_r, 0)
-    with pytest.raises(ValueError, match="Record longer"):
-        fitted_response(torch.zeros(3, 2, S, D), torch.zeros(3, 2, D), 4)
-    assert math.isnan(find_wave(good).gain)
+START = untrained(0)
+GOOD = impulse_response(*START[:2], readers_of_readout(START[0], START[2], S), S)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: find_wave(GOOD[:3]), "4 places"),
+        (lambda: find_wave(GOOD, 7), "lap of 7"),
+        (lambda: find_wave(GOOD * math.nan), "finite"),
+        (lambda: impulse_response(*START[:2], torch.zeros(3, D, N + 1), S), "readers"),
+        (lambda: readers_of_readout(*START[:2], S), "W_r"),
+        (lambda: readers_of_readout(START[0], START[2], 0), "places"),
+        (lambda: fitted_response(torch.zeros(3, 2, S, D), torch.zeros(3, 2, D), 4), "Record longer"),
+    ],
+)
+def test_bad_input_is_explained(make: object, message: str) -> None:
+    assert math.isnan(find_wave(GOOD).gain)
+    with pytest.raises(ValueError, match=message):
+        make()

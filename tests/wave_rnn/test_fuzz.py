@@ -27,8 +27,6 @@ from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.token_model import StackedEmbedding, StackedLinear, TokenModel, generators
 from wavemem.ssm.transformer import Transformer
 from wavemem.ssm.wave_mamba import WaveMamba
-from wavemem.theory.attention import AttentionHeads
-from wavemem.theory.boundary import run as run_substrate
 from wavemem.wave_rnn.gated import Cell, GatedRNN
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
@@ -91,10 +89,6 @@ def _gated(cell: Cell) -> Model:
     )
 
 
-def _attention_loop(net: AttentionHeads, u: Tensor) -> Tensor:
-    return run_substrate(u, net.boundary(), 5)[1:, ..., -1, :].movedim(0, -2)
-
-
 def _token_loop(net: TokenModel, tokens: Tensor) -> Tensor:
     """Entry by entry and token by token, in the recurrent form."""
     entries = []
@@ -148,13 +142,6 @@ MODELS = {
     ),
     "LSTM": _gated("LSTM"),
     "GRU": _gated("GRU"),
-    "attention heads": Model(
-        lambda seeds: AttentionHeads.initialise(seeds, INPUTS, key_size=2),
-        lambda s: (s[0], s[2], s[1], INPUTS),
-        lambda net, u: net(u, 5),
-        _attention_loop,
-        (0, 0),
-    ),
     "Mamba": _tokens(lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 2)),
     "v-Wave": _tokens(lambda seeds: WaveMamba.initialise(seeds, VOCABULARY, WIDTH, 1, velocity=0.4)),
     "v-Wave, selective": _tokens(lambda seeds: WaveMamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="selective")),

@@ -36,7 +36,7 @@ from wavemem.records.experiment import PROFILES, Configuration, Result, Source
 from wavemem.records.fields import OneOf, Steps, Within
 from wavemem.records.runs import shared_run
 from wavemem.streams import stream
-from wavemem.theory.episodes import elman_inputs, random_histories
+from wavemem.theory.hds import elman_inputs, random_histories
 from wavemem.theory.spectrum import reduced_basis
 
 ESTIMATES = {

@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import finite, number_in, positive_int, require, shape_is
-from wavemem.theory.spectrum import eigenvalues
+from wavemem.checks import finite, positive_int, require, shape_is
 
 
 def _sizes(m: int, n: int) -> tuple[int, int]:
@@ -70,31 +69,6 @@ def whole_wave_accuracy(m: int, n: int) -> float:
     """
     m, n = _sizes(m, n)
     return 0.5 * (1.0 + m / n)
-
-
-def phase_counts(W_hh: Float[Tensor, "*runs N N"], s: int, modulus: float = 0.9) -> Int[Tensor, "*runs s"]:
-    """Number of persistent eigenvalues at each of the phases 2πk/s of a cycle of s steps.
-
-    Every eigenvalue above the threshold is counted at the phase nearest to it, however far that is (the boxes in Figs. 6, 8 and
-    9 of the paper).
-
-    Args:
-        W_hh: recurrent weights.
-        s: columns of the substrate.
-        modulus: eigenvalues above it are counted.
-
-    Returns:
-        Counts, phase 0 first, on the CPU.
-
-    Raises:
-        ValueError: if s is not a positive integer, the threshold is negative, or the matrices are not square and finite.
-    """
-    s = positive_int("s", s)
-    modulus = number_in("modulus", modulus, 0.0, math.inf)
-    values = eigenvalues(W_hh)
-    phase = (values.angle() * s / (2 * torch.pi)).round().long() % s
-    lasting = values.abs() > modulus
-    return torch.stack([((phase == k) & lasting).sum(-1) for k in range(s)], dim=-1)
 
 
 def invariant_projector(

@@ -1,23 +1,17 @@
-"""Fixed points, cycles and slow points of a recurrent map, from many starts.
+"""Fixed points, cycles and slow points of a recurrent map, from many starts, and how many a memory should have.
 
 Minimised is q(h) = ½‖Fᵖ(h) - h‖², the squared distance that the map F(h) = σ(W_hh h + W_uh u + b), applied p times, moves a
 state. Its zeros are the fixed points (p = 1) or the cycles whose length divides p. Its other minima are slow points: nothing
 stays there, but everything passes slowly. The minimisation is Levenberg and Marquardt's, for all starts at once, which ends in
 Newton steps and so finds stable and unstable points alike.
 
+A signed selection moves its contents round closed paths through the substrate (`wavemem.theory.selection.recurrence`). If a
+network squashes every site on its own, so that a site holds -1, 0 or +1, then Fᵖ leaves alone exactly the contents that Φᵖ
+leaves alone. Which of them there are, and in how many directions each is unstable, is a matter of counting
+(`expected_fixed_points`).
+
 Source: Karuvally et al., ICML 2024, appendix A.5.1, Eq. 42, after Sussillo and Barak, Neural Computation 2013. Searching
-for cycles is this book's addition.
-
-Memories that are signed permutations: their cycles, and the fixed points that a squashing network should have.
-
-A selection task (every output copies one stored entry, with a sign) moves its contents round closed paths through the
-substrate. On the part of the substrate that its lasting dynamics need, Φ is a permutation with signs. A path of L sites with
-sign ε contributes the L roots of λᴸ = ε to the spectrum, and keeping one entry per site it returns after L steps with sign ε.
-
-If a network squashes every site on its own, so that a site holds -1, 0 or +1, then Fᵖ leaves alone exactly the contents
-that Φᵖ leaves alone. Which of them there are, and in how many directions each is unstable, is a matter of counting.
-
-Source: this book; the tasks are those of Karuvally et al., ICML 2024, Table 1.
+for cycles, and counting, is this book's addition.
 """
 
 from __future__ import annotations
@@ -26,31 +20,29 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from wavemem.checks import number_in, positive_int, require, shape_is
+from wavemem.checks import finite, number_in, positive_int, require, shape_is
 from wavemem.elman.jacobian import RecurrentMap, orbit_jacobian
-from wavemem.theory.spectrum import eigenvalues, reduced_basis
+from wavemem.theory.selection import Cycle
 
 
-@dataclass(frozen=True)
-class Minima:
+class Minima(NamedTuple):
     """Where the minimisation ended, one line per start.
 
     Attributes:
         h: end points, (B, N).
         q: ½‖Fᵖ(h) - h‖² there, (B,).
         gradient: ‖∇q‖ there, (B,).
-        iterations: accepted steps, (B,).
     """
 
     h: Float[Tensor, "B N"]
     q: Float[Tensor, " B"]
     gradient: Float[Tensor, " B"]
-    iterations: Int[Tensor, " B"]
 
 
 @dataclass(frozen=True)
@@ -173,13 +165,12 @@ def minimise_speed(
     period, iterations = positive_int("period", period), positive_int("iterations", iterations)
     h = torch.as_tensor(starts).detach().double().clone()
     shape_is("starts", h, ("B", network.N))
-    require(bool(torch.isfinite(h).all()), "starts with NaN or infinite entries", "finite numbers", "Check them.")
+    finite("starts", h)
     B, N = h.shape
     moved = _moved(network, h, period)
     q = 0.5 * moved.square().sum(1)
     gradient = torch.full_like(q, torch.inf)
     damping = torch.full_like(q, 1e-2)
-    accepted = torch.zeros(B, dtype=torch.long, device=h.device)
     active = torch.arange(B, device=h.device)
     identity = torch.eye(N, dtype=torch.float64, device=h.device)
     for _ in range(iterations):
@@ -199,9 +190,8 @@ def minimise_speed(
         better = trial_q < q[active]
         taken = active[better]
         h[taken], moved[taken], q[taken] = trial[better], trial_moved[better], trial_q[better]
-        accepted[taken] += 1
         damping[active] = torch.where(better, damping[active] * 0.1, damping[active] * 10.0).clamp(min=1e-16)
-    return Minima(h, q, gradient, accepted)
+    return Minima(h, q, gradient)
 
 
 def _smallest_period(network: RecurrentMap, h: Tensor, period: int, distance: float) -> Tensor:
@@ -262,9 +252,6 @@ def _describe(network: RecurrentMap, h: Tensor, period: int, distance: float, sl
 def find_fixed_points(
     W_hh: Float[Tensor, "N N"] | RecurrentMap,
     starts: Float[Tensor, "B N"],
-    W_uh: Float[Tensor, "N d"] | None = None,
-    u: Float[Tensor, " d"] | None = None,
-    b: Float[Tensor, " N"] | None = None,
     period: int = 1,
     tolerance: float = 1e-10,
     distance: float = 1e-5,
@@ -273,11 +260,8 @@ def find_fixed_points(
     """All fixed points of h → tanh(W_hh h + W_uh u + b) that the starts lead to (Eq. 42), and all slow points.
 
     Args:
-        W_hh: recurrent weights, or a map that holds everything (then W_uh, u and b stay away).
+        W_hh: recurrent weights, or the map with its input and biases.
         starts: (B, N), see :func:`starting_points`.
-        W_uh: input weights.
-        u: an input that is held; zero by default.
-        b: biases; zero by default.
         period: 1 for fixed points; p for cycles whose length divides p (points of a cycle count as one).
         tolerance: an end point with ‖Fᵖ(h) - h‖ up to this is a fixed point.
         distance: end points closer than this are the same.
@@ -290,16 +274,7 @@ def find_fixed_points(
     Raises:
         ValueError: if shapes do not fit, an entry is not finite, or a number is not positive.
     """
-    if isinstance(W_hh, RecurrentMap):
-        require(
-            W_uh is None and u is None and b is None,
-            "a RecurrentMap together with W_uh, u or b",
-            "one or the other",
-            "Give the map its input weights, input and biases.",
-        )
-        network = W_hh
-    else:
-        network = RecurrentMap(W_hh, W_uh, u, b)
+    network = W_hh if isinstance(W_hh, RecurrentMap) else RecurrentMap(W_hh)
     tolerance = number_in("tolerance", tolerance, 1e-14, 1.0)
     distance = number_in("distance", distance, 1e-12, 1.0)
     ends = minimise_speed(network, starts, period, iterations)
@@ -314,86 +289,7 @@ def find_fixed_points(
     )
 
 
-@dataclass(frozen=True)
-class SignedCycle:
-    """A closed path through the substrate.
-
-    Attributes:
-        sites: flattened entries in the order in which a content visits them.
-        sign: +1 if it returns as it left, -1 if it returns inverted.
-    """
-
-    sites: tuple[int, ...]
-    sign: int
-
-    @property
-    def length(self) -> int:
-        """Number of sites, L."""
-        return len(self.sites)
-
-    @property
-    def period(self) -> int:
-        """Steps until every content is back: L, or 2L if the sign is -1."""
-        return self.length if self.sign > 0 else 2 * self.length
-
-
-def signed_cycles(Phi: Float[Tensor, "n n"]) -> list[SignedCycle]:
-    """The closed paths of a signed selection's operator, shortest first.
-
-    Args:
-        Phi: the operator in the standard basis; sites from which nothing returns are dropped first.
-
-    Returns:
-        The cycles; their sites are numbered as in ``Phi``.
-
-    Raises:
-        ValueError: if Phi is not a square matrix, or what is left of it is not a permutation with signs.
-    """
-    full = torch.as_tensor(Phi).detach().double().cpu()
-    shape_is("Phi", full, ("n", int(full.shape[0])))
-    reduced = reduced_basis(full)
-    matrix, keep = reduced.Phi, reduced.keep.tolist()
-    pattern = matrix.abs()
-    moduli = eigenvalues(full).abs()
-    lasting = moduli[moduli > 0.8]
-    signed_permutation = (
-        len(keep) == len(lasting)
-        and bool(((lasting - 1).abs() < 1e-3).all())
-        and bool(((pattern == 0) | (pattern == 1)).all())
-        and bool((pattern.sum(0) == 1).all() and (pattern.sum(1) == 1).all())
-    )
-    require(
-        signed_permutation,
-        "a Phi whose lasting part is not a permutation with signs",
-        "signed selections whose outputs copy different entries, such as T1 to T4",
-        "Use the eigenvalues of Phi instead.",
-    )
-    successor = pattern.argmax(dim=0).tolist()  # column k of Φ says where the content of site k goes
-    left, cycles = set(range(len(keep))), []
-    while left:
-        first = min(left)
-        sites, sign, site = [], 1, first
-        while site in left:
-            left.remove(site)
-            sites.append(keep[site])
-            following = successor[site]
-            sign *= int(matrix[following, site])
-            site = following
-        cycles.append(SignedCycle(tuple(sites), sign))
-    return sorted(cycles, key=lambda cycle: (cycle.length, -cycle.sign, cycle.sites))
-
-
-def recurrence_time(cycles: Sequence[SignedCycle]) -> int:
-    """Steps after which every content of the memory is back: the least common multiple of the cycles' periods.
-
-    Raises:
-        ValueError: if there is no cycle.
-    """
-    require(len(cycles) > 0, "no cycles", "at least one", "A memory without lasting sites has no content.")
-    return math.lcm(*(cycle.period for cycle in cycles))
-
-
-def expected_fixed_points(cycles: Sequence[SignedCycle], period: int = 1) -> dict[int, int]:
+def expected_fixed_points(cycles: Sequence[Cycle], period: int = 1) -> dict[int, int]:
     """How many fixed points Fᵖ should have, by their number of unstable directions, if sites are squashed independently.
 
     Within p steps a cycle of L sites falls apart into g = gcd(L, p) cycles of L/g sites and sign ε^(p/g). One of sign +1 holds
@@ -401,7 +297,7 @@ def expected_fixed_points(cycles: Sequence[SignedCycle], period: int = 1) -> dic
     activity exceeds one; a full one is stable.
 
     Args:
-        cycles: from :func:`signed_cycles`.
+        cycles: of the task, from `wavemem.theory.selection.recurrence`.
         period: p; 1 asks for fixed points of the network itself.
 
     Returns:

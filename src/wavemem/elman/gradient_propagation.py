@@ -40,9 +40,8 @@ from wavemem.elman.training import Training, evaluate, train_networks
 from wavemem.records.experiment import Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Count, Decay, Items, OneOf, Rungs, Share, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.theory.episodes import random_histories
 from wavemem.theory.gradients import decay_rate, slopes_of
-from wavemem.theory.hds import HDS
+from wavemem.theory.hds import HDS, random_histories
 from wavemem.theory.selection import PAPER_TABLES, paper_task
 from wavemem.theory.spectrum import complete_waves, eigenvalues
 from wavemem.training.curriculum import LadderCurriculum

@@ -17,23 +17,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.kernels.elman import Activation
+from wavemem.checks import finite, positive_int, require, shape_is
 
 
 class RecurrentMap:
-    """The map h → σ(W_hh h + W_uh u + b) of one network, with u held fixed.
+    """The map h → tanh(W_hh h + W_uh u + b) of one network, with u held fixed, in double precision.
 
     Args:
         W_hh: recurrent weights, (N, N).
         W_uh: input weights, (N, d); may be left out where there is no input.
         u: the input, (d,); zero by default.
         b: biases, (N,); zero by default.
-        activation: σ, "tanh" or "linear".
 
     Raises:
-        ValueError: if the shapes do not fit together, an entry is not finite, an input is given without its weights, or the
-            activation is unknown.
+        ValueError: if the shapes do not fit together, an entry is not finite, or an input is given without its weights.
     """
 
     def __init__(
@@ -42,40 +39,16 @@ class RecurrentMap:
         W_uh: Float[Tensor, "N d"] | None = None,
         u: Float[Tensor, " d"] | None = None,
         b: Float[Tensor, " N"] | None = None,
-        activation: Activation = "tanh",
     ) -> None:
-        one_of("activation", activation, ("tanh", "linear"))
-        self.W_hh = torch.as_tensor(W_hh).detach().double()
-        shape_is("W_hh", self.W_hh, ("N", "N"))
-        N = int(self.W_hh.shape[-1])
-        shape_is("W_hh", self.W_hh, (N, N))
-        device = self.W_hh.device
-        self.activation: Activation = activation
-        self.W_uh = torch.zeros(N, 0, dtype=torch.float64, device=device)
-        self.drive = torch.zeros(N, dtype=torch.float64, device=device)
-        require(
-            u is None or W_uh is not None,
-            "u without W_uh",
-            "an input together with its weights",
-            "Pass W_uh as well, or leave u out.",
-        )
-        if W_uh is not None:
-            self.W_uh = torch.as_tensor(W_uh).detach().double()
-            shape_is("W_uh", self.W_uh, (N, "d"))
+        require(u is None or W_uh is not None, "u without W_uh", "an input together with its weights", "Pass W_uh too.")
+        N = int(W_hh.shape[-1])
+        self.W_hh = _given("W_hh", W_hh, (N, N))
+        self.W_uh = self.W_hh.new_zeros(N, 0) if W_uh is None else _given("W_uh", W_uh, (N, "d"))
+        self.drive = self.W_hh.new_zeros(N)
         if u is not None:
-            given = torch.as_tensor(u).detach().double()
-            shape_is("u", given, (int(self.W_uh.shape[1]),))
-            self.drive = self.drive + self.W_uh @ given
+            self.drive = self.drive + self.W_uh @ _given("u", u, (self.W_uh.shape[1],))
         if b is not None:
-            bias = torch.as_tensor(b).detach().double()
-            shape_is("b", bias, (N,))
-            self.drive = self.drive + bias
-        require(
-            all(bool(torch.isfinite(part).all()) for part in (self.W_hh, self.W_uh, self.drive)),
-            "weights, input or biases with NaN or infinite entries",
-            "finite numbers",
-            "Did the training diverge?",
-        )
+            self.drive = self.drive + _given("b", b, (N,))
 
     @property
     def N(self) -> int:
@@ -89,12 +62,11 @@ class RecurrentMap:
 
     def __call__(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N"]:
         """The next state."""
-        z = h @ self.W_hh.mT + self.drive
-        return torch.tanh(z) if self.activation == "tanh" else z
+        return torch.tanh(h @ self.W_hh.mT + self.drive)
 
     def slopes(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N"]:
-        """σ'(z), the diagonal of the Jacobian of the activation at these states."""
-        return 1.0 - self(h).square() if self.activation == "tanh" else torch.ones_like(h)
+        """σ'(z) = 1 - tanh²(z), the diagonal of the Jacobian of the activation at these states."""
+        return 1.0 - self(h).square()
 
     def jacobian(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N N"]:
         """J = diag(σ'(z)) W_hh at these states."""
@@ -111,6 +83,13 @@ class RecurrentMap:
         for _ in range(steps):
             states.append(self(states[-1]))
         return torch.stack(states)
+
+
+def _given(name: str, values: Tensor, shape: tuple[int | str, ...]) -> Tensor:
+    values = torch.as_tensor(values).detach().double()
+    shape_is(name, values, shape)
+    finite(name, values)
+    return values
 
 
 def _states(h: Tensor, N: int) -> Tensor:
@@ -182,27 +161,16 @@ def linearise(
     h: Float[Tensor, "*batch N"],
     u: Float[Tensor, " d"] | None = None,
     b: Float[Tensor, " N"] | None = None,
-    activation: Activation = "tanh",
 ) -> Linearisation:
-    """Linearise h → σ(W_hh h + W_uh u + b) around one or many states (Eqs. 39 to 41).
+    """Linearise h → tanh(W_hh h + W_uh u + b) around one or many states (Eqs. 39 to 41).
 
-    The states need not be fixed points: :attr:`Linearisation.speed` says how far they are from being one.
-
-    Args:
-        W_hh: recurrent weights, (N, N).
-        W_uh: input weights, (N, d), or None.
-        h: the states, (*batch, N).
-        u: the input around which to linearise, (d,); zero by default.
-        b: biases, (N,); zero by default.
-        activation: σ, "tanh" or "linear".
-
-    Returns:
-        The linearisation, in double precision.
+    The states, (*batch, N), need not be fixed points: :attr:`Linearisation.speed` says how far they are from being one. The
+    other arguments are those of `RecurrentMap`.
 
     Raises:
-        ValueError: if the shapes do not fit together, an entry is not finite, or the activation is unknown.
+        ValueError: if the shapes do not fit together, or an entry is not finite.
     """
-    network = RecurrentMap(W_hh, W_uh, u, b, activation)
+    network = RecurrentMap(W_hh, W_uh, u, b)
     states = _states(h, network.N)
     slopes = network.slopes(states)[..., None]
     return Linearisation(states, network(states), slopes * network.W_hh, slopes * network.W_uh)

@@ -36,11 +36,9 @@ from wavemem.kernels.elman import elman_scan
 from wavemem.records.experiment import Configuration, Pieces, Result, Where, resumable, under
 from wavemem.records.fields import Batch, Count, Rate, Runs, Size, Steps, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.theory.attention import AttentionHeads, SelfAttentionBoundary, apply
+from wavemem.theory.attention import LARGEST_D, LookupHDS, SelfAttentionBoundary, apply
 from wavemem.theory.boundary import step
-from wavemem.theory.episodes import random_histories
-from wavemem.theory.hds import HDS
-from wavemem.theory.lookup import LARGEST_D, LookupHDS
+from wavemem.theory.hds import HDS, random_histories
 from wavemem.theory.selection import paper_task
 from wavemem.training.fit import FitConfig, fit
 
@@ -150,20 +148,21 @@ def initial(
     if model == "Elman":
         elman = ElmanEnsemble.initialise(seeds, hidden, d, device=device)
         return {name: value.detach() for name, value in elman.named_parameters()}
-    if model.startswith("SBC"):
-        heads = AttentionHeads.initialise(seeds, d, s=s if model == "SBC + position" else None, device=device)
-        return {name: value.detach() for name, value in heads.named_parameters()}
-    shapes: dict[str, tuple[int, ...]] = {"F": (d, s * d)}
-    inputs = {"F": s * d, "W_1": s * d, "b_1": s * d, "W_2": hidden}
+    layer: dict[str, tuple[tuple[int, ...], int]] = {"F": ((d, s * d), s * d)}
     if model == "hidden layer":
-        shapes = {"W_1": (hidden, s * d), "b_1": (hidden,), "W_2": (d, hidden)}
-    drawn: dict[str, list[Tensor]] = {name: [] for name in shapes}
+        layer = {"W_1": ((hidden, s * d), s * d), "b_1": ((hidden,), s * d), "W_2": ((d, hidden), hidden)}
+    elif model != "LBC":
+        layer = dict.fromkeys(("W_K", "W_Q", "W_V"), ((d, d), d))
+    drawn: dict[str, list[Tensor]] = {name: [] for name in layer}
     for seed in seeds:
         generator = stream(seed, "weights")
-        for name, shape in shapes.items():
+        for name, (shape, inputs) in layer.items():
             uniform = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
-            drawn[name].append(uniform / math.sqrt(inputs[name]))
-    return {name: torch.stack(values).to(device, torch.float32) for name, values in drawn.items()}
+            drawn[name].append(uniform / math.sqrt(inputs))
+    weights = {name: torch.stack(values).to(device, torch.float32) for name, values in drawn.items()}
+    if model == "SBC + position":
+        weights["bias"] = torch.zeros(len(seeds), s, device=device)
+    return weights
 
 
 def boundary_of(model: str, parameters: Parameters) -> Callable[[Tensor], Tensor]:

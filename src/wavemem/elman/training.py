@@ -22,8 +22,7 @@ from wavemem.kernels.threads import own_threads
 from wavemem.records.experiment import Configuration, Where
 from wavemem.records.fields import Batch, Clip, Count, Rate, Rungs, Runs, Size
 from wavemem.streams import stream
-from wavemem.theory.episodes import accuracy, random_histories
-from wavemem.theory.hds import HDS, LinearHDS
+from wavemem.theory.hds import HDS, LinearHDS, accuracy, random_histories
 from wavemem.theory.spectrum import angle_error, eigenvalues
 from wavemem.training.checkpoint import digest
 from wavemem.training.curriculum import Curriculum, LadderCurriculum

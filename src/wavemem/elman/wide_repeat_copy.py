@@ -16,14 +16,13 @@ import pandas as pd
 import torch
 
 from wavemem.checks import one_of
-from wavemem.elman.compression import phase_counts
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.training import Training, evaluate, network_table, spectral, tidy, train_networks, weights_under
 from wavemem.records.experiment import Pieces, Result, Source, Where, resumable
 from wavemem.records.fields import Batch, Count, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
 from wavemem.theory.hds import repeat_copy
-from wavemem.theory.spectrum import complete_waves, theoretical_eigenvalues
+from wavemem.theory.spectrum import complete_waves, phase_counts, theoretical_eigenvalues
 from wavemem.training.curriculum import LadderCurriculum
 
 CURVES: Final = ("horizon", "loss", "accuracy")

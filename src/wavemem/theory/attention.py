@@ -20,43 +20,30 @@ is the number of columns it has travelled, s - i:
 | `bias` | (s,) or (*K, s) | b_i |
 | `frequencies` | (d_k / 2,) | θ in radians per column |
 
-Sources: Karuvally et al., ICML 2024, section 3.2, Eq. 8; Vaswani et al. 2017, section 3.2.1 (scaled dot-product
-attention); Press et al. 2022, section 3 (ALiBi); Su et al. 2021, section 3.2 (RoPE).
-
-One attention head run as a substrate: the KV cache as a travelling wave, and the trainable head.
-
 A head that generates one vector after the other keeps the keys W_K h_i and values W_V h_i of the last s vectors: its
 KV cache. The maps act on each column alone and the wave moves columns as wholes, so the two commute, and the cache *is*
 the substrate in another basis: columns of keys and values that travel at one column per step, written at column s.
-
 Implementations hold the cache still and move the place of writing instead (a ring buffer). That is the same wave seen
 from a frame that moves with it: slot p mod s holds the vector of time p for all its s steps, and the age of a slot is
 read from the place of writing (:func:`moving_frame` undoes the difference).
 
-| variable | shape | meaning |
-|---|---|---|
-| `W_K`, `W_Q` | (K, d_k, d) | key and query maps of K independent heads |
-| `W_V` | (K, d, d) | value maps |
-| `bias` | (K, s) | learned bias by column (a learned relative position), or none |
-
-Sources: Karuvally et al., ICML 2024, section 3.2, Eq. 8; Su et al. 2021, section 3.4.2 (keys turned by their absolute
-position, the form in which RoPE is cached).
+Sources: Karuvally et al., ICML 2024, section 3.2, Eq. 8; Vaswani et al. 2017, section 3.2.1 (scaled dot-product
+attention); Press et al. 2022, section 3 (ALiBi); Su et al. 2021, sections 3.2 and 3.4.2 (RoPE; keys turned by their
+absolute position, the form in which it is cached). The look-up system is the book's own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.streams import stream
-from wavemem.theory.boundary import step
+from wavemem.checks import number_in, one_of, positive_int, require, shape_is
+from wavemem.theory.hds import HDS
 
 
 def column_ages(s: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Float[Tensor, " s"]:
@@ -65,8 +52,7 @@ def column_ages(s: int, dtype: torch.dtype = torch.float64, device: torch.device
     Raises:
         ValueError: if s is not a positive whole number.
     """
-    s = positive_int("s", s)
-    return torch.arange(s - 1, -1, -1, dtype=dtype, device=device)
+    return torch.arange(positive_int("s", s) - 1, -1, -1, dtype=dtype, device=device)
 
 
 def alibi_bias(s: int, slope: float, dtype: torch.dtype = torch.float64) -> Float[Tensor, " s"]:
@@ -393,102 +379,119 @@ def generate(
     )
 
 
-class AttentionHeads(nn.Module):
-    """K independent attention heads to be trained as boundaries of K substrates, stacked.
+LARGEST_D = 52
+"""Sums of d different powers of two are exact in float64 up to here."""
+
+
+def negacyclic_shift(d: int) -> Float[Tensor, "d d"]:
+    """The signed permutation (x_1, ..., x_d) → (-x_d, x_1, ..., x_{d-1}), of order 2d; float64."""
+    O = torch.eye(d, dtype=torch.float64).roll(1, 0)  # noqa: E741 - the symbol of the page
+    O[0] *= -1
+    return O
+
+
+def query_shift(d: int) -> Float[Tensor, "d d"]:
+    """The permutation that moves the second half of a vector to the front (the first half is the longer one); float64."""
+    return torch.eye(d, dtype=torch.float64).roll(-((d + 1) // 2), 0)
+
+
+def _signed_permutation(name: str, M: Tensor, d: int) -> Tensor:
+    shape_is(name, M, (d, d))
+    M = M.detach().to("cpu", torch.float64)
+    identity = torch.eye(d, dtype=torch.float64)
+    require(
+        bool(torch.equal(M.abs() @ M.abs().T, identity) and torch.equal(M @ M.T, identity)),
+        f"{name} = {M.tolist()}",
+        "a signed permutation: one entry of +1 or -1 in every row and column",
+        "Anything else leaves {-1, +1} or makes ties ambiguous.",
+    )
+    return M
+
+
+class LookupHDS(HDS):
+    """The look-up system, which no linear boundary can run: the next vector is found by its content.
+
+    At every step the newest vector x_s asks a question, q = R x_s; the stored vector that agrees with it best is looked up,
+    and the next vector is a signed permutation of what was found:
+
+        i* = argmax_i Σ_j w_j (x_i)_j (R x_s)_j,     w_j = 2^(d-1-j),     f(x_s, ..., x_1) = O x_{i*}.
+
+    The weights make the comparison lexicographic: the leading coordinates of x_i are its *key part* and decide, later ones
+    only break ties. By default R moves the second half of a vector to the front, so that the key part is the first half and
+    the *query part* of the newest vector is its second half; O shifts the coordinates by one and changes one sign (its order
+    is 2d), so that what was value becomes key.
+
+    On binary histories two vectors with equal scores are equal, so no tie is ambiguous. The rule also runs on real vectors,
+    where ties have probability 0. It is odd, f(-h) = -f(h), so that networks without biases are not at a disadvantage.
 
     Args:
-        W_K: key maps, (K, d_k, d).
-        W_Q: query maps, (K, d_k, d).
-        W_V: value maps, (K, d, d).
-        bias: learned bias by column, (K, s), or None for content alone.
+        s: length of the history.
+        d: dimension of the vectors, at most 52.
+        R: the question as a signed permutation of the newest vector, (d, d); by default :func:`query_shift`.
+        O: what is made of the vector found, a signed permutation, (d, d); by default :func:`negacyclic_shift`.
+        name: what to call the system.
 
     Raises:
-        ValueError: if the shapes do not fit together.
+        ValueError: if a size is out of range, or R or O is not a signed permutation.
     """
 
     def __init__(
         self,
-        W_K: Float[Tensor, "K d_k d"],
-        W_Q: Float[Tensor, "K d_k d"],
-        W_V: Float[Tensor, "K d d"],
-        bias: Float[Tensor, "K s"] | None = None,
-    ) -> None:
-        super().__init__()
-        shape_is("W_K", W_K, ("K", "d_k", "d"))
-        self.W_K = nn.Parameter(W_K.detach().clone())
-        self.W_Q = nn.Parameter(W_Q.detach().clone())
-        self.W_V = nn.Parameter(W_V.detach().clone())
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-        self.boundary()  # checks the shapes
-
-    @classmethod
-    def initialise(
-        cls,
-        seeds: Sequence[int],
+        s: int,
         d: int,
-        s: int | None = None,
-        key_size: int | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> AttentionHeads:
-        """Draw one head per seed; every weight from U(-1/√d, 1/√d), PyTorch's default for a linear layer.
+        R: Float[Tensor, "d d"] | None = None,
+        O: Float[Tensor, "d d"] | None = None,  # noqa: E741 - the symbol of the page
+        name: str = "look-up",
+    ) -> None:
+        super().__init__(s, d, self._apply, name)
+        require(
+            d <= LARGEST_D, f"d = {d}", f"1 to {LARGEST_D}", "Scores are sums of d powers of two, exact to 53 bits."
+        )
+        self.R = _signed_permutation("R", query_shift(d) if R is None else R, d)
+        self.O = _signed_permutation("O", negacyclic_shift(d) if O is None else O, d)
+        self.significance: Tensor = 2.0 ** torch.arange(d - 1, -1, -1, dtype=torch.float64)
+
+    def scores(self, h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch s"]:
+        """How well each stored vector agrees with the newest one's question; float64, on the device of h.
+
+        Raises:
+            ValueError: if h does not end in (s, d).
+        """
+        shape_is("h", h, ("...", self.s, self.d))
+        exact = h.to(torch.float64)
+        question = exact[..., -1, :] @ self.R.to(h.device).T * self.significance.to(h.device)
+        return (exact @ question.unsqueeze(-1)).squeeze(-1)
+
+    def found(self, h: Float[Tensor, "*batch s d"]) -> Int[Tensor, "*batch"]:
+        """Index i* (from 0, the oldest) of the vector found; of equal ones the youngest.
+
+        Raises:
+            ValueError: if h does not end in (s, d).
+        """
+        return self.s - 1 - self.scores(h).flip(-1).argmax(-1)
+
+    def _apply(self, h: Tensor) -> Tensor:
+        index = self.found(h)[..., None, None].expand(*h.shape[:-2], 1, self.d)
+        return h.gather(-2, index).squeeze(-2) @ self.O.to(dtype=h.dtype, device=h.device).T
+
+    def head(self, sharpness: float = 8.0, dtype: torch.dtype = torch.float64) -> SelfAttentionBoundary:
+        """The attention head that runs this system: W_K = 1, W_Q = β diag(w) R, W_V = O, scale 1.
+
+        Two different binary vectors differ in score by at least 2β, so all weight but (s - 1) e^{-2β} lies on what is to be
+        found, and |f(h) - O x_{i*}| ≤ 2 (s - 1) e^{-2β} in every coordinate; β → ∞ is exact.
 
         Args:
-            seeds: one seed per head; a head's weights depend on its own seed alone.
-            d: dimension of the vectors.
-            s: number of columns; where it is given, the heads also learn a bias by column, which starts at 0.
-            key_size: d_k; by default d.
-            dtype: type of the weights; they are drawn in float64 first.
-            device: where the heads live.
+            sharpness: β > 0.
+            dtype: type of the weights.
 
         Returns:
-            The heads, K = len(seeds).
+            The boundary, to be run by :func:`wavemem.theory.boundary.run`.
 
         Raises:
-            ValueError: if there is no seed or a size is not a positive whole number.
+            ValueError: if the sharpness is not a positive finite number.
         """
-        require(len(seeds) > 0, "seeds is empty", "at least one seed", "Give one seed per head.")
-        d, d_k = positive_int("d", d), positive_int("key_size", d if key_size is None else key_size)
-        bound = 1.0 / math.sqrt(d)
-        drawn: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
-        for seed in seeds:
-            generator = stream(seed, "weights")
-            for weights, rows in zip(drawn, (d_k, d_k, d), strict=True):
-                weights.append((2 * torch.rand(rows, d, generator=generator, dtype=torch.float64) - 1) * bound)
-        W_K, W_Q, W_V = (torch.stack(weights).to(dtype=dtype, device=device) for weights in drawn)
-        bias = None if s is None else torch.zeros(len(seeds), positive_int("s", s), dtype=dtype, device=device)
-        return cls(W_K, W_Q, W_V, bias)
-
-    @property
-    def K(self) -> int:
-        """Number of heads."""
-        return self.W_K.shape[0]
-
-    def boundary(self) -> SelfAttentionBoundary:
-        """The heads as a boundary (Eq. 8 with 1/√d_k); gradients reach the parameters."""
-        return SelfAttentionBoundary(self.W_K, self.W_Q, self.W_V, bias=self.bias)
-
-    def forward(self, u: Float[Tensor, "K batch s d"], horizon: int) -> Float[Tensor, "K batch horizon d"]:
-        """What column s holds after 1, ..., horizon steps of the substrates that start as u.
-
-        Raises:
-            ValueError: if u is not (K, batch, s, d) or the horizon is not positive.
-        """
-        horizon = positive_int("horizon", horizon)
-        shape_is("u", u, (self.K, "batch", "s", self.W_K.shape[-1]))
-        boundary, h, outputs = self.boundary(), u, []
-        for _ in range(horizon):
-            h = step(h, boundary)
-            outputs.append(h[..., -1, :])
-        return torch.stack(outputs, dim=-2)
-
-    def run(self, k: int) -> SelfAttentionBoundary:
-        """Head k alone, with copied weights.
-
-        Raises:
-            ValueError: if there is no head k.
-        """
-        require(-self.K <= k < self.K, f"k = {k}", f"0 to {self.K - 1}", "Choose one of the heads.")
-        bias = None if self.bias is None else self.bias[k].detach().clone()
-        W_K, W_Q, W_V = (W[k].detach().clone() for W in (self.W_K, self.W_Q, self.W_V))
-        return SelfAttentionBoundary(W_K, W_Q, W_V, bias=bias)
+        beta = number_in("sharpness", sharpness, 1e-12, 1e12)
+        W_Q = beta * self.significance[:, None] * self.R
+        return SelfAttentionBoundary(
+            W_K=torch.eye(self.d, dtype=dtype), W_Q=W_Q.to(dtype), W_V=self.O.to(dtype), scale=1.0
+        )

@@ -28,33 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require
-
-BasisKind = Literal["gaussian", "orthogonal"]
-
-
-def condition_limit(dtype: torch.dtype) -> float:
-    """Largest condition number that `Basis` accepts by default.
-
-    Duality is lost in proportion to condition number × machine epsilon; the limit keeps that product at 1e-3 or
-    below, and never exceeds 1e8, beyond which a basis is degenerate in all but name.
-
-    Args:
-        dtype: a real floating type.
-
-    Returns:
-        1e8 for float64, about 8.4e3 for float32.
-
-    Raises:
-        ValueError: if `dtype` is not a floating type.
-    """
-    require(
-        dtype.is_floating_point,
-        got=f"dtype={dtype}",
-        allowed="a real floating type such as torch.float64",
-        fix="Convert the matrix with .to(torch.float64).",
-    )
-    return min(1e8, 1e-3 / torch.finfo(dtype).eps)
+from wavemem.checks import finite, one_of, positive_int, require, shape_is
 
 
 class Basis:
@@ -62,11 +36,13 @@ class Basis:
 
     Args:
         Psi: the basis vectors as columns, shape (N, n) with n <= N.
-        max_condition: largest ratio of extreme singular values to accept; `condition_limit` of the type by default.
+        max_condition: largest ratio of extreme singular values to accept. Duality is lost in proportion to condition number
+            × machine epsilon; the default keeps that product at 1e-3 or below, and never exceeds 1e8, beyond which a basis
+            is degenerate in all but name: 1e8 for float64, about 8.4e3 for float32.
 
     Attributes:
         Psi: (N, n), the vectors ``|ψ_μ⟩`` as columns.
-        dual: (n, N), the covectors ``⟨ψ^μ|`` as rows; also called `Psi_dual`.
+        dual: (n, N), the covectors ``⟨ψ^μ|`` as rows: the paper's Ψ*.
         condition: ratio of the largest to the smallest singular value of `Psi` (1 for an orthonormal basis).
 
     Raises:
@@ -75,48 +51,26 @@ class Basis:
     """
 
     def __init__(self, Psi: Float[Tensor, "N n"], max_condition: float | None = None) -> None:
+        shape_is("Psi", Psi, ("N", "n"))
+        N, n = Psi.shape
+        require(0 < n <= N, f"{n} vectors in {N} dimensions", "1 to as many", "Vectors are columns: transpose Psi?")
         require(
-            isinstance(Psi, Tensor) and Psi.ndim == 2 and min(Psi.shape) > 0,
-            got=f"Psi of shape {tuple(Psi.shape)}" if isinstance(Psi, Tensor) else f"Psi of type {type(Psi).__name__}",
-            allowed="a torch matrix of shape (N, n), one basis vector per column",
-            fix="Stack the vectors with torch.stack(vectors, dim=1).",
+            Psi.is_floating_point(), f"Psi of {Psi.dtype}", "a floating type", "Convert it with .to(torch.float64)."
         )
-        require(
-            Psi.shape[1] <= Psi.shape[0],
-            got=f"{Psi.shape[1]} vectors in a space of {Psi.shape[0]} dimensions",
-            allowed="at most as many vectors as dimensions",
-            fix="Basis vectors are columns: transpose Psi if they are rows.",
-        )
-        limit = condition_limit(Psi.dtype) if max_condition is None else max_condition
-        require(
-            limit >= 1,
-            got=f"max_condition={max_condition}",
-            allowed="a number >= 1",
-            fix="Leave it out to use condition_limit(dtype).",
-        )
-        require(
-            bool(torch.isfinite(Psi).all()),
-            got="Psi with infinite or undefined entries",
-            allowed="finite entries",
-            fix="Look for a division by zero or a diverged training run upstream.",
-        )
+        finite("Psi", Psi)
+        limit = min(1e8, 1e-3 / torch.finfo(Psi.dtype).eps) if max_condition is None else max_condition
         # One SVD gives both the condition number and the covectors; double precision costs nothing at these sizes.
         U, S, Vh = torch.linalg.svd(Psi.to(torch.float64), full_matrices=False)
         condition = float(S[0] / S[-1]) if float(S[-1]) > 0 else float("inf")
         require(
             condition <= limit,
-            got=f"vectors with condition number {condition:.3g}",
-            allowed=f"at most {limit:.3g} for {Psi.dtype}",
-            fix="The vectors are (nearly) linearly dependent: drop the redundant ones or draw another basis.",
+            f"vectors with condition number {condition:.3g}",
+            f"at most {limit:.3g} for {Psi.dtype}",
+            "The vectors are (nearly) linearly dependent: drop the redundant ones or draw another basis.",
         )
         self.Psi: Float[Tensor, "N n"] = Psi
         self.dual: Float[Tensor, "n N"] = ((Vh.mT / S) @ U.mT).to(Psi.dtype)
         self.condition: float = condition
-
-    @property
-    def Psi_dual(self) -> Float[Tensor, "n N"]:
-        """The covectors ``⟨ψ^μ|`` as rows; the same tensor as `dual`."""
-        return self.dual
 
     @property
     def N(self) -> int:
@@ -129,33 +83,23 @@ class Basis:
         return self.Psi.shape[1]
 
     def components(self, v: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch n"]:
-        """``v^μ = ⟨ψ^μ|v⟩``: read a vector in this basis (TWM Eq. 18).
+        """``v^μ = ⟨ψ^μ|v⟩``: read vectors, one number per neuron, in this basis (TWM Eq. 18).
 
-        Args:
-            v: vectors in standard coordinates (one number per neuron).
-
-        Returns:
-            Their components. For n < N, those of the orthogonal projection onto the span.
+        For n < N, these are the components of the orthogonal projection onto the span.
 
         Raises:
             ValueError: if the last dimension of `v` is not N.
         """
-        _last(v, self.N, "v", "one number per neuron")
+        shape_is("v", v, ("...", self.N))
         return v @ self.dual.mT
 
     def vector(self, c: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch N"]:
-        """``|v⟩ = v^μ |ψ_μ⟩``: the vector with components `c` (TWM Eq. 18).
-
-        Args:
-            c: components in this basis.
-
-        Returns:
-            The vectors in standard coordinates.
+        """``|v⟩ = v^μ |ψ_μ⟩``: the vectors with components `c`, in standard coordinates (TWM Eq. 18).
 
         Raises:
             ValueError: if the last dimension of `c` is not n.
         """
-        _last(c, self.n, "c", "one number per basis vector")
+        shape_is("c", c, ("...", self.n))
         return c @ self.Psi.mT
 
     def operator(self, Phi: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch N N"]:
@@ -166,7 +110,7 @@ class Basis:
         Raises:
             ValueError: if `Phi` is not (..., n, n).
         """
-        _square(Phi, self.n, "Phi")
+        shape_is("Phi", Phi, ("...", self.n, self.n))
         return self.Psi @ Phi @ self.dual
 
     def matrix(self, W: Float[Tensor, "*batch N N"]) -> Float[Tensor, "*batch n n"]:
@@ -175,7 +119,7 @@ class Basis:
         Raises:
             ValueError: if `W` is not (..., N, N).
         """
-        _square(W, self.N, "W")
+        shape_is("W", W, ("...", self.N, self.N))
         return self.dual @ W @ self.Psi
 
     def block(self, i: int, d: int) -> Float[Tensor, "N d"]:
@@ -196,30 +140,11 @@ class Basis:
         i = self._column(i, d)
         return self.dual[i * d : (i + 1) * d]
 
-    def duality_error(self) -> float:
-        """Largest ``|⟨ψ^μ|ψ_ν⟩ - δ^μ_ν|``, a number near machine epsilon × `condition`."""
-        eye = torch.eye(self.n, dtype=self.Psi.dtype, device=self.Psi.device)
-        return float((self.dual @ self.Psi - eye).abs().max())
-
-    def to(self, dtype: torch.dtype) -> Basis:
-        """The same basis in another floating type."""
-        return Basis(self.Psi.to(dtype))
-
     def _column(self, i: int, d: int) -> int:
         positive_int("d", d)
-        require(
-            self.n % d == 0,
-            got=f"d={d} for a basis of {self.n} vectors",
-            allowed="a divisor of the number of basis vectors",
-            fix="A substrate of s columns and d waves needs s·d basis vectors.",
-        )
         s = self.n // d
-        require(
-            -s <= i < s,
-            got=f"column i={i}",
-            allowed=f"{-s} <= i < {s}",
-            fix="Columns are counted from 0, the oldest stored vector.",
-        )
+        require(self.n % d == 0, f"d = {d} for a basis of {self.n} vectors", "a divisor of their number", "n is s·d.")
+        require(-s <= i < s, f"column i = {i}", f"{-s} <= i < {s}", "Column 0 is the oldest stored vector.")
         return i % s
 
     def __repr__(self) -> str:
@@ -247,7 +172,7 @@ def standard_basis(n: int, N: int | None = None, dtype: torch.dtype = torch.floa
 def random_basis(
     n: int,
     generator: torch.Generator,
-    kind: BasisKind = "gaussian",
+    kind: Literal["gaussian", "orthogonal"] = "gaussian",
     N: int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Basis:
@@ -280,31 +205,6 @@ def random_basis(
 
 def _sizes(n: int, N: int | None) -> int:
     positive_int("n", n)
-    if N is None:
-        return n
-    positive_int("N", N)
-    require(
-        n <= N,
-        got=f"n={n} vectors in N={N} dimensions",
-        allowed="n <= N",
-        fix="Use more neurons or fewer basis vectors.",
-    )
+    N = n if N is None else positive_int("N", N)
+    require(n <= N, f"n = {n} vectors in N = {N} dimensions", "n <= N", "Use more neurons or fewer basis vectors.")
     return N
-
-
-def _last(x: Tensor, size: int, name: str, meaning: str) -> None:
-    require(
-        x.ndim >= 1 and x.shape[-1] == size,
-        got=f"{name} of shape {tuple(x.shape)}",
-        allowed=f"a last dimension of {size} ({meaning})",
-        fix="Flatten a substrate state of shape (..., s, d) with h.flatten(-2).",
-    )
-
-
-def _square(x: Tensor, size: int, name: str) -> None:
-    require(
-        x.ndim >= 2 and x.shape[-2:] == (size, size),
-        got=f"{name} of shape {tuple(x.shape)}",
-        allowed=f"(..., {size}, {size})",
-        fix="Check s·d against the number of basis vectors, and N against the number of neurons.",
-    )

@@ -1,17 +1,4 @@
-"""Linear boundaries: the operator Φ, in the standard basis and in any other (Eqs. 6, 7, 27, 28, 29).
-
-Φ has two parts. The first carries every column's content to the next lower column (the travelling waves); the second
-computes the boundary f of the whole substrate and writes it into column s:
-
-    Φ = Σ_{μ=1}^{(s-1)d} |ψ_μ⟩⟨ψ^{μ+d}|  +  Σ_{μ=(s-1)d+1}^{sd} Σ_ν Φ^μ_ν |ψ_μ⟩⟨ψ^ν|.
-
-The vectors ψ_μ are the columns of ``Psi``, the covectors ψ^μ the rows of ``Psi_dual``; ⟨ψ^μ|ψ_ν⟩ = δ_μν. In the
-standard basis both are identities and Φ is a block companion matrix. All operators are float64 unless a basis of another type
-is given.
-
-Source: Karuvally et al., ICML 2024, section 3.1 and appendices A.3, A.4.
-
-The substrate: d independent waves travelling over s columns, and the boundary that feeds them (Eqs. 3 and 24).
+"""The substrate, d independent waves travelling over s columns, and the boundary that feeds them (Eqs. 3, 6, 7, 24, 27 to 29).
 
 The state h has shape (..., s, d): column i = 1, ..., s of the papers is index i - 1. Activity travels from column s
 (index -1), where the boundary writes, down to column 1 (index 0), whose end is open. At every step
@@ -20,17 +7,25 @@ The state h has shape (..., s, d): column i = 1, ..., s of the papers is index i
     h_s(t+1) = f(h_s(t), ..., h_1(t)).
 
 (Eq. 3 is printed with h_{i-1} on the right; Eq. 24 in the appendix has h_{i+1}, which is what "from column s down to
-column 1" says. The errata page works this out.)
+column 1" says. The errata page works this out.) Theorem 3.1, every HDS is a substrate with the boundary f, is :func:`run`
+started from the history.
 
-Theorem 3.1, every HDS is a substrate with the boundary f, is :func:`run` started from the history.
+With a linear f one step is the operator Φ. Its first part carries every column's content to the next lower column (the
+travelling waves); the second computes the boundary of the whole substrate and writes it into column s:
 
-Source: Karuvally et al., ICML 2024, section 3 and appendix A.2.
+    Φ = Σ_{μ=1}^{(s-1)d} |ψ_μ⟩⟨ψ^{μ+d}|  +  Σ_{μ=(s-1)d+1}^{sd} Σ_ν Φ^μ_ν |ψ_μ⟩⟨ψ^ν|.
+
+The vectors ψ_μ are the columns of ``Psi``, the covectors ψ^μ the rows of ``Psi_dual``; ⟨ψ^μ|ψ_ν⟩ = δ_μν. In the
+standard basis both are identities and Φ is a block companion matrix. All operators are float64 unless a basis of another type
+is given.
+
+Source: Karuvally et al., ICML 2024, sections 3 and 3.1, appendices A.2 to A.4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -42,13 +37,7 @@ from wavemem.checks import finite, positive_int, require, shape_is
 def shift_operator(s: int, d: int, dtype: torch.dtype = torch.float64) -> Float[Tensor, "sd sd"]:
     """The travelling part of Φ in the standard basis: Σ_{μ=1}^{(s-1)d} |e_μ⟩⟨e^{μ+d}| (first sum of Eq. 6).
 
-    Args:
-        s: number of columns.
-        d: number of waves.
-        dtype: type of the result.
-
-    Returns:
-        Ones on the d-th superdiagonal: column i of the substrate receives column i + 1.
+    Ones on the d-th superdiagonal: column i of the substrate receives column i + 1.
 
     Raises:
         ValueError: if s or d is not a positive whole number.
@@ -57,65 +46,58 @@ def shift_operator(s: int, d: int, dtype: torch.dtype = torch.float64) -> Float[
     return torch.diag(torch.ones((s - 1) * d, dtype=dtype), d)
 
 
+def history_length(F: Float[Tensor, "d sd"]) -> int:
+    """s of a linear boundary's matrix F (d, s·d).
+
+    Raises:
+        ValueError: if F is no matrix, or its width is not a multiple of its height.
+    """
+    shape_is("F", F, ("d", "s*d"))
+    d, width = (int(size) for size in F.shape)
+    fits = d > 0 and width > 0 and width % d == 0
+    require(fits, f"F of shape {(d, width)}", "(d, s*d)", "The width of F must be a multiple of its height.")
+    return width // d
+
+
 def boundary_operator(F: Float[Tensor, "d sd"]) -> Float[Tensor, "sd sd"]:
     """The boundary part of Φ in the standard basis (second sum of Eq. 6): F in the last d rows, zeros above.
 
     Args:
         F: the linear boundary f as a matrix acting on the flattened substrate.
 
-    Returns:
-        Square matrix of the type and device of F.
-
     Raises:
         ValueError: if the width of F is not a multiple of its height.
     """
-    shape_is("F", F, ("d", "s*d"))
-    d, width = int(F.shape[0]), int(F.shape[1])
-    require(
-        d > 0 and width > 0 and width % d == 0,
-        f"F of shape {(d, width)}",
-        "(d, s*d) with whole s and d",
-        "The width of F must be a multiple of its height.",
-    )
-    return torch.cat([F.new_zeros(width - d, width), F])
+    s, width = history_length(F), int(F.shape[1])
+    return torch.cat([F.new_zeros(width - width // s, width), F])
 
 
 def linear_boundary_operator(F: Float[Tensor, "d sd"]) -> Float[Tensor, "sd sd"]:
-    """Φ of a linear boundary F in the standard basis (Eq. 6): shift plus boundary.
+    """Φ of a linear boundary F (d, s·d) in the standard basis (Eq. 6): shift plus boundary.
 
-    Args:
-        F: the boundary's matrix (d, s·d).
-
-    Returns:
-        Φ, with ``flatten(step(h)) == Phi @ flatten(h)``.
+    With it ``flatten(step(h)) == Phi @ flatten(h)``.
 
     Raises:
         ValueError: if the width of F is not a multiple of its height.
     """
     boundary = boundary_operator(F)
-    d, width = int(F.shape[0]), int(F.shape[1])
-    return shift_operator(width // d, d, dtype=F.dtype).to(F.device) + boundary
+    return shift_operator(history_length(F), int(F.shape[0]), dtype=F.dtype).to(F.device) + boundary
 
 
 def dual_of(Psi: Float[Tensor, "n sd"]) -> Float[Tensor, "sd n"]:
-    """The covectors of a basis: rows ψ^μ with ⟨ψ^μ|ψ_ν⟩ = δ_μν.
+    """The covectors of a basis as rows: ψ^μ with ⟨ψ^μ|ψ_ν⟩ = δ_μν.
 
     The inverse of a square ``Psi``; its pseudo-inverse when the basis spans a subspace of a larger hidden space.
 
     Args:
         Psi: basis vectors as columns, in a space of n >= sd dimensions.
 
-    Returns:
-        Covectors as rows.
-
     Raises:
         ValueError: if the columns are linearly dependent to working precision.
     """
     shape_is("Psi", Psi, ("n", "s*d"))
-    n, k = int(Psi.shape[0]), int(Psi.shape[1])
-    require(
-        n >= k, f"Psi of shape {(n, k)}", "at least as many rows as columns", "Basis vectors are columns; transpose?"
-    )
+    n, k = (int(size) for size in Psi.shape)
+    require(n >= k, f"Psi of shape {(n, k)}", "at least as many rows as columns", "Vectors are columns; transpose?")
     finite("Psi", Psi)
     singular = torch.linalg.svdvals(Psi.to(torch.float64))
     tolerance = n * torch.finfo(Psi.dtype).eps
@@ -128,20 +110,27 @@ def dual_of(Psi: Float[Tensor, "n sd"]) -> Float[Tensor, "sd n"]:
     return torch.linalg.inv(Psi) if n == k else torch.linalg.pinv(Psi)
 
 
-def _vectors_and_covectors(basis: Any) -> tuple[Tensor, Tensor]:
-    """Columns Psi and rows Psi_dual of a matrix or of any object that has both (``.Psi``, ``.dual``)."""
-    if isinstance(basis, Tensor):
-        return basis, dual_of(basis)
-    require(
-        hasattr(basis, "Psi") and hasattr(basis, "dual"),
-        f"basis of type {type(basis).__name__}",
-        "a matrix with basis vectors as columns, or an object with .Psi and .dual",
-        "Pass a tensor or a Basis.",
-    )
-    return basis.Psi, basis.dual
+class Vectors(Protocol):
+    """What has basis vectors as columns and covectors as rows, as a `wavemem.theory.basis.Basis` does."""
+
+    @property
+    def Psi(self) -> Tensor: ...
+
+    @property
+    def dual(self) -> Tensor: ...
 
 
-def phi_in_basis(Phi: Float[Tensor, "sd sd"], basis: Any) -> Float[Tensor, "n n"]:
+def _pair(basis: Tensor | Vectors | None, size: int) -> tuple[Tensor, Tensor]:
+    """Columns Psi and rows Psi_dual of a basis of so many vectors; of the standard basis for None."""
+    if basis is None:
+        identity = torch.eye(size, dtype=torch.float64)
+        return identity, identity
+    Psi = basis if isinstance(basis, Tensor) else basis.Psi
+    shape_is("Psi", Psi, ("n", size))
+    return Psi, dual_of(Psi) if isinstance(basis, Tensor) else basis.dual
+
+
+def phi_in_basis(Phi: Float[Tensor, "sd sd"], basis: Tensor | Vectors) -> Float[Tensor, "n n"]:
     """The same memory in another basis (Eq. 6): Σ_μν Φ^μ_ν |ψ_μ⟩⟨ψ^ν| = Psi Φ Psi_dual.
 
     Args:
@@ -154,24 +143,18 @@ def phi_in_basis(Phi: Float[Tensor, "sd sd"], basis: Any) -> Float[Tensor, "n n"
     Raises:
         ValueError: if Phi is not square, sizes differ, or the basis is linearly dependent.
     """
-    shape_is("Phi", Phi, ("s*d", "s*d"))
-    Psi, Psi_dual = _vectors_and_covectors(basis)
-    size = int(Phi.shape[0])
-    shape_is("Phi", Phi, (size, size))
-    shape_is("Psi", Psi, ("n", size))
+    shape_is("Phi", Phi, ("s*d", Phi.shape[0]))
+    Psi, Psi_dual = _pair(basis, int(Phi.shape[0]))
     return Psi @ Phi.to(dtype=Psi.dtype, device=Psi.device) @ Psi_dual
 
 
-def fibonacci_phi(s: int, d: int, basis: Any = None) -> Float[Tensor, "n n"]:
+def fibonacci_phi(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "n n"]:
     """Φ of the Generalized Fibonacci system (Eq. 27): the boundary writes the sum of all columns.
 
     Args:
         s: number of columns.
         d: number of waves.
         basis: None for the standard basis, else as in :func:`phi_in_basis`.
-
-    Returns:
-        The operator.
 
     Raises:
         ValueError: if s or d is not a positive whole number, or the basis does not fit.
@@ -181,68 +164,32 @@ def fibonacci_phi(s: int, d: int, basis: Any = None) -> Float[Tensor, "n n"]:
     return Phi if basis is None else phi_in_basis(Phi, basis)
 
 
-def repeat_copy_phi(s: int, d: int, basis: Any = None) -> Float[Tensor, "n n"]:
+def repeat_copy_phi(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "n n"]:
     """Φ of repeat copy (Eq. 29): the boundary writes column 1 back into column s, so Φ is a cyclic shift by d.
 
-    Args:
-        s: number of columns.
-        d: number of waves.
-        basis: None for the standard basis, else as in :func:`phi_in_basis`.
-
-    Returns:
-        The operator.
-
-    Raises:
-        ValueError: if s or d is not a positive whole number, or the basis does not fit.
+    Arguments and errors as in :func:`fibonacci_phi`.
     """
     s, d = positive_int("s", s), positive_int("d", d)
-    F = torch.eye(d, s * d, dtype=torch.float64)
-    Phi = linear_boundary_operator(F)
+    Phi = linear_boundary_operator(torch.eye(d, s * d, dtype=torch.float64))
     return Phi if basis is None else phi_in_basis(Phi, basis)
 
 
-def readout(s: int, d: int, basis: Any = None) -> Float[Tensor, "d n"]:
+def readout(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "d n"]:
     """W_r = Ψ_s^* = Σ_{μ=(s-1)d+1}^{sd} |e_{μ-(s-1)d}⟩⟨ψ^μ| (Eqs. 7 and 28): the content of column s, standard basis.
 
-    Args:
-        s: number of columns.
-        d: number of waves.
-        basis: None for the standard basis, else as in :func:`phi_in_basis`.
-
-    Returns:
-        The last d covectors as rows.
-
-    Raises:
-        ValueError: if s or d is not a positive whole number, or the basis does not have s·d vectors.
+    The last d covectors as rows. Arguments and errors as in :func:`fibonacci_phi`.
     """
     s, d = positive_int("s", s), positive_int("d", d)
-    if basis is None:
-        return torch.eye(s * d, dtype=torch.float64)[-d:]
-    Psi, Psi_dual = _vectors_and_covectors(basis)
-    shape_is("Psi", Psi, ("n", s * d))
-    return Psi_dual[-d:]
+    return _pair(basis, s * d)[1][-d:]
 
 
-def write(s: int, d: int, basis: Any = None) -> Float[Tensor, "n d"]:
+def write(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "n d"]:
     """W_uh = Ψ_s (Eq. 29): an input becomes the content of column s.
 
-    Args:
-        s: number of columns.
-        d: number of waves.
-        basis: None for the standard basis, else as in :func:`phi_in_basis`.
-
-    Returns:
-        The last d basis vectors as columns.
-
-    Raises:
-        ValueError: if s or d is not a positive whole number, or the basis does not have s·d vectors.
+    The last d basis vectors as columns. Arguments and errors as in :func:`fibonacci_phi`.
     """
     s, d = positive_int("s", s), positive_int("d", d)
-    if basis is None:
-        return torch.eye(s * d, dtype=torch.float64)[:, -d:]
-    Psi = basis if isinstance(basis, Tensor) else basis.Psi
-    shape_is("Psi", Psi, ("n", s * d))
-    return Psi[:, -d:]
+    return _pair(basis, s * d)[0][:, -d:]
 
 
 def flatten(h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch sd"]:
@@ -275,7 +222,7 @@ def shift(h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch s d"]:
         ValueError: if h has fewer than two axes.
     """
     shape_is("h", h, ("...", "s", "d"))
-    return torch.cat([h[..., 1:, :], torch.zeros_like(h[..., :1, :])], dim=-2)
+    return step(h, lambda h: torch.zeros_like(h[..., 0, :]))
 
 
 def step(h: Float[Tensor, "*batch s d"], boundary: Callable[[Tensor], Tensor]) -> Float[Tensor, "*batch s d"]:

@@ -10,22 +10,9 @@ m = 1 … s
     J(s+1) W_{hh} \cdots J(m+1) W_{hh}\; J(m) W_{uh} .
 
 Gradients are row vectors, so the factors stand in the order of time from right to left. This is Eq. 11 with the
-factor J(m) that Eqs. 10 and 11 leave out. `wavemem.theory.gradients` holds the bounds.
+factor J(m) that Eqs. 10 and 11 leave out.
 
-| variable | shape | symbol |
-|---|---|---|
-| `W_hh`, `W_uh`, `W_r` | (*runs, N, N), (*runs, N, d), (*runs, d, N) | weights of Eq. 9 |
-| `x` | (*runs, B, s, d) | inputs x(1) … x(s), oldest first |
-| `h` | (*runs, B, T, N) | states h(1) … h(T) |
-| `slopes` | (*runs, B, T, N) | diagonals of J(1) … J(T) |
-| `columns` | (*runs, B, s, N, d) | Ψ_1 … Ψ_s: column j of Ψ_m is ψ_{(m-1)d+j} |
-
-Source: Karuvally, Sejnowski and Siegelmann (2024), section 4.3.
-
-Upper bounds of the gradient that reaches an input: TWM Eqs. 13-16, and the bounds on either side of them.
-
-What is bounded is ‖∂C/∂x(m)‖ for every input m = 1 … s, where the cost C is paid at step s + 1. Each function
-keeps another part of the product of `wavemem.theory.gradients`:
+What is bounded is ‖∂C/∂x(m)‖ for every input m = 1 … s. Each bound keeps another part of the product:
 
 | function | keeps | paper |
 |---|---|---|
@@ -38,11 +25,13 @@ All four hold for every network and every input; `bound_operator` is never above
 
 | variable | shape | symbol |
 |---|---|---|
+| `W_hh`, `W_uh`, `W_r` | (*runs, N, N), (*runs, N, d), (*runs, d, N) | weights of Eq. 9 |
+| `x` | (*runs, B, s, d) | inputs x(1) … x(s), oldest first |
+| `h` | (*runs, B, T, N) | states h(1) … h(T), T = s + 1 |
+| `slopes` | (*runs, B, T, N) | diagonals of J(1) … J(T) |
 | `dC_dh` | (*runs, B, N) | ∂C/∂h(s+1), from `cost_gradient` |
-| `W_hh`, `W_uh` | (*runs, N, N), (*runs, N, d) | weights of Eq. 9 |
-| `slopes` | (*runs, B, s + 1, N) | diagonals of J(1) … J(s + 1) |
-| `norms` | (*runs, B, s + 1) | ‖J(k) W_hh‖, k = 1 … s + 1 |
-| `columns` | (*runs, s, N, d) or (*runs, B, s, N, d) | Ψ_1 … Ψ_s |
+| `norms` | (*runs, B, T) | ‖J(k) W_hh‖, k = 1 … T |
+| `columns` | (*runs, s, N, d) or (*runs, B, s, N, d) | Ψ_1 … Ψ_s: column j of Ψ_m is ψ_{(m-1)d+j} |
 
 Every norm of a matrix is the spectral norm. Source: Karuvally, Sejnowski and Siegelmann (2024), section 4.3.
 """
@@ -55,30 +44,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import finite, require
+from wavemem.checks import finite, one_of, positive_int, require, shape_is
 
 Activation = Literal["tanh", "linear"]
-
-
-def _check_network(W_hh: Tensor, W_uh: Tensor, x: Tensor) -> None:
-    require(
-        W_hh.ndim >= 2 and W_hh.shape[-1] == W_hh.shape[-2],
-        got=f"W_hh of shape {tuple(W_hh.shape)}",
-        allowed="(*runs, N, N)",
-        fix="Give one square matrix per run.",
-    )
-    require(
-        W_uh.ndim == W_hh.ndim and W_uh.shape[:-1] == W_hh.shape[:-1],
-        got=f"W_uh of shape {tuple(W_uh.shape)} beside W_hh of shape {tuple(W_hh.shape)}",
-        allowed="(*runs, N, d) with the same runs and N",
-        fix="Give one (N, d) matrix per run.",
-    )
-    require(
-        x.ndim == W_hh.ndim + 1 and x.shape[:-3] == W_hh.shape[:-2] and x.shape[-1] == W_uh.shape[-1],
-        got=f"inputs of shape {tuple(x.shape)} for W_uh of shape {tuple(W_uh.shape)}",
-        allowed="(*runs, B, s, d) with the runs and d of the weights",
-        fix="Add the missing batch axis, or stack one batch per run.",
-    )
 
 
 def states(
@@ -100,16 +68,13 @@ def states(
     Raises:
         ValueError: If shapes do not fit, `steps` is below 1, or the activation is unknown.
     """
-    _check_network(W_hh, W_uh, x)
-    require(
-        activation in get_args(Activation),
-        got=f"activation={activation!r}",
-        allowed=", ".join(get_args(Activation)),
-        fix="Choose one of these.",
-    )
+    runs, N = tuple(W_hh.shape[:-2]), W_hh.shape[-1]
+    shape_is("W_hh", W_hh, (*runs, N, N))
+    shape_is("W_uh", W_uh, (*runs, N, "d"))
+    shape_is("x", x, (*runs, "B", "s", W_uh.shape[-1]))
+    one_of("activation", activation, get_args(Activation))
     s = x.shape[-2]
-    T = s + 1 if steps is None else steps
-    require(T >= 1, got=f"steps={steps}", allowed="integers >= 1", fix="Give the number of steps to run.")
+    T = s + 1 if steps is None else positive_int("steps", steps)
     h = x.new_zeros(*x.shape[:-2], W_hh.shape[-1])
     trajectory = []
     for t in range(T):
@@ -164,12 +129,7 @@ def cost_gradient(
     Raises:
         ValueError: If shapes do not fit or the activation is unknown.
     """
-    require(
-        target.shape == x.shape[:-2] + x.shape[-1:],
-        got=f"target of shape {tuple(target.shape)} for inputs of shape {tuple(x.shape)}",
-        allowed="(*runs, B, d)",
-        fix="Give one next state per history.",
-    )
+    shape_is("target", target, (*x.shape[:-2], x.shape[-1]))
     inputs = x.detach().clone().requires_grad_(True)
     with torch.enable_grad():
         last = states(W_hh.detach(), W_uh.detach(), inputs, activation=activation)[..., -1, :]
@@ -244,9 +204,8 @@ def linear_columns(
     Raises:
         ValueError: If s is below 1.
     """
-    require(s >= 1, got=f"s={s}", allowed="integers >= 1", fix="Give the length of the history.")
     columns = [W_uh]
-    for _ in range(s - 1):
+    for _ in range(positive_int("s", s) - 1):
         columns.append(W_hh @ columns[-1])
     return torch.stack(columns[::-1], dim=-3)
 
@@ -277,12 +236,11 @@ def decay_rate(norms: Float[Tensor, "*any s"]) -> Float[Tensor, "*any"]:
         ValueError: If there are fewer than two inputs, or a norm is not positive.
     """
     s = norms.shape[-1]
-    require(s >= 2, got=f"{s} input(s)", allowed="at least 2", fix="A slope needs two distances.")
     require(
-        bool((norms > 0).all()),
-        got="a gradient norm that is zero, negative or not a number",
-        allowed="positive norms",
-        fix="Check for a dead gradient; its logarithm has no slope.",
+        s >= 2 and bool((norms > 0).all()),
+        f"norms of {s} input(s), the smallest {float(norms.min()):.1e}",
+        "positive norms of at least 2 inputs",
+        "A slope needs two distances, and a dead gradient has no logarithm.",
     )
     distance = torch.arange(s - 1, -1, -1, dtype=norms.dtype, device=norms.device)
     centred = distance - distance.mean()
@@ -378,12 +336,7 @@ def bound_waves(
     if columns.ndim == dC_dh.ndim + 1:
         stored = stored.unsqueeze(-2)  # the same wave for every member of the batch
     if deps_dx is not None:
-        require(
-            deps_dx.shape[-3:] == columns.shape[-3:],
-            got=f"deps_dx of shape {tuple(deps_dx.shape)} beside columns of shape {tuple(columns.shape)}",
-            allowed="the same s, N and d",
-            fix="Take both from the same network and history.",
-        )
+        shape_is("deps_dx", deps_dx, ("...", *columns.shape[-3:]))
         stored = stored + _spectral(deps_dx)
     return (_norm(dC_dh) * last_norm)[..., None] * stored
 
@@ -416,11 +369,6 @@ def bound_operator(
         operators: from `chain_operators`.
     """
     return _norm(dC_dh)[..., None] * _spectral(operators)
-
-
-def wave_norms(columns: Float[Tensor, "*any s N d"]) -> Float[Tensor, "*any s"]:
-    """‖Ψ_m‖ for every m: constant along a lossless wave, falling with s - m in a network that forgets."""
-    return _spectral(columns)
 
 
 class Comparison(NamedTuple):
@@ -472,5 +420,5 @@ def compare(
         step_norms=bound_step_norms(true.h, W_uh, norms),
         power=bound_power(true.h, W_uh, norms),
         mu=norms[..., 1:].amax(-1),
-        stored=wave_norms(columns),
+        stored=_spectral(columns),
     )

@@ -1,18 +1,14 @@
-"""History-dependent dynamical systems (HDS), Eq. 1 of the travelling-wave paper, and the linear ones among them.
+"""History-dependent dynamical systems (HDS), Eq. 1 of the travelling-wave paper: the tasks of Parts I and II, and their episodes.
 
 An HDS with a history of s vectors of dimension d is given s initial vectors and then produces
 x_i = f(x_{i-1}, ..., x_{i-s}). A history is stored oldest vector first: ``h[..., 0, :]`` is x_{i-s} and
 ``h[..., s-1, :]`` is x_{i-1}, the order in which the vectors lie on the substrate (column 1 to column s).
 
+A recurrent network meets such a system in episodes. In the input phase (s steps) it receives the vectors of a random binary
+history, oldest first; in the output phase it receives zeros and must produce the states that follow.
+
 Source: Karuvally, Sejnowski, Siegelmann, "Hidden Traveling Waves bind Working Memory Variables in Recurrent Neural
-Networks", ICML 2024, sections 2 and 3, Eqs. 1, 4, 26, 29.
-
-What a linear recurrent network can make of a task: the smallest loss over all of them.
-
-The output of a linear Elman network is y(t) = Σ_k R_k u(t - k) with R_k = W_r W_hh^k W_uh: what it makes of an input depends
-on how long ago it came, not on where in the history it stood. A linear history-dependent system asks for
-y*(s + m) = Σ_i A_{m,i} u(i), where A_{m,i} need not be a function of m - i. The part that is not cannot be learned without
-a non-linearity, however many neurons there are.
+Networks", ICML 2024, sections 2 to 4, Eqs. 1, 4, 26, 29.
 """
 
 from __future__ import annotations
@@ -23,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import positive_int, require, shape_is
-from wavemem.theory.boundary import linear_boundary_operator
+from wavemem.checks import finite, positive_int, require, shape_is
+from wavemem.theory.boundary import history_length, linear_boundary_operator
 
 
 class HDS:
@@ -52,13 +48,7 @@ class HDS:
         return f"{type(self).__name__}({self.name!r}, s={self.s}, d={self.d})"
 
     def next(self, h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch d"]:
-        """The state that follows a history (Eq. 1, second line).
-
-        Args:
-            h: histories, oldest vector first.
-
-        Returns:
-            f(h), the next vector of every history.
+        """f(h), the vector that follows each history (Eq. 1, second line).
 
         Raises:
             ValueError: if h does not end in (s, d), or f returned something of another shape.
@@ -110,23 +100,11 @@ class LinearHDS(HDS):
     """
 
     def __init__(self, F: Float[Tensor, "d sd"], name: str = "linear HDS") -> None:
-        shape_is("F", F, ("d", "s*d"))
-        d, width = int(F.shape[0]), int(F.shape[1])
-        require(
-            d > 0 and width > 0 and width % d == 0,
-            f"F of shape {tuple(F.shape)}",
-            "(d, s*d) with whole s and d",
-            "The width of F must be a multiple of its height.",
-        )
+        s = history_length(F)
+        finite("F", F, "Check how F was made.")
         self.F: Tensor = F.detach().to(device="cpu", dtype=torch.float64).clone()
-        require(
-            bool(torch.isfinite(self.F).all()),
-            "F with NaN or infinite entries",
-            "finite numbers",
-            "Check how F was made.",
-        )
         self._operators: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-        super().__init__(width // d, d, self._apply, name)
+        super().__init__(s, int(F.shape[0]), self._apply, name)
 
     def _apply(self, h: Tensor) -> Tensor:
         return h.flatten(-2) @ self.F.to(dtype=h.dtype, device=h.device).T
@@ -136,15 +114,9 @@ class LinearHDS(HDS):
         return linear_boundary_operator(self.F)
 
     def horizon_operator(self, horizon: int) -> Float[Tensor, "horizon_d sd"]:
-        """The unrolled system: all outputs of a horizon as one matrix acting on the initial history.
+        """The unrolled system: all outputs of a horizon as one matrix acting on the initial history, float64.
 
         Block t (rows t·d to (t+1)·d - 1) is F Φ^t, t = 0, ..., horizon-1.
-
-        Args:
-            horizon: number of steps.
-
-        Returns:
-            Matrix of shape (horizon·d, s·d), float64.
 
         Raises:
             ValueError: if the horizon is not positive.
@@ -161,13 +133,6 @@ class LinearHDS(HDS):
 
     def targets(self, u: Float[Tensor, "*batch s d"], horizon: int) -> Float[Tensor, "*batch horizon d"]:
         """The same as :meth:`rollout`, as one product with :meth:`horizon_operator`.
-
-        Args:
-            u: initial histories, oldest vector first.
-            horizon: number of steps.
-
-        Returns:
-            x_{s+1}, ..., x_{s+horizon} for every history.
 
         Raises:
             ValueError: if u does not end in (s, d) or the horizon is not positive.
@@ -189,10 +154,7 @@ def generalized_fibonacci(s: int, d: int) -> LinearHDS:
 
     Args:
         s: how many vectors are summed (2: the Fibonacci numbers).
-        d: dimension of the vectors.
-
-    Returns:
-        The system; each dimension is an independent series.
+        d: dimension of the vectors; each is an independent series.
 
     Raises:
         ValueError: if s or d is not a positive whole number.
@@ -204,24 +166,19 @@ def generalized_fibonacci(s: int, d: int) -> LinearHDS:
 def repeat_copy(s: int, d: int) -> LinearHDS:
     """Repeat copy (task T1, Eq. 29): the next vector is the oldest one, so the history repeats with period s.
 
-    Args:
-        s: length of the history.
-        d: dimension of the vectors.
-
-    Returns:
-        The system.
-
     Raises:
         ValueError: if s or d is not a positive whole number.
     """
     s, d = positive_int("s", s), positive_int("d", d)
-    F = torch.zeros(d, s * d, dtype=torch.float64)
-    F[:, :d] = torch.eye(d, dtype=torch.float64)
-    return LinearHDS(F, name=f"repeat copy (s={s}, d={d})")
+    return LinearHDS(torch.eye(d, s * d, dtype=torch.float64), name=f"repeat copy (s={s}, d={d})")
 
 
 def linear_floor(task: LinearHDS, horizon: int) -> Float[Tensor, " d"]:
     """Smallest mean squared error of each output that a linear network can have, over independent ±1 histories.
+
+    The output of a linear Elman network is y(t) = Σ_k R_k u(t - k) with R_k = W_r W_hh^k W_uh: what it makes of an input
+    depends on how long ago it came, not on where in the history it stood. The task asks for y*(s + m) = Σ_i A_{m,i} u(i), where
+    A_{m,i} need not be a function of m - i; the part that is not cannot be learned without a non-linearity.
 
     For entries of zero mean and unit variance the expected squared error is the sum of the squared differences of the
     coefficients. Each R_k is fitted to all the A_{m,i} with s + m - i = k, so the best one is their mean. It is attained:
@@ -237,8 +194,7 @@ def linear_floor(task: LinearHDS, horizon: int) -> Float[Tensor, " d"]:
     Raises:
         ValueError: If the horizon is not a positive whole number.
     """
-    horizon = positive_int("horizon", horizon)
-    A = task.horizon_operator(horizon).double().reshape(horizon, task.d, task.s, task.d)
+    A = task.horizon_operator(horizon).reshape(horizon, task.d, task.s, task.d)
     total = torch.zeros(task.d, dtype=torch.float64)
     for delay in range(1, task.s + horizon):
         # 0-based: output step m, history entry i, and s + m - i = delay.
@@ -246,3 +202,64 @@ def linear_floor(task: LinearHDS, horizon: int) -> Float[Tensor, " d"]:
         same = torch.stack([A[m, :, i] for m, i in pairs])
         total += ((same - same.mean(0)) ** 2).sum((0, 2))
     return total / horizon
+
+
+def random_histories(
+    batch: int,
+    s: int,
+    d: int,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Float[Tensor, "batch s d"]:
+    """Histories with independent, uniformly drawn entries in {-1, +1}, oldest vector first.
+
+    Args:
+        batch: number of histories.
+        s: length of a history.
+        d: dimension of its vectors.
+        generator: source of the random numbers; histories depend on its state alone, not on ``device``.
+        dtype: type of the result.
+        device: where the result shall live.
+
+    Raises:
+        ValueError: if a size is not a positive whole number.
+    """
+    shape = (positive_int("batch", batch), positive_int("s", s), positive_int("d", d))
+    bits = torch.randint(0, 2, shape, generator=generator, device=generator.device)
+    return (2 * bits - 1).to(dtype=dtype, device=device)
+
+
+def elman_inputs(u: Float[Tensor, "*batch s d"], horizon: int) -> Float[Tensor, "time *batch d"]:
+    """What a recurrent network receives: the history, oldest vector first, then zeros; time first, (s + horizon, ..., d).
+
+    Raises:
+        ValueError: if u has fewer than two axes or the horizon is not positive.
+    """
+    horizon = positive_int("horizon", horizon)
+    shape_is("u", u, ("...", "s", "d"))
+    shown = u.movedim(-2, 0)
+    return torch.cat([shown, shown.new_zeros((horizon, *shown.shape[1:]))])
+
+
+def accuracy(y: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], per: int | None = None) -> Tensor:
+    """Share of outputs with the right sign (chance level 1/2 on random histories). An output of exactly 0 counts half.
+
+    Args:
+        y: outputs.
+        target: targets in {-1, +1}, same shape.
+        per: axis to keep, for one accuracy per run or per time step; by default all are averaged.
+
+    Returns:
+        A scalar tensor, or a vector along the axis ``per``.
+
+    Raises:
+        ValueError: if the shapes differ or the axis does not exist.
+    """
+    shape_is("y", y, tuple(target.shape))
+    # A network whose weights have decayed to 0 says nothing: it is neither right nor wrong, but at chance.
+    right = (y * target > 0).to(torch.float64) + 0.5 * (y == 0)
+    if per is None:
+        return right.mean()
+    require(-y.ndim <= per < y.ndim, f"per = {per}", f"an axis of a tensor with {y.ndim}", "Choose another axis.")
+    return right.movedim(per, 0).flatten(1).mean(dim=1)

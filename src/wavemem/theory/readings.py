@@ -1,30 +1,18 @@
 """Readings of a substrate: what its activity tells, whichever model produced it.
 
 Every model of the book hands over its activity as an array (time, ..., channel, position); the readings here take that
-array and nothing else. They are the space-time array itself (`substrate_activity`), its two-dimensional spectrum
-(`spectrum_2d`, after Wave-RNN Fig. 2), the velocity with which the activity travels (`estimate_velocity`) and the stored
-past that a linear decoder recovers from it (`decode_past`).
+array and nothing else:
+
+| reading | question |
+|---|---|
+| `substrate_activity` | how do flattened states lie on the substrate? |
+| `spectrum_2d` | which space-time frequencies has the activity (after Wave-RNN Fig. 2)? |
+| `estimate_velocity` | is there a slanted stripe, and how fast does it travel? |
+| `transport` | which linear step carries it, and how far does that move things? |
+| `decode_past` | what of the past does a linear decoder recover? |
 
 Sign of a velocity. A positive velocity moves activity towards *smaller* position, as in the travelling-wave papers: the
 solution of Eq. 2 is h(v, t) = h0(v + ν t). A substrate that shifts from column s to column 1 has velocity +1.
-
-The velocity with which activity travels over a substrate, with its error and a measure of trust.
-
-Sign: a positive velocity moves activity towards smaller position, h(v, t) = h0(v + ν t), as in the papers' Eq. 2.
-
-What carries activity from step to step: the operator fitted to a space-time picture, and how far it moves things.
-
-`wavemem.theory.readings.estimate_velocity` looks for a slanted stripe and needs no model. On a register of four neurons it
-has little to look at, and its answer depends on how the input is correlated. Here the question is put to the dynamics: fit
-
-    h_j(t+1) ≈ Σ_i S_ji h_i(t)
-
-and ask, for every neuron but the one that the input enters, from how far away its content came. For a register of
-velocity v the fit is exact, S_jj = 1 − v, S_j,j−1 = v: displacement v, variance of the displacement v (1 − v), both to rounding,
-whatever the input was. Modes that only fade have displacement 0. A wave has *one* velocity: a displacement that differs from
-neuron to neuron, as that of a register with its neurons in a wrong order, is none.
-
-Sign: as everywhere in the book, a positive velocity moves activity towards *smaller* position.
 """
 
 from __future__ import annotations
@@ -40,7 +28,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavemem.checks import number_in, require
+from wavemem.checks import require
 
 FloatArray = NDArray[np.float64]
 
@@ -81,9 +69,6 @@ def substrate_activity(
         "Flatten the substrate with the oldest column first, or give the dual basis of the states.",
     )
     return states.unflatten(-1, (s, d)).mT
-
-
-# --------------------------------------------------------------------------------------------------------- spectrum
 
 
 @dataclass(frozen=True)
@@ -145,9 +130,6 @@ def spectrum_2d(activity: Float[Tensor, "time *rest position"], shuffle: torch.G
         spatial=np.fft.fftshift(np.fft.fftfreq(position)),
         normalised=shuffle is not None,
     )
-
-
-# --------------------------------------------------------------------------------------------------------- decoding
 
 
 @dataclass(frozen=True)
@@ -418,6 +400,11 @@ def estimate_velocity(
     return Velocity(math.nan, math.nan, coherence, best)
 
 
+LEAST_EXPLAINED = 0.9
+MOST_UNEVEN = 0.25
+"""In positions per step."""
+
+
 @dataclass(frozen=True)
 class Transport:
     """A fitted operator and what it says about travel.
@@ -440,27 +427,27 @@ class Transport:
     nearest: float
 
 
-def transport(
-    activity: Float[Tensor, "time *rest position"], least: float = 0.9, most: float = 0.25, source: int = 0
-) -> Transport:
+def transport(activity: Float[Tensor, "time *rest position"], source: int = 0) -> Transport:
     """Fit one step of the activity by a linear map of the step before, and read displacement and spread from it.
+
+    `estimate_velocity` needs no model, but on a register of four neurons it has little to look at, and its answer depends on
+    how the input is correlated. Here the question is put to the dynamics: fit h_j(t+1) ≈ Σ_i S_ji h_i(t), and ask, for every
+    neuron but the one that the input enters, from how far away its content came. For a register of velocity v the fit is exact,
+    S_jj = 1 − v, S_j,j−1 = v: displacement v, variance of the displacement v (1 − v), both to rounding, whatever the input was.
+    Modes that only fade have displacement 0. A wave has *one* velocity: none is given where the map explains less than
+    `LEAST_EXPLAINED` of the power anywhere but at the source, or displacements differ by more than `MOST_UNEVEN`.
 
     Args:
         activity: (time, ..., position); whatever is between shares one operator.
-        least: Share of the power that the map has to explain everywhere but at the source for a velocity to be given.
-        most: Largest `uneven` for a velocity to be given, in positions per step.
         source: The position where input enters, left out of the readings: 0, or −1 for the last.
 
     Returns:
         The operator and its readings.
 
     Raises:
-        ValueError: If there are fewer than 2 steps or positions, values are not finite, ``least`` is no share, ``most`` is
-            negative, or ``source`` is no position.
+        ValueError: If there are fewer than 2 steps or positions, values are not finite, or ``source`` is no position.
     """
     check_activity(activity, 2, 2)
-    number_in("least", least, 0.0, 1.0)
-    number_in("most", most, 0.0, math.inf)
     h = activity.detach().to("cpu", torch.float64)
     n = h.shape[-1]
     require(-n <= source < n, f"source = {source}", f"{-n} to {n - 1}", "Name a position of the activity.")
@@ -481,7 +468,7 @@ def transport(
     magnitude = rows.abs()
     nearest = float((magnitude * (from_where.abs() <= 1)).sum() / magnitude.sum())
     uneven = float(moved.std(correction=0))
-    known = bool((share >= least).all()) and bool((mass > 0).all()) and uneven <= most
+    known = bool((share >= LEAST_EXPLAINED).all()) and bool((mass > 0).all()) and uneven <= MOST_UNEVEN
     return Transport(
         S,
         explained,

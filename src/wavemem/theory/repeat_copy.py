@@ -23,12 +23,14 @@ Source: Karuvally, Sejnowski and Siegelmann (2024), appendix A.4.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import positive_int, require
-from wavemem.theory.basis import Basis, standard_basis
+from wavemem.checks import positive_int, require, shape_is
+from wavemem.theory.basis import Basis
 from wavemem.theory.boundary import readout, repeat_copy_phi, write
 
 
@@ -46,14 +48,8 @@ def subspace(mu: int, t: int, s: int) -> int:
     Raises:
         ValueError: if s is not a positive integer, `mu` is outside 1..s or t is negative.
     """
-    positive_int("s", s)
-    require(
-        1 <= mu <= s,
-        got=f"mu={mu}",
-        allowed=f"1 <= mu <= s = {s}",
-        fix="Stored vectors are numbered from 1, as in the paper.",
-    )
-    _steps(t, 0, None)
+    s, mu, t = positive_int("s", s), positive_int("mu", mu), positive_int("t", t, minimum=0)
+    require(mu <= s, f"mu = {mu}", f"1 <= mu <= s = {s}", "Stored vectors are numbered from 1, as in the paper.")
     return (mu - t - 1) % s + 1
 
 
@@ -71,52 +67,35 @@ def input_phase_state(u: Float[Tensor, "*batch s d"], t: int, basis: Basis | Non
     Raises:
         ValueError: if u is not (..., s, d), t is outside 0..s or the basis does not have s·d vectors.
     """
-    s, _, basis = _check(u, basis)
-    _steps(t, 0, s)
+    shape_is("u", u, ("...", "s", "d"))
+    s, t = u.shape[-2], positive_int("t", t, minimum=0)
+    require(t <= s, f"t = {t}", f"0 <= t <= s = {s}", "output_phase_state continues where the input phase ends.")
     h = u.new_zeros(u.shape)
     # The t vectors written so far fill the newest t columns, in their order of arrival.
     if t > 0:
         h[..., s - t :, :] = u[..., :t, :]
-    return basis.vector(h.flatten(-2))
+    return _in_basis(h, basis)
 
 
 def output_phase_state(u: Float[Tensor, "*batch s d"], t: int, basis: Basis | None = None) -> Float[Tensor, "*batch N"]:
     """The hidden state t steps after the input phase (TWM Eq. 38 with its index corrected; Eq. 37 at t = 0).
 
-    Args:
-        u: the stored vectors, oldest first.
-        t: steps since the end of the input phase, t >= 0.
-        basis: the s·d vectors of the substrate; the standard basis by default.
-
-    Returns:
-        The state in standard coordinates (one number per neuron).
-
-    Raises:
-        ValueError: if u is not (..., s, d), t is negative or the basis does not have s·d vectors.
+    Arguments, result and errors as of `input_phase_state`, but for t, which may be any number of steps.
     """
-    s, _, basis = _check(u, basis)
-    _steps(t, 0, None)
-    h = torch.empty_like(u)
+    shape_is("u", u, ("...", "s", "d"))
+    h, s = torch.empty_like(u), u.shape[-2]
     for mu in range(1, s + 1):
         h[..., subspace(mu, t, s) - 1, :] = u[..., mu - 1, :]
-    return basis.vector(h.flatten(-2))
+    return _in_basis(h, basis)
 
 
 def state(u: Float[Tensor, "*batch s d"], t: int, basis: Basis | None = None) -> Float[Tensor, "*batch N"]:
     """The hidden state at any time t >= 0 counted from the start of the input phase (TWM Eqs. 30-38).
 
-    Args:
-        u: the inputs, oldest first.
-        t: steps since the start; the state before any input (t = 0) is zero.
-        basis: the s·d vectors of the substrate; the standard basis by default.
-
-    Returns:
-        The state in standard coordinates.
-
-    Raises:
-        ValueError: as `input_phase_state` and `output_phase_state`.
+    The state before any input (t = 0) is zero. Arguments and errors as of `input_phase_state` and `output_phase_state`.
     """
-    s = _check(u, basis)[0]
+    shape_is("u", u, ("...", "s", "d"))
+    s = u.shape[-2]
     return input_phase_state(u, t, basis) if t <= s else output_phase_state(u, t - s, basis)
 
 
@@ -126,9 +105,8 @@ def output(u: Float[Tensor, "*batch s d"], t: int) -> Float[Tensor, "*batch d"]:
     Raises:
         ValueError: if u is not (..., s, d) or t < 1.
     """
-    s = _check(u, None)[0]
-    _steps(t, 1, None)
-    return u[..., (t - 1) % s, :]
+    shape_is("u", u, ("...", "s", "d"))
+    return u[..., (positive_int("t", t) - 1) % u.shape[-2], :]
 
 
 def repeat_copy_weights(
@@ -148,46 +126,11 @@ def repeat_copy_weights(
     Raises:
         ValueError: if s or d is not a positive integer, the basis does not have s·d vectors or gain is not finite.
     """
-    positive_int("s", s)
-    positive_int("d", d)
-    basis = _basis(s, d, basis, torch.float64)
-    require(
-        abs(gain) < float("inf"),
-        got=f"gain={gain}",
-        allowed="a finite number",
-        fix="Use 1.0 for the operator of Eq. 29.",
-    )
+    require(math.isfinite(gain), f"gain = {gain}", "a finite number", "Use 1.0 for the operator of Eq. 29.")
     return gain * repeat_copy_phi(s, d, basis), write(s, d, basis), readout(s, d, basis)
 
 
-def _check(u: Tensor, basis: Basis | None) -> tuple[int, int, Basis]:
-    require(
-        u.ndim >= 2 and u.is_floating_point(),
-        got=f"u of shape {tuple(u.shape)} and type {u.dtype}",
-        allowed="a floating tensor of shape (..., s, d)",
-        fix="Give the inputs as one row per time step, oldest first.",
-    )
-    s, d = u.shape[-2:]
-    return s, d, _basis(s, d, basis, u.dtype)
-
-
-def _basis(s: int, d: int, basis: Basis | None, dtype: torch.dtype) -> Basis:
-    if basis is None:
-        return standard_basis(s * d, dtype=dtype)
-    require(
-        basis.n == s * d,
-        got=f"a basis of {basis.n} vectors",
-        allowed=f"s·d = {s}·{d} = {s * d} vectors",
-        fix="Draw it with random_basis(s * d, generator).",
-    )
-    return basis
-
-
-def _steps(t: int, least: int, most: int | None) -> None:
-    allowed = f"an integer t >= {least}" if most is None else f"an integer {least} <= t <= {most}"
-    require(
-        isinstance(t, int) and t >= least and (most is None or t <= most),
-        got=f"t={t!r}",
-        allowed=allowed,
-        fix="Count whole steps; output_phase_state continues where input_phase_state ends.",
-    )
+def _in_basis(h: Tensor, basis: Basis | None) -> Tensor:
+    """The hidden state whose components are the substrate's entries."""
+    flat = h.flatten(-2)
+    return flat if basis is None else basis.vector(flat)

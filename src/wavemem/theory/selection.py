@@ -96,38 +96,6 @@ def table_of(system: LinearHDS) -> tuple[list[int], list[int]]:
     return [int(k) for k in source], [int(eps) for eps in sign]
 
 
-def ids_of(source: Sequence[int], sign: Sequence[int], s: int, d: int) -> tuple[int, int, int]:
-    """The authors' number (id1, id2, id3) of a signed selection; the inverse of :func:`selection_from_ids`.
-
-    Args:
-        source: d different history entries.
-        sign: d signs, ±1.
-        s: length of the history.
-        d: dimension of the vectors.
-
-    Returns:
-        The three numbers; Python integers of any size.
-
-    Raises:
-        ValueError: if an entry is used twice (such a selection has no number), or arguments are out of range.
-    """
-    signed_selection(source, sign, s, d)  # checks ranges
-    require(
-        len(set(source)) == d,
-        f"source = {list(source)}",
-        "d different entries",
-        "A selection that uses an entry twice has no number; keep it as (source, sign).",
-    )
-    id1 = sum(1 << k for k in source)
-    current, id2 = sorted(source), 0
-    for p in range(d):
-        g = current.index(source[p], p) - p
-        current[p], current[p + g] = current[p + g], current[p]
-        id2 += g * d**p
-    id3 = sum(1 << j for j, eps in enumerate(sign) if eps == -1)
-    return id1, id2, id3
-
-
 def selection_from_ids(id1: int, id2: int, id3: int, s: int, d: int, name: str | None = None) -> LinearHDS:
     """The signed selection with the authors' number (id1, id2, id3).
 
@@ -211,10 +179,10 @@ def paper_task(name: str, s: int = 8, d: int = 8) -> LinearHDS:
 
 @dataclass(frozen=True)
 class Cycle:
-    """A loop of history entries.
+    """A loop of history entries: a closed path through the substrate.
 
     Attributes:
-        entries: the entries k, g(k), g(g(k)), ... of the loop, starting with its smallest.
+        entries: the entries k, g(k), g(g(k)), ... of the loop, starting with its smallest; contents visit them backwards.
         sign: product of the signs around the loop; with -1 the loop returns negated and needs two rounds.
     """
 
@@ -222,9 +190,14 @@ class Cycle:
     sign: int
 
     @property
+    def length(self) -> int:
+        """Number of entries, L."""
+        return len(self.entries)
+
+    @property
     def period(self) -> int:
-        """Steps until the loop's content is back."""
-        return len(self.entries) * (1 if self.sign == 1 else 2)
+        """Steps until the loop's content is back: L, or 2L if the sign is -1."""
+        return self.length * (1 if self.sign == 1 else 2)
 
 
 @dataclass(frozen=True)
@@ -249,7 +222,7 @@ class Recurrence:
     @property
     def lasting(self) -> int:
         """Entries that take part in a loop: the number of eigenvalues of modulus 1 of Φ; its others are 0."""
-        return sum(len(cycle.entries) for cycle in self.cycles)
+        return sum(cycle.length for cycle in self.cycles)
 
 
 def recurrence(system: LinearHDS) -> Recurrence:

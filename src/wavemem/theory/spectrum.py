@@ -6,8 +6,6 @@ differ the error is indeterminate, which is NaN here and a dash in the table; it
 stands the optimal one, whose sum of angles no other pairing undercuts, and the difference of the paired moduli.
 
 Source: Karuvally et al., ICML 2024, section 4.1, Table 1, appendix A.3; details of the comparison from the public code.
-
-How many full sets of phases a spectrum has: a count of eigenvalues, as repeat copy has them. For waves, `wavemem.theory.waves`.
 """
 
 from __future__ import annotations
@@ -38,9 +36,7 @@ def eigenvalues(W: Float[Tensor, "*batch n n"]) -> Complex[Tensor, "*batch n"]:
         ValueError: if W is not square in its last two axes or holds NaN or infinite numbers.
     """
     matrix = torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64)
-    shape_is("W", matrix, ("...", "n", "n"))
-    n = int(matrix.shape[-1])
-    shape_is("W", matrix, ("...", n, n))
+    shape_is("W", matrix, ("...", matrix.shape[-1], matrix.shape[-1]))
     finite("W", matrix)
     return torch.linalg.eigvals(matrix)
 
@@ -125,11 +121,6 @@ class SpectralError:
     pairs: np.ndarray
 
     @property
-    def determinate(self) -> bool:
-        """Whether the two spectra could be compared at all."""
-        return not math.isnan(self.error)
-
-    @property
     def modulus_error(self) -> float:
         """Mean absolute difference of the moduli of the pairs; NaN where the comparison is indeterminate."""
         if len(self.pairs) == 0:
@@ -191,23 +182,6 @@ def angle_error(
     chosen = _greedy(distance) if assignment == "greedy" else linear_sum_assignment(distance)[1]
     error = float(distance[np.arange(n_theory), chosen].mean())
     return SpectralError(error, n_theory, n_learned, np.stack([kept_theory, kept_learned[chosen]], axis=1))
-
-
-def angle_error_optimal(theory: Any, learned: Any, modulus: float = 0.9) -> SpectralError:
-    """:func:`angle_error` with the pairing that makes the mean difference of the angles smallest.
-
-    Args:
-        theory: theoretical eigenvalues, or Φ itself.
-        learned: learned eigenvalues, or the learned matrix.
-        modulus: threshold on the modulus.
-
-    Returns:
-        The error with the counts and the pairs; NaN where it is indeterminate.
-
-    Raises:
-        ValueError: as :func:`angle_error`.
-    """
-    return angle_error(theory, learned, modulus, assignment="optimal")
 
 
 def counts_by_direction(
@@ -279,27 +253,38 @@ def reduced_basis(Phi: Float[Tensor, "n n"], modulus: float = 0.8) -> ReducedBas
     return ReducedBasis(kept, full[kept][:, kept])
 
 
-def complete_waves(W_hh: Float[Tensor, "*runs N N"], s: int, modulus: float = 0.9) -> Int[Tensor, "*runs"]:
-    """How many full sets of the s phases 2πk/s the lasting eigenvalues have: d for repeat copy of d-dimensional vectors.
+def phase_counts(
+    W_hh: Float[Tensor, "*runs N N"], s: int, modulus: float = 0.9, within: float = math.inf
+) -> Int[Tensor, "*runs s"]:
+    """Number of persistent eigenvalues at each of the phases 2πk/s of a cycle of s steps.
 
-    The count at the phase that has fewest. It does not say that anything travels.
+    Every eigenvalue above the threshold is counted at the phase nearest to it (the boxes in Figs. 6, 8 and 9 of the paper).
 
     Args:
         W_hh: recurrent weights.
         s: columns of the substrate.
-        modulus: eigenvalues above it persist; each counts for the nearest phase if it is closer than a quarter of
-            the distance between phases.
+        modulus: eigenvalues above it are counted.
+        within: largest distance to the phase, in distances between phases; by default any.
 
     Returns:
-        One number per run, on the CPU.
+        Counts, phase 0 first, on the CPU.
 
     Raises:
-        ValueError: if s is not a positive integer or the matrices are not square and finite.
+        ValueError: if s is not a positive integer, the threshold is negative, or the matrices are not square and finite.
     """
     s = positive_int("s", s)
+    modulus = number_in("modulus", modulus, 0.0, math.inf)
     values = eigenvalues(W_hh)
     turns = values.angle() * s / (2 * torch.pi)
-    near = (turns - turns.round()).abs() < 0.25
+    counted = ((turns - turns.round()).abs() < within) & (values.abs() > modulus)
     phase = turns.round().long() % s
-    counts = torch.stack([((phase == k) & near & (values.abs() > modulus)).sum(-1) for k in range(s)], dim=-1)
-    return counts.amin(-1)
+    return torch.stack([((phase == k) & counted).sum(-1) for k in range(s)], dim=-1)
+
+
+def complete_waves(W_hh: Float[Tensor, "*runs N N"], s: int, modulus: float = 0.9) -> Int[Tensor, "*runs"]:
+    """How many full sets of the s phases 2πk/s the lasting eigenvalues have: d for repeat copy of d-dimensional vectors.
+
+    The count at the phase that has fewest, of eigenvalues closer to it than a quarter of the distance between phases. It does
+    not say that anything travels (for that, `wavemem.theory.waves`). Arguments and errors as of `phase_counts`.
+    """
+    return phase_counts(W_hh, s, modulus, within=0.25).amin(-1)

@@ -33,23 +33,6 @@ Scheme = Literal["upwind", "lax-wendroff"]
 Profile = Callable[[Tensor], Tensor]
 
 
-def _positive(name: str, value: float) -> None:
-    require(
-        0 < value < math.inf, f"{name} = {value!r}", "a positive number", f"Steps have a size; choose {name} above 0."
-    )
-
-
-def courant_number(velocity: float, dt: float, dx: float) -> float:
-    """c = ν dt / dx, the number of positions that the wave advances per step (dimensionless, signed like ν).
-
-    Raises:
-        ValueError: If a step is not positive.
-    """
-    _positive("dt", dt)
-    _positive("dx", dx)
-    return velocity * dt / dx
-
-
 def exact_solution(
     h0: Profile,
     velocity: float | Tensor,
@@ -261,7 +244,7 @@ def numerical_diffusion(courant: float, velocity: float = 1.0, dx: float = 1.0) 
     Raises:
         ValueError: If dx is not positive.
     """
-    _positive("dx", dx)
+    require(dx > 0, f"dx = {dx!r}", "a positive number", "Positions have a distance.")
     return abs(velocity) * dx * (1 - abs(courant)) / 2
 
 
@@ -290,31 +273,6 @@ def amplification(
     direction = math.copysign(1.0, courant)
     shift = torch.polar(torch.ones_like(theta), direction * theta)
     return 1 + abs(courant) * (shift - 1)
-
-
-def phase_velocity(
-    theta: Float[Tensor, " theta"], courant: float, scheme: Scheme = "upwind"
-) -> Float[Tensor, " theta"]:
-    """Velocity of a single mode on the lattice relative to the true one, arg g(θ) / (cθ); 1 is exact.
-
-    Args:
-        theta: Wave numbers in (0, π], radians per position.
-        courant: c, not 0, |c| <= 1.
-        scheme: As in `amplification`.
-
-    Returns:
-        The ratio, dimensionless.
-
-    Raises:
-        ValueError: If a wave number or c is 0, or the scheme is unknown.
-    """
-    require(
-        courant != 0 and bool((theta != 0).all()),
-        f"courant = {courant} and wave numbers from {float(theta.min())}",
-        "both different from 0",
-        "A mode that does not move, or has no crests, has no phase velocity.",
-    )
-    return torch.angle(amplification(theta, courant, scheme)) / (courant * theta.to(torch.float64))
 
 
 def group_velocity(
