@@ -15,9 +15,9 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from bench.measure import Contest, cases, repeat, too_large, vary
+from wavemem.kernels.compiled import own_threads
 from wavemem.kernels.register import register_scan
 from wavemem.kernels.selective import selective_scan
-from wavemem.kernels.threads import own_threads
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.string_tasks import masked_loss
 from wavemem.ssm.token_model import State, TokenModel

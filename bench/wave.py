@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.measure import Contest, cases, repeat, too_large, vary
-from wavemem.kernels.threads import own_threads
+from wavemem.kernels.compiled import own_threads
 from wavemem.kernels.wave import wave_outputs, wave_scan_reference
 from wavemem.kernels.wave_linear import wave_linear_outputs
 from wavemem.streams import stream

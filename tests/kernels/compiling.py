@@ -18,14 +18,22 @@ from typing import Any
 CAPABILITIES = {80: "sm_80", 90: "sm_90a"}
 
 
-def build(case: dict[str, Any], capability: int) -> dict[str, Any]:
-    """Compile one case: module, kernel, warps, constants, the kinds of other arguments (*fp32 by default), options."""
+def build(
+    capability: int,
+    module: str,
+    name: str,
+    warps: int,
+    constants: dict[str, Any],
+    options: dict[str, Any],
+    kinds: dict[str, str],
+) -> dict[str, Any]:
+    """Compile one kernel; arguments that are no constants are *fp32 unless their kind is given."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = getattr(importlib.import_module(case["module"]), case["kernel"])
-    names, constants, kinds = kernel.arg_names, case["constants"], case["kinds"]
+    kernel = getattr(importlib.import_module(module), name)
+    names = kernel.arg_names
     signature = {a: "constexpr" if a in constants else kinds.get(a, "*fp32") for a in names}
     pointers = [i for i, a in enumerate(names) if signature[a].startswith("*")]
     source = ASTSource(
@@ -34,8 +42,8 @@ def build(case: dict[str, Any], capability: int) -> dict[str, Any]:
         constexprs={(names.index(a),): value for a, value in constants.items()},
         attrs={(i,): [["tt.divisibility", 16]] for i in pointers},
     )
-    options = {"num_warps": case["warps"], "num_stages": 1, **case.get("options", {})}
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    target = GPUTarget("cuda", capability, 32)
+    compiled = triton.compile(source, target=target, options={"num_warps": warps, "num_stages": 1, **options})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(compiled.asm["ptx"])
@@ -44,11 +52,11 @@ def build(case: dict[str, Any], capability: int) -> dict[str, Any]:
     (registers,) = re.findall(r"Used (\d+) registers", said)
     (spilt,) = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
     return {
-        "kernel": case["kernel"],
+        "kernel": name,
         "constants": constants,
         "capability": capability,
         "shared": compiled.metadata.shared,
-        "threads": 32 * case["warps"],
+        "threads": 32 * warps,
         "registers": int(registers),
         "spilt": sum(map(int, spilt)),
         "ptx": compiled.asm["ptx"],
@@ -56,4 +64,4 @@ def build(case: dict[str, Any], capability: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump([build(case, capability) for case in json.load(sys.stdin) for capability in CAPABILITIES], sys.stdout)
+    json.dump([build(capability, *case) for case in json.load(sys.stdin) for capability in CAPABILITIES], sys.stdout)

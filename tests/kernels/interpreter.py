@@ -6,12 +6,13 @@ Messages are a length in eight bytes and what `torch.save` makes of a dictionary
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import io
 import os
 import subprocess
 import sys
 import traceback
+import warnings
 from typing import IO, Any
 
 import torch
@@ -42,7 +43,7 @@ class Interpreter:
             [sys.executable, "-W", "error", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
 
-    def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, name: str, /, **arguments: Any) -> Any:
         """Call one of the functions below and return its result."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -50,31 +51,35 @@ class Interpreter:
         answer = receive(self._process.stdout)
         assert answer is not None, "the interpreting process ended"
         assert "error" not in answer, answer["error"]
-        return answer
+        return answer["result"]
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate(timeout=30)
 
 
-def sweep(**arguments: Any) -> dict[str, Any]:
-    """Call `loss_and_gradients` in memory that holds NaN."""
-    from wavemem.kernels.elman import loss_and_gradients
-
-    torch.use_deterministic_algorithms(True)  # fills what is not initialised
-    try:
-        return loss_and_gradients(**arguments)._asdict()
-    finally:
-        torch.use_deterministic_algorithms(False)
+def flat(found: Any) -> list[Tensor]:
+    """The tensors of a result, however it is made up of tuples."""
+    return [found] if isinstance(found, Tensor) else [tensor for part in found for tensor in flat(part)]
 
 
-def scan(weight: Tensor, **arguments: Any) -> dict[str, Any]:
-    """Call `elman_scan` and differentiate the weighted sum of its states."""
-    from wavemem.kernels.elman import elman_scan
+def function(path: str) -> Any:
+    """`module:function`, both below `wavemem`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(f"wavemem.{module}"), name)
 
-    tensors = [value.requires_grad_() for value in arguments.values() if isinstance(value, Tensor)]
-    states = elman_scan(**arguments)
-    return {"states": states.detach(), "gradients": torch.autograd.grad((states * weight).sum(), tensors)}
+
+def results(path: str, **arguments: Any) -> list[Tensor]:
+    """What a function returns."""
+    return flat(function(path)(**arguments))
+
+
+def differentiate(path: str, weights: list[Tensor], **arguments: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """What a function returns, and the gradients of a weighted sum of it with respect to every tensor."""
+    leaves = {name: value.requires_grad_() for name, value in arguments.items() if isinstance(value, Tensor)}
+    found = flat(function(path)(**arguments))
+    gradients = torch.autograd.grad(found, list(leaves.values()), weights)
+    return [value.detach() for value in found], dict(zip(leaves, gradients, strict=True))
 
 
 def train(K: int, N: int, s: int, d: int, iterations: int) -> dict[str, Any]:
@@ -92,155 +97,49 @@ def train(K: int, N: int, s: int, d: int, iterations: int) -> dict[str, Any]:
     return {"W_hh": ensemble.W_hh.detach(), "log": log}
 
 
-def refuse(N: int, dtype: str) -> dict[str, Any]:
-    """Return the message with which a shape is refused."""
-    from wavemem.kernels.elman import use_triton
-
-    try:
-        use_triton(torch.zeros(1, N, N, dtype=getattr(torch, dtype)))
-    except ValueError as error:
-        return {"message": str(error)}
-    return {"message": ""}
-
-
-def check(N: int, wrong: bool) -> dict[str, Any]:
-    """Return what the check on a device finds."""
-    from unittest.mock import patch
-
-    from wavemem.kernels import elman_triton
-
-    with patch.object(elman_triton, "scan_deltas", lambda *_: None) if wrong else contextlib.nullcontext():
-        return {"found": elman_triton.right_numbers(torch.device("cpu"), N)}
-
-
-def wave(u: Tensor, drive: Tensor, h0: Tensor, gradient: Tensor, activation: Any) -> dict[str, Any]:
-    """Call the three functions of `wavemem.kernels.wave_triton`, in the order in which a training does."""
-    from wavemem.kernels.wave_triton import kernel_gradient, scan_deltas, scan_states
-
-    states = scan_states(u, drive, h0, activation)
-    delta = scan_deltas(u, states, gradient, activation)
-    return {"states": states, "delta": delta, "u": kernel_gradient(delta, states, u.shape[3])}
-
-
-def wave_network(weight: Tensor, every_step: bool, activation: Any, **arguments: Tensor) -> dict[str, Any]:
-    """Call `wave_outputs` and differentiate the weighted sum of its outputs with respect to everything."""
-    from wavemem.kernels.wave import wave_outputs
-
-    tensors = {name: value.requires_grad_() for name, value in arguments.items()}
-    outputs = wave_outputs(**tensors, every_step=every_step, activation=activation)
-    gradients = torch.autograd.grad((outputs * weight).sum(), list(tensors.values()))
-    return {"outputs": outputs.detach(), **dict(zip(tensors, gradients, strict=True))}
-
-
-def check_wave(channels: int, taps: int, wrong: str) -> dict[str, Any]:
-    """Return what the Wave-RNN's check on a device finds when one of the functions is wrong, and its warning."""
-    import warnings
-
-    from wavemem.kernels import wave_triton
-
-    right = getattr(wave_triton, wrong, None)
-    if right is not None:
-        setattr(wave_triton, wrong, lambda *arguments: right(*arguments) * 1.01)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = wave_triton._gives_the_right_numbers.__wrapped__(torch.device("cpu"), channels, taps)
-    if right is not None:
-        setattr(wave_triton, wrong, right)
-    return {"found": found, "warnings": [str(warning.message) for warning in caught]}
-
-
-def refuse_wave(channels: int, dtype: str) -> dict[str, Any]:
-    """Return the message with which a Wave-RNN is refused."""
-    from wavemem.kernels.wave_triton import use_triton
-
-    try:
-        use_triton(torch.zeros(1, channels, channels, 3, dtype=getattr(torch, dtype)))
-    except ValueError as error:
-        return {"message": str(error)}
-    return {"message": ""}
-
-
-def selective(softplus: bool, gradient: Tensor, gradient_last: Tensor | None, **given: Any) -> dict[str, Any]:
-    """Call `scan` and `scan_backward` of `wavemem.kernels.selective_triton`; arguments are named as in `Given`."""
-    from wavemem.kernels.selective_chunked import Given
-    from wavemem.kernels.selective_triton import scan, scan_backward
-
-    problem = Given(**given)
-    y, last, kept = scan(problem, softplus=softplus, keep=True)
-    assert kept is not None
-    found = scan_backward(problem, kept, gradient, gradient_last, softplus=softplus)
-    without, same, nothing = scan(problem, softplus=softplus, keep=False)
-    assert nothing is None
-    unkept = without.equal(y) and same.equal(last)
-    return {"y": y, "last": last, "unkept": unkept, **dict(zip(Given._fields, found, strict=True))}
-
-
-def selective_network(weight: Tensor, **given: Any) -> dict[str, Any]:
-    """Call `selective_scan` and differentiate the weighted sum of its outputs with respect to everything."""
-    from unittest.mock import patch
-
-    from wavemem.kernels import selective_triton
-    from wavemem.kernels.selective import selective_scan
-
-    tensors = {name: value.requires_grad_() for name, value in given.items() if isinstance(value, Tensor)}
-    with (
-        patch.object(selective_triton, "scan", wraps=selective_triton.scan) as forward,
-        patch.object(selective_triton, "scan_backward", wraps=selective_triton.scan_backward) as back,
-    ):
-        y = selective_scan(**given)
-        gradients = torch.autograd.grad((y * weight).sum(), list(tensors.values()))
-    calls = forward.call_count + back.call_count
-    return {"y": y.detach(), "launches": calls, **dict(zip(tensors, gradients, strict=True))}
-
-
-def check_selective(states: int, wrong: str) -> dict[str, Any]:
-    """Return what the selective scan's check on a device finds when one of the functions is wrong, and its warning."""
-    import warnings
-
-    from wavemem.kernels import selective_triton
+def check(name: str, sizes: tuple[int, ...], wrong: str) -> tuple[bool, list[str]]:
+    """What the check on a device finds when one of the functions of `NAME_triton` is wrong, and the warnings."""
     from wavemem.kernels.triton_choice import Choice
 
-    right = getattr(selective_triton, wrong, None)
-    if right is not None:
+    kernels = importlib.import_module(f"wavemem.kernels.{name}_triton")
+    right = getattr(kernels, wrong, None)
 
-        def spoilt(*arguments: Any, **options: Any) -> Any:
-            first, *others = right(*arguments, **options)
-            return (first * 1.01, *others)
+    def spoilt(*arguments: Any, **options: Any) -> Any:
+        found = right(*arguments, **options)
+        if found is None:
+            arguments[2].mul_(1.01)  # what it writes
+            return None
+        return found * 1.01 if isinstance(found, Tensor) else (found[0] * 1.01, *found[1:])
 
-        setattr(selective_triton, wrong, spoilt)
-    choice = Choice(selective_triton.VARIABLE, "wavemem.kernels._selective_triton_kernels", "scan_forward")
+    choice = Choice("VARIABLE", kernels.__name__, 1, "horses")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(2):
-            device = torch.device("cpu")
-            found = choice.right_on(device, lambda where: selective_triton._right_numbers(where, states), states)
-    if right is not None:
-        setattr(selective_triton, wrong, right)
-    return {"found": found, "warnings": [str(warning.message) for warning in caught]}
+        if right is not None:
+            setattr(kernels, wrong, spoilt)
+        found = [choice.right_on(torch.device("cpu"), *sizes) for _ in range(2)]
+        if right is not None:
+            setattr(kernels, wrong, right)
+    assert found[0] == found[1]
+    return found[0], [str(warning.message) for warning in caught]
 
 
-def refuse_selective(states: int, dtype: str) -> dict[str, Any]:
-    """Return the messages with which a selective scan is refused: by the environment's choice, and by name."""
-    from wavemem.kernels.selective_triton import require_triton, use_triton
-
-    messages = []
-    for ask in (use_triton, require_triton):
+def refuse(name: str, size: int, dtype: str) -> list[str]:
+    """The messages with which a call is refused: by the environment's choice, and by name."""
+    choice, messages = function(f"kernels.{name}:TRITON"), []
+    for ask in (choice.serves, choice.demand):
         try:
-            ask(torch.zeros(1, 1, 1, 1, dtype=getattr(torch, dtype)), states)
+            ask(torch.zeros(1, dtype=getattr(torch, dtype)), size)
             messages.append("")
         except ValueError as error:
             messages.append(str(error))
-    return {"messages": messages}
+    return messages
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    functions = {"sweep": sweep, "scan": scan, "train": train, "refuse": refuse, "check": check}
-    functions |= {"wave": wave, "wave_network": wave_network, "check_wave": check_wave, "refuse_wave": refuse_wave}
-    functions |= {"selective": selective, "selective_network": selective_network}
-    functions |= {"check_selective": check_selective, "refuse_selective": refuse_selective}
+    torch.use_deterministic_algorithms(True)  # fills what is not initialised with NaN
     while (asked := receive(sys.stdin.buffer)) is not None:
         try:
-            send(sys.stdout.buffer, functions[asked["name"]](**asked["arguments"]))
+            send(sys.stdout.buffer, {"result": globals()[asked["name"]](**asked["arguments"])})
         except Exception:
             send(sys.stdout.buffer, {"error": traceback.format_exc()})

@@ -10,8 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavemem.kernels import elman, elman_cpu
-from wavemem.kernels.elman import Activation, elman_scan, elman_scan_reference, loss_and_gradients, use_triton
+from wavemem.kernels import compiled
+from wavemem.kernels.elman import (
+    COMPILED,
+    Activation,
+    elman_scan,
+    elman_scan_reference,
+    loss_and_gradients,
+)
 
 SIZES = [  # K, N, B, s, d, steps after the inputs
     (1, 1, 1, 1, 1, 1),
@@ -28,8 +34,8 @@ SIZES = [  # K, N, B, s, d, steps after the inputs
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With the compiled kernel, and as on a machine whose compiler is unwilling."""
     if request.param == "plain":
-        monkeypatch.setattr(elman_cpu, "load_library", lambda _name: None)
-    elif not elman_cpu.available(torch.zeros(1)):
+        monkeypatch.setattr(compiled, "load_library", lambda _name: None)
+    elif not COMPILED.serves(torch.zeros(1)):
         pytest.skip("no C compiler")
     return str(request.param)
 
@@ -229,16 +235,7 @@ def test_wrong_arguments_of_the_loss_are_named(change: dict[str, object], messag
         loss_and_gradients(**arguments)
 
 
-def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    variable, weights = elman.TRITON.variable, torch.zeros(2, 4, 4)
-    monkeypatch.delenv(variable, raising=False)
-    assert not use_triton(weights)
-    for value, message in (("fast", f"{variable}.*auto.*torch.*triton"), ("triton", variable)):
-        monkeypatch.setenv(variable, value)
-        with pytest.raises(ValueError, match=message):
-            elman_scan(weights, torch.zeros(2, 4, 1), torch.zeros(3, 2, 5, 1))
-
-
 def test_importing_the_library_does_not_import_triton() -> None:
-    code = "import sys, wavemem.elman.training; assert 'triton' not in sys.modules"
+    modules = "wavemem.elman.training, wavemem.kernels.selective, wavemem.kernels.wave"
+    code = f"import sys, {modules}; assert 'triton' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,10 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.kernels.convolution import causal_convolution
 from wavemem.kernels.elman import elman_scan, elman_scan_reference
-from wavemem.kernels.first_order import first_order_scan
-from wavemem.kernels.register import register_scan, register_scan_reference
+from wavemem.kernels.register import causal_convolution, register_scan, register_scan_reference
 from wavemem.kernels.selective import selective_scan, selective_scan_reference
 from wavemem.kernels.wave import wave_final_state, wave_outputs, wave_scan, wave_scan_reference
 from wavemem.kernels.wave_linear import wave_linear_scan
@@ -38,14 +36,6 @@ class Kernel:
     arguments: Callable[[Sizes], list[tuple[int, ...]]]
     unit: tuple[int, ...] = ()  # arguments that lie in [0, 1]
     repeated: tuple[int, ...] = ()  # matrices applied at every step: kept from amplifying what is rounded
-
-
-def _first_order(a: Tensor, u: Tensor) -> Tensor:
-    h, states = torch.zeros_like(u[:, :, 0]), []
-    for t in range(u.shape[2]):
-        h = a[:, :, t] * h + u[:, :, t]
-        states.append(h)
-    return torch.stack(states, 2)
 
 
 def _convolution(x: Tensor, kernel: Tensor) -> Tensor:
@@ -107,9 +97,6 @@ KERNELS = {
         _selective,
     ),
     "register_scan": Kernel(register_scan, lambda *a: register_scan_reference(*a)[0], _register, unit=(2,)),
-    "first_order_scan": Kernel(
-        first_order_scan, _first_order, lambda s: [(s[0], s[2], s[1], 3), (s[0], s[2], s[1], 3)], unit=(0,)
-    ),
     "causal_convolution": Kernel(causal_convolution, _convolution, lambda s: [(s[0], s[2], s[1], 3), (s[0], 3, s[3])]),
 }
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.kernels import selective_chunked, selective_cpu
-from wavemem.kernels.compiled import compiler, load_library
+from wavemem.kernels.compiled import compiler, load_library, own_threads
 from wavemem.kernels.selective import (
     SelectiveMethod,
     selective_scan,
@@ -20,7 +20,6 @@ from wavemem.kernels.selective import (
     selective_scan_with_state,
     selective_step,
 )
-from wavemem.kernels.threads import own_threads
 
 compiled = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 Problem = dict[str, Tensor]
@@ -283,7 +282,7 @@ def test_without_a_compiler_segments_of_time_serve(monkeypatch: pytest.MonkeyPat
     load_library.cache_clear()
     try:
         problem = drawn(1, 2, 12, 5, 3, dtype=torch.float32)
-        assert not selective_cpu.available(problem["u"])
+        assert not selective_cpu.COMPILED.serves(problem["u"])
         expected = selective_scan(**problem, method="chunked")
         assert torch.equal(selective_scan(**problem), expected)
         with pytest.raises(ValueError, match="C compiler"):
@@ -298,8 +297,8 @@ def test_what_the_kernel_says_of_itself() -> None:
     assert isinstance(library, ctypes.CDLL)
     assert library.selective_lanes() in (4, 8, 16)
     assert library.selective_group() % library.selective_lanes() == 0
-    assert selective_cpu.available(torch.zeros(1))
-    assert not selective_cpu.available(torch.zeros(1, dtype=torch.float64))
+    assert selective_cpu.COMPILED.serves(torch.zeros(1))
+    assert not selective_cpu.COMPILED.serves(torch.zeros(1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(

@@ -6,80 +6,87 @@ import subprocess
 import sys
 import warnings
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from wavemem.kernels.triton_choice import Choice, full_precision
+from wavemem.kernels.triton_choice import Choice
+from wavemem.kernels.triton_shared import full_precision
 
 VARIABLE = "WAVEMEM_SOME_KERNEL"
+CPU, GPU = torch.zeros(1), SimpleNamespace(device=torch.device("cuda", 0), dtype=torch.float32)
 
 
 class InterpretedFunction:
     """What Triton's interpreter makes of a kernel."""
 
 
-def _choice(monkeypatch: pytest.MonkeyPatch, kernels: object, wanted: str | None = None) -> Choice:
-    choice = Choice(VARIABLE, "wavemem.kernels.nowhere", "scan")
-    if wanted is None:
-        monkeypatch.delenv(VARIABLE, raising=False)
-    else:
-        monkeypatch.setenv(VARIABLE, wanted)
+COMPILED, INTERPRETED = (
+    SimpleNamespace(scan_forward=kernel, right_numbers=lambda *_: True) for kernel in (len, InterpretedFunction())
+)
+
+
+def _choice(kernels: object) -> Choice:
+    choice = Choice(VARIABLE, "wavemem.kernels.nowhere", 6, "horses")
     choice.kernels = lambda: kernels
     return choice
 
 
-def _serves(choice: Choice, tensor: object, fits: bool = True) -> bool:
-    return choice.serves(tensor, fits, "seven horses", "six", lambda _: True)
-
-
 def test_a_module_that_cannot_be_imported_is_no_module() -> None:
-    assert Choice(VARIABLE, "wavemem.kernels.nowhere", "scan").kernels() is None
-    assert Choice(VARIABLE, "wavemem.kernels.compiled", "load_library").kernels().__name__ == "wavemem.kernels.compiled"
+    assert Choice(VARIABLE, "wavemem.kernels.nowhere", 6, "horses").kernels() is None
+    assert Choice(VARIABLE, "wavemem.streams", 6, "horses").kernels().__name__ == "wavemem.streams"
 
 
-def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.zeros(1)
-    gpu = SimpleNamespace(device=torch.device("cuda", 0))
-    compiled, interpreted = SimpleNamespace(scan=len), SimpleNamespace(scan=InterpretedFunction())
-    assert not _serves(_choice(monkeypatch, compiled), cpu)
-    assert _serves(_choice(monkeypatch, compiled), gpu)
-    assert not _serves(_choice(monkeypatch, compiled), gpu, fits=False)
-    assert not _serves(_choice(monkeypatch, None), gpu)
-    assert not _serves(_choice(monkeypatch, compiled, "torch"), gpu)
-    assert _serves(_choice(monkeypatch, compiled, "triton"), gpu)
-    assert _serves(_choice(monkeypatch, interpreted, "triton"), cpu)
-    for kernels, tensor, fits, reason in (
-        (None, gpu, True, "installed"),
-        (compiled, cpu, True, "tensors on cpu"),
-        (compiled, gpu, False, "seven horses; allowed: six"),
-    ):
-        with pytest.raises(ValueError, match=reason):
-            _serves(_choice(monkeypatch, kernels, "triton"), tensor, fits)
-    with pytest.raises(ValueError, match=f"{VARIABLE}.*auto.*torch.*triton"):
-        _serves(_choice(monkeypatch, compiled, "fast"), cpu)
+@pytest.mark.parametrize(
+    ("wanted", "kernels", "tensor", "size", "outcome"),
+    [
+        ("auto", COMPILED, CPU, 6, False),
+        ("auto", COMPILED, GPU, 6, True),
+        ("auto", COMPILED, GPU, 7, False),
+        ("auto", None, GPU, 6, False),
+        ("torch", COMPILED, GPU, 6, False),
+        ("triton", COMPILED, GPU, 6, True),
+        ("triton", INTERPRETED, CPU, 6, True),
+        ("triton", None, GPU, 6, "installed"),
+        ("triton", COMPILED, CPU, 6, "tensors on cpu"),
+        ("triton", COMPILED, GPU, 7, "7 horses; allowed: float32 and 1 to 6"),
+        ("triton", INTERPRETED, CPU.double(), 6, "float64"),
+        ("fast", COMPILED, CPU, 6, f"{VARIABLE}.*auto.*torch.*triton"),
+    ],
+)
+def test_the_environment_chooses(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, kernels: Any, tensor: Any, size: int, outcome: bool | str
+) -> None:
+    monkeypatch.setenv(VARIABLE, wanted)
+    if isinstance(outcome, bool):
+        assert _choice(kernels).serves(tensor, size) == outcome
+    else:
+        with pytest.raises(ValueError, match=outcome):
+            _choice(kernels).serves(tensor, size)
+    monkeypatch.delenv(VARIABLE)
+    assert _choice(kernels).serves(tensor, size) == (kernels is not None and tensor is GPU and size == 6)
 
 
 def test_a_check_is_made_once_and_its_failure_is_told() -> None:
-    choice = Choice(VARIABLE, "wavemem.kernels.nowhere", "scan")
-    device, asked = torch.device("cpu"), []
+    asked: list[tuple[Any, ...]] = []
 
-    def wrong(where: torch.device) -> bool:
-        asked.append(where)
-        return False
+    def check(*sizes: Any) -> bool:
+        asked.append(sizes)
+        if sizes[1] == 16:
+            raise RuntimeError(f"no driver on {sizes[0]}")
+        return sizes[1:] == (4, 2)
 
-    def broken(where: torch.device) -> bool:
-        raise RuntimeError(f"no driver on {where}")
-
+    choice, device = _choice(SimpleNamespace(right_numbers=check)), torch.device("cpu")
     with pytest.warns(RuntimeWarning, match="differ from the reference"):
-        assert not choice.right_on(device, wrong)
+        assert not choice.right_on(device, 3)
     with pytest.warns(RuntimeWarning, match="RuntimeError: no driver on cpu"):
-        assert not choice.right_on(device, broken, key=16)
+        assert not choice.right_on(device, 16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not choice.right_on(device, wrong)
-        assert choice.right_on(device, lambda _: True, key=4)
-    assert asked == [device]
+        assert not choice.right_on(device, 3)
+        assert choice.right_on(device, 4, 2)
+    assert asked == [(device, 3), (device, 16), (device, 4, 2)]
 
 
 def test_precision_is_put_back() -> None:
@@ -96,7 +103,7 @@ def test_precision_is_put_back() -> None:
 def test_precision_set_by_pytorchs_newer_interface_is_put_back() -> None:
     """In a process of its own: the two interfaces cannot be used one after the other."""
     code = (
-        "import torch; from wavemem.kernels.triton_choice import full_precision; products = torch.backends.cuda.matmul\n"
+        "import torch; from wavemem.kernels.triton_shared import full_precision; products = torch.backends.cuda.matmul\n"
         "products.fp32_precision = 'tf32'\n"
         "with full_precision(): assert products.fp32_precision == 'ieee'\n"
         "assert products.fp32_precision == 'tf32'"
@@ -104,5 +111,5 @@ def test_precision_set_by_pytorchs_newer_interface_is_put_back() -> None:
     try:
         _ = torch.backends.cuda.matmul.fp32_precision
     except (AttributeError, RuntimeError):  # an older PyTorch has the older interface alone
-        code = "import wavemem.kernels.triton_choice"
+        code = "import wavemem.kernels.triton_shared"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

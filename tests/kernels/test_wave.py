@@ -10,15 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.kernels import threads, wave_cpu
-from wavemem.kernels.compiled import compiler
-from wavemem.kernels.wave import (
-    WaveActivation,
-    wave_final_state,
-    wave_outputs,
-    wave_scan,
-    wave_scan_reference,
-)
+from wavemem.kernels import compiled as compiled_kernels
+from wavemem.kernels.compiled import compiler, own_threads
+from wavemem.kernels.wave import WaveActivation, wave_final_state, wave_outputs, wave_scan, wave_scan_reference
 
 compiled = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 
@@ -82,12 +76,6 @@ def test_compiled_kernel_equals_the_float64_loop(sizes: tuple[int, ...], what: s
         assert mine.shape == reference.shape
         scale = float(reference.abs().max())
         torch.testing.assert_close(mine.double(), reference, rtol=0, atol=3e-5 * max(scale, 1e-3))
-
-
-@compiled
-def test_the_compiled_kernel_is_used() -> None:
-    assert wave_cpu.available(torch.zeros(1))
-    assert not wave_cpu.available(torch.zeros(1, dtype=torch.float64))
 
 
 @settings(max_examples=40, deadline=None)
@@ -157,27 +145,17 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         for threads in (1, 3):
             torch.set_num_threads(threads)
             found.append(results("every", parameters, x, h0, "relu"))
-    finally:
-        torch.set_num_threads(before)
-    for one, three in zip(*found, strict=True):
-        assert torch.equal(one, three)
-
-
-@compiled
-def test_the_kernel_gets_the_threads_that_pytorch_gives_up() -> None:
-    parameters, x, h0 = drawn(2, 6, 9, 3, 3, 4, 6, 70)
-    expected, before = results("every", parameters, x, h0, "relu"), torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        with threads.own_threads(), threads.own_threads():
+        with own_threads(), own_threads():
             assert torch.get_num_threads() == 1
-            assert threads._OWN == [3, 3]
-            found = results("every", parameters, x, h0, "relu")
+            assert compiled_kernels._OWN == [3, 3]
+            found.append(results("every", parameters, x, h0, "relu"))
         assert torch.get_num_threads() == 3
-        assert threads._OWN == []
+        assert compiled_kernels._OWN == []
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    for one, three, own in zip(*found, strict=True):
+        assert torch.equal(one, three)
+        assert torch.equal(one, own)
 
 
 @compiled

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require
 from wavemem.elman.network import ElmanEnsemble, Initialisation
+from wavemem.kernels.compiled import own_threads
 from wavemem.kernels.elman import loss_and_gradients
-from wavemem.kernels.threads import own_threads
 from wavemem.records.experiment import Configuration, Where
 from wavemem.records.fields import Batch, Clip, Count, Rate, Rungs, Runs, Size
 from wavemem.streams import stream

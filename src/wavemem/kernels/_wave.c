@@ -45,10 +45,8 @@ typedef struct {
     int64_t T, c, n, k, d, o; /* steps, channels, units, taps, inputs, outputs */
     int64_t every, act, keep; /* outputs at every step or the last; activation; keep all states or two */
     int64_t Q_;               /* tasks per run */
+    int64_t gh_every;         /* on the way back: whether the loss sends to every state, or to the last alone */
 } Size;
-
-int64_t wave_tile(void) { return BT; }
-int64_t wave_lanes(void) { return VL; }
 
 INLINE vf load(const float *a) { return *(const vf *)a; }
 INLINE void store(float *a, vf v) { *(vf *)a = v; }
@@ -300,10 +298,9 @@ static void gram(const float *const *A, int64_t count_a, int64_t stride_a, const
 
 /* Gradients, one slice per task, zeroed by the caller: du (c, c, k), dV (c n, d), db (c n), dW (o, c n).
  * gy: what the loss sends to the outputs (or NULL); gh: to the states, [task][c][n][BT] at the last step only, or
- * [task][t][c][n][BT] where gh_every is set (or NULL). Returns 0, or 1 without memory. */
+ * [task][t][c][n][BT] where s->gh_every is set (or NULL). Returns 0, or 1 without memory. */
 int wave_backward(const Size *s, int64_t from, int64_t to, const float *u, const float *W, const float *x,
-                  const float *h, const float *gy, const float *gh, int64_t gh_every, float *du, float *dV, float *db,
-                  float *dW) {
+                  const float *h, const float *gy, const float *gh, float *du, float *dV, float *db, float *dW) {
     const int64_t c = s->c, n = s->n, p = s->k / 2, cn = c * n, state = c * (n + 2 * p) * BT, row = (n + 2 * p) * BT;
     int64_t chunk = (int64_t)(400000 / (state * sizeof(float)));
     chunk = chunk < 1 ? 1 : chunk > 64 ? 64 : chunk;
@@ -326,17 +323,17 @@ int wave_backward(const Size *s, int64_t from, int64_t to, const float *u, const
         const Weights w = {c, n, p, s->k, taps, drive, NULL, s->o};
         const float *states = h + task * (s->T + 1) * state, *xs = x + task * s->T * s->d * BT;
         const float *gys = gy ? gy + task * (s->every ? s->T : 1) * s->o * BT : NULL;
-        const float *ghs = gh ? gh + task * (gh_every ? s->T : 1) * cn * BT : NULL;
+        const float *ghs = gh ? gh + task * (s->gh_every ? s->T : 1) * cn * BT : NULL;
         const float *later = NULL; /* delta(t + 1) */
         for (int64_t end = s->T, which = 0; end > 0; which ^= 1) {
             const int64_t count = end < chunk ? end : chunk, last = end - 1;
             float *delta = deltas + which * chunk * state;
             for (int64_t q = 0; q < count; q++) {
                 const int64_t t = last - q;
-                const int read = gys && (s->every || t == s->T - 1), sent = ghs && (gh_every || t == s->T - 1);
+                const int read = gys && (s->every || t == s->T - 1), sent = ghs && (s->gh_every || t == s->T - 1);
                 for (int64_t a = 0; a < s->o; a++) all[a] = (int32_t)a;
                 step(&w, later, delta + q * state, read ? gys + (s->every ? t * s->o * BT : 0) : NULL, all,
-                     read ? s->o : 0, sent ? ghs + (gh_every ? t * cn * BT : 0) : NULL, states + (t + 1) * state,
+                     read ? s->o : 0, sent ? ghs + (s->gh_every ? t * cn * BT : 0) : NULL, states + (t + 1) * state,
                      (int)s->act);
                 later = delta + q * state;
             }

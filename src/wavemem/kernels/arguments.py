@@ -1,12 +1,11 @@
-"""What every kernel does at its door and with what it hands out: one place for what a compiled call takes on trust.
+"""What every kernel asks of its arguments.
 
 A compiled kernel reads memory: a tensor of another type, on another device or with a lazy sign would be read as other
-numbers. `alike` refuses the first two, `dense` settles the layout, `address` is the only way to a pointer.
+numbers. `alike` refuses the first two, `dense` settles the layout.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
@@ -58,16 +57,6 @@ def dense(tensor: None) -> None: ...
 def dense(tensor: Tensor | None) -> Tensor | None:
     """The tensor row by row in memory, a lazy sign (`z.conj().imag`) carried out; itself where it is so already."""
     return None if tensor is None else tensor.resolve_neg().contiguous()
-
-
-def address(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Where a tensor's numbers begin, for a compiled kernel; NULL for None."""
-    if tensor is None:
-        return ctypes.c_void_p(None)
-    assert tensor.dtype == torch.float32, tensor.dtype
-    assert tensor.device.type == "cpu", tensor.device
-    assert not tensor.is_neg()
-    return ctypes.c_void_p(tensor.data_ptr())
 
 
 def gradients_wanted(*tensors: Tensor | None) -> bool:

@@ -1,4 +1,4 @@
-"""Kernels written in C: compiled once on this machine, for this processor, and loaded.
+"""Kernels written in C: compiled once on this machine, for this processor, loaded, and called by several threads.
 
 A compiler is not required. Where there is none (or it refuses the source) the callers take their PyTorch path, and
 `wavemem doctor` says so. The library is kept in a cache folder under a name that hashes the source, the options, the
@@ -8,6 +8,7 @@ one that was cut short or changed is never loaded.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -17,12 +18,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 # Contraction to fused multiply-adds is fixed by the options, so one processor always gives one result.
 _OPTIONS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _TARGETS = ("-march=native", "-mcpu=native", "")
 _PATIENCE = 120.0  # seconds for a compiler; ours take about five
+_OWN: list[int] = []  # threads of the blocks of `own_threads` that are entered, the innermost last
 
 
 def user_cache() -> Path:
@@ -160,3 +167,94 @@ def in_use() -> tuple[str, ...]:
     names = sorted(path.stem for path in Path(__file__).parent.glob("_*.c"))
     libraries = [library for library in map(load_library, names) if library is not None]
     return tuple(Path(library._name).stem.rpartition("-")[0] for library in libraries)
+
+
+@contextlib.contextmanager
+def own_threads() -> Iterator[None]:
+    """Within the block the kernel has PyTorch's threads to itself, and PyTorch keeps to one.
+
+    PyTorch's threads wait for their next operation by spinning, on the very cores that the kernel's threads need; what is
+    left to PyTorch in an iteration is small. Where PyTorch has one thread nothing changes. Not for several Python threads.
+    """
+    before = torch.get_num_threads()
+    _OWN.append(_OWN[-1] if _OWN else before)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _OWN.pop()
+        torch.set_num_threads(before)
+
+
+def share(call: Callable[[int, int], int], tasks: int, alone: bool = False) -> None:
+    """Divide the tasks between PyTorch's number of threads, or that of `own_threads`; ctypes gives up the lock meanwhile."""
+    threads = 1 if alone else min(_OWN[-1] if _OWN else torch.get_num_threads(), tasks)
+    if threads == 1:
+        failed = [call(0, tasks)]
+    else:
+        cuts = [tasks * i // threads for i in range(threads + 1)]
+        with ThreadPoolExecutor(threads - 1) as pool:
+            others = [pool.submit(call, cuts[i], cuts[i + 1]) for i in range(1, threads)]
+            failed = [call(cuts[0], cuts[1]), *(other.result() for other in others)]
+    if any(failed):
+        raise MemoryError("the compiled kernel got no memory for one time step")
+
+
+def address(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor's numbers begin; NULL for None."""
+    if tensor is None:
+        return ctypes.c_void_p(None)
+    assert tensor.dtype == torch.float32, tensor.dtype
+    assert tensor.device.type == "cpu", tensor.device
+    assert not tensor.is_neg()
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def numbers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
+    """Whole numbers as a C function reads them, 64 bits each."""
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+class CompiledKernel:
+    """The functions of one C file, for float32 on the CPU.
+
+    Args:
+        name: The file's name without its ending.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def serves(self, *tensors: Tensor | None) -> bool:
+        """Whether all tensors given are float32 on the CPU, and the file is compiled for this machine."""
+        fits = all(t is None or (t.device.type == "cpu" and t.dtype == torch.float32) for t in tensors)
+        return fits and load_library(self._name) is not None
+
+    @property
+    def library(self) -> ctypes.CDLL:
+        """The library, of which it is known that it `serves`."""
+        library = load_library(self._name)
+        assert library is not None
+        return library
+
+    def run(
+        self, function: str, sizes: Sequence[int], tasks: int, *tensors: Tensor | None, alone: bool = False
+    ) -> None:
+        """Call a function for all tasks: it takes the sizes, the first task, the one after the last, and the tensors.
+
+        Args:
+            function: Its name.
+            sizes: Whole numbers.
+            tasks: Number of tasks, which are independent; threads share them.
+            tensors: Dense in memory, or as the sizes tell.
+            alone: Whether one thread does them all.
+
+        Raises:
+            MemoryError: If the function finds no memory to work in.
+        """
+        call, packed, given = getattr(self.library, function), numbers(sizes), [address(t) for t in tensors]
+
+        def part(first: int, last: int) -> int:
+            return int(call(packed, ctypes.c_int64(first), ctypes.c_int64(last), *given))
+
+        share(part, tasks, alone=alone)

@@ -25,7 +25,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.kernels.convolution import causal_convolution
+from wavemem.kernels.register import causal_convolution
 
 
 def _check(C: Tensor, v: Tensor, bias: Tensor | None, damping: Tensor | None) -> int:

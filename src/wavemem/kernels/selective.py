@@ -26,11 +26,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.checks import one_of, require, shape_is
-from wavemem.kernels import selective_chunked, selective_cpu, selective_triton
+from wavemem.kernels import selective_chunked, selective_cpu
 from wavemem.kernels.arguments import alike, first_derivatives, gradients_wanted
 from wavemem.kernels.selective_chunked import Given, step_sizes
+from wavemem.kernels.triton_choice import Choice
 
 SelectiveMethod = Literal["auto", "compiled", "chunked", "triton", "reference"]
+
+TRITON = Choice("WAVEMEM_SELECTIVE_KERNEL", "wavemem.kernels.selective_triton", 256, "numbers per state")
 
 
 def selective_scan_reference(
@@ -77,11 +80,11 @@ def _step(given: Given, softplus: bool, h: Tensor, t: int) -> tuple[Tensor, Tens
 def _backend(method: SelectiveMethod, u: Tensor, states: int) -> Any:
     """The module that computes this call, by its functions `scan` and `scan_backward`."""
     if method == "triton":
-        selective_triton.require_triton(u, states)
-        return selective_triton
-    if method == "auto" and selective_triton.use_triton(u, states):
-        return selective_triton
-    compiled = method != "chunked" and selective_cpu.available(u)
+        TRITON.demand(u, states)
+        return TRITON.kernels()
+    if method == "auto" and TRITON.serves(u, states):
+        return TRITON.kernels()
+    compiled = method != "chunked" and selective_cpu.COMPILED.serves(u)
     require(
         compiled or method != "compiled",
         f'method = "compiled" for {u.dtype} on {u.device}',

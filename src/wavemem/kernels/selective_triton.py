@@ -2,38 +2,36 @@
 
     Δ(t) = softplus(δ(t) + b),    h(t) = exp(Δ(t) A) h(t-1) + Δ(t) B(t) u(t),    y(t) = (Σ_n C_n(t) h_n(t) + D u(t)) silu(z(t))
 
-A state has N numbers per channel: a tensor of all of them would be N times as large as the input. They stay in registers.
-For the way back only every sixteenth state is kept, and the others are computed again. Softplus, bias, D and gate are
-part of the launch. The sums over sequences (A, D) and over blocks of channels (B, C) are added up afterwards, always in the
-same order.
+A state has N numbers per channel: a tensor of all of them would be N times as large as the input. A program takes a block of
+channels of one sequence through all time steps, with their states (channels × numbers per channel) in registers: forward,
+only inputs and outputs pass through the device's memory, and the state every `STEPS` steps. Back, a program goes through
+these chunks of steps from the last to the first: it starts a chunk from its stored state, computes the states again, lays
+them down in memory of its own, which is small and served by the chip's caches, and reads them in reverse order. No program
+needs another's numbers. What several blocks of channels contribute to one gradient (of B and C), and several sequences to
+another (of A and D), is written apart and added afterwards, always in the same order.
 
-Arithmetic is float32. Triton is imported at the first use; `import wavemem` does not need it. Which program serves a call is
-decided by `use_triton`; the environment variable WAVEMEM_SELECTIVE_KERNEL says "torch" (never this one), "triton" (this one,
-or an error that says why not) or "auto", the default (this one on a CUDA device, for float32 and at most 256 numbers per
-channel, once it has been seen to give the right numbers on that device).
+Channels, numbers of a state and steps beyond the tensors' own are masked: a masked state stays 0. Arithmetic is float32.
 
 How far it has been checked: outputs and gradients equal the float64 reference in Triton's interpreter, which carries out
 the kernels on the CPU, and the kernels compile without spilled registers for compute capabilities 8.0 and 9.0. They have
 not been run on a GPU.
+
+Importing this module needs Triton; `wavemem.kernels.selective` does so where a call is on a CUDA device.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+# No postponed annotations: Triton reads `tl.constexpr` from the signature.
+from typing import NamedTuple
 
 import torch
+import triton
+import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.kernels.arguments import dense
+from wavemem.kernels.selective import selective_scan_reference, selective_scan_with_state
 from wavemem.kernels.selective_chunked import Given
-from wavemem.kernels.triton_choice import Choice
-
-VARIABLE = "WAVEMEM_SELECTIVE_KERNEL"
-"""Environment variable that chooses the program."""
-
-LARGEST = 256
-"""Numbers of a channel's state at most."""
+from wavemem.kernels.triton_shared import agrees
 
 STEPS = 16
 """Time steps from one kept state to the next."""
@@ -41,26 +39,239 @@ STEPS = 16
 REGISTERS = 168
 """Registers of a thread on the way back; the compiler by itself takes 128 for some sizes, and spills."""
 
-_CHOICE = Choice(VARIABLE, "wavemem.kernels._selective_triton_kernels", "scan_forward")
+
+@triton.jit
+def _sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + exp(-x)) by exp of a negative number, which cannot overflow."""
+    e = tl.exp(-tl.abs(x))
+    return tl.where(x < 0.0, e, 1.0) / (1.0 + e)
 
 
-@dataclass(frozen=True)
-class Tile:
-    """How the kernels are cut up.
+@triton.jit
+def _softplus(x):  # type: ignore[no-untyped-def]
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)); the logarithm's series where adding 1 would cost digits."""
+    e = tl.exp(-tl.abs(x))
+    near = e * (1.0 - e * (1.0 / 2.0 - e * (1.0 / 3.0 - e * (1.0 / 4.0 - e * (1.0 / 5.0)))))
+    # A comparison with NaN is false: NaN is handed on.
+    return tl.where(x < 0.0, 0.0, x) + tl.where(e < 0.03, near, tl.log(1.0 + e))
 
-    Args:
-        states: Numbers of a channel's state, rounded up to a power of two.
-        channels: Channels of a program, a power of two.
-        warps: Groups of 32 threads of a program.
-    """
 
-    states: int
-    channels: int
-    warps: int
+@triton.jit
+def _step_size(delta, bias, entry, known, SOFTPLUS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Return Δ of one step, and the argument of the softplus."""
+    raw = tl.load(delta + entry, mask=known, other=0.0) + bias
+    if SOFTPLUS:
+        return _softplus(raw), raw
+    else:
+        return raw, raw
+
+
+@triton.jit
+def scan_forward(  # type: ignore[no-untyped-def]
+    u,  # (K, B, L, E); contiguous, as all tensors here
+    delta,  # (K, B, L, E)
+    A,  # (K, E, N)
+    into,  # (K, B, L, N): B of the equations
+    out,  # (K, B, L, N): C of the equations
+    D,  # (K, E); not read where HAS_D is false, and so on
+    z,  # (K, B, L, E)
+    bias,  # (K, E)
+    h0,  # (K, B, E, N)
+    y,  # (K, B, L, E): written
+    last,  # (K, B, E, N): h(L), written
+    starts,  # (K, B, CHUNKS, E, N): the state before every chunk, written where KEEP is true
+    B,
+    L,
+    E,
+    N,
+    CHUNKS,
+    CHANNELS: tl.constexpr,  # channels of a program, a power of two
+    STATES: tl.constexpr,  # a power of two, at least N
+    STEPS: tl.constexpr,  # of a chunk
+    HAS_D: tl.constexpr,
+    HAS_Z: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_H0: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    KEEP: tl.constexpr,
+):
+    """h(t) = exp(Δ(t) A) h(t-1) + Δ(t) B(t) u(t);  y(t) = (Σ C(t) h(t) + D u(t)) silu(z(t))."""
+    sequence = tl.program_id(0).to(tl.int64)
+    run = sequence // B
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    state = tl.arange(0, STATES)
+    known = channel < E
+    inside = known[:, None] & (state[None, :] < N)
+    place = channel[:, None] * N + state[None, :]
+    decay = tl.load(A + run * E * N + place, mask=inside, other=0.0)
+    through = tl.zeros((CHANNELS,), dtype=tl.float32)
+    shift = tl.zeros((CHANNELS,), dtype=tl.float32)
+    if HAS_D:
+        through = tl.load(D + run * E + channel, mask=known, other=0.0)
+    if HAS_BIAS:
+        shift = tl.load(bias + run * E + channel, mask=known, other=0.0)
+    h = tl.zeros((CHANNELS, STATES), dtype=tl.float32)
+    if HAS_H0:
+        h = tl.load(h0 + sequence * E * N + place, mask=inside, other=0.0)
+    u += sequence * L * E
+    delta += sequence * L * E
+    z += sequence * L * E
+    y += sequence * L * E
+    into += sequence * L * N
+    out += sequence * L * N
+    starts += sequence * CHUNKS * E * N
+    for chunk in range(CHUNKS):
+        if KEEP:
+            tl.store(starts + chunk * E * N + place, h, mask=inside)
+        for t in range(chunk * STEPS, tl.minimum(chunk * STEPS + STEPS, L)):
+            entry = t * E + channel
+            number = t * N + state
+            x = tl.load(u + entry, mask=known, other=0.0)
+            b = tl.load(into + number, mask=state < N, other=0.0)
+            c = tl.load(out + number, mask=state < N, other=0.0)
+            step, _ = _step_size(delta, shift, entry, known, SOFTPLUS)
+            h = tl.exp(step[:, None] * decay) * h + (step * x)[:, None] * b[None, :]
+            result = tl.sum(h * c[None, :], axis=1) + through * x
+            if HAS_Z:
+                gate = tl.load(z + entry, mask=known, other=0.0)
+                result *= gate * _sigmoid(gate)
+            tl.store(y + entry, result, mask=known)
+    tl.store(last + sequence * E * N + place, h, mask=inside)
+
+
+@triton.jit
+def scan_back(  # type: ignore[no-untyped-def]
+    sent,  # (K, B, L, E): ∂loss/∂y
+    sent_last,  # (K, B, E, N): ∂loss/∂h(L); not read where HAS_LAST is false
+    starts,  # (K, B, CHUNKS, E, N)
+    u,
+    delta,
+    A,
+    into,
+    out,
+    D,
+    z,
+    bias,
+    to_u,  # (K, B, L, E): written, as all that follow
+    to_delta,  # (K, B, L, E)
+    to_z,  # (K, B, L, E)
+    to_into,  # (K, B, BLOCKS, L, N): one block's share
+    to_out,  # (K, B, BLOCKS, L, N)
+    to_A,  # (K, B, E, N): one sequence's share
+    to_D,  # (K, B, E)
+    to_h0,  # (K, B, E, N)
+    scratch,  # (K, B, BLOCKS, STEPS, CHANNELS, STATES)
+    B,
+    L,
+    E,
+    N,
+    CHUNKS,
+    BLOCKS,
+    CHANNELS: tl.constexpr,
+    STATES: tl.constexpr,
+    STEPS: tl.constexpr,
+    HAS_D: tl.constexpr,
+    HAS_Z: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_LAST: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+):
+    """All gradients; g, what later steps send to h(t-1), is carried from the last step to the first."""
+    sequence = tl.program_id(0).to(tl.int64)
+    run = sequence // B
+    block = tl.program_id(1)
+    channel = block * CHANNELS + tl.arange(0, CHANNELS)
+    state = tl.arange(0, STATES)
+    known = channel < E
+    inside = known[:, None] & (state[None, :] < N)
+    place = channel[:, None] * N + state[None, :]
+    decay = tl.load(A + run * E * N + place, mask=inside, other=0.0)
+    through = tl.zeros((CHANNELS,), dtype=tl.float32)
+    shift = tl.zeros((CHANNELS,), dtype=tl.float32)
+    if HAS_D:
+        through = tl.load(D + run * E + channel, mask=known, other=0.0)
+    if HAS_BIAS:
+        shift = tl.load(bias + run * E + channel, mask=known, other=0.0)
+    g = tl.zeros((CHANNELS, STATES), dtype=tl.float32)
+    if HAS_LAST:
+        g = tl.load(sent_last + sequence * E * N + place, mask=inside, other=0.0)
+    sum_A = tl.zeros((CHANNELS, STATES), dtype=tl.float32)
+    sum_D = tl.zeros((CHANNELS,), dtype=tl.float32)
+    sent += sequence * L * E
+    u += sequence * L * E
+    delta += sequence * L * E
+    z += sequence * L * E
+    to_u += sequence * L * E
+    to_delta += sequence * L * E
+    to_z += sequence * L * E
+    into += sequence * L * N
+    out += sequence * L * N
+    to_into += (sequence * BLOCKS + block) * L * N
+    to_out += (sequence * BLOCKS + block) * L * N
+    starts += sequence * CHUNKS * E * N
+    own = scratch + (sequence * BLOCKS + block) * STEPS * CHANNELS * STATES
+    own = own + tl.arange(0, CHANNELS)[:, None] * STATES + state[None, :]
+    for passed in range(CHUNKS):
+        chunk = CHUNKS - 1 - passed
+        first = chunk * STEPS
+        end = tl.minimum(first + STEPS, L)
+        h = tl.load(starts + chunk * E * N + place, mask=inside, other=0.0)
+        for t in range(first, end):
+            tl.store(own + (t - first) * CHANNELS * STATES, h)
+            x = tl.load(u + t * E + channel, mask=known, other=0.0)
+            b = tl.load(into + t * N + state, mask=state < N, other=0.0)
+            step, _ = _step_size(delta, shift, t * E + channel, known, SOFTPLUS)
+            h = tl.exp(step[:, None] * decay) * h + (step * x)[:, None] * b[None, :]
+        tl.debug_barrier()
+        for back in range(end - first):
+            t = end - 1 - back
+            entry = t * E + channel
+            number = t * N + state
+            before = tl.load(own + (t - first) * CHANNELS * STATES)
+            x = tl.load(u + entry, mask=known, other=0.0)
+            b = tl.load(into + number, mask=state < N, other=0.0)
+            c = tl.load(out + number, mask=state < N, other=0.0)
+            d = tl.load(sent + entry, mask=known, other=0.0)
+            step, raw = _step_size(delta, shift, entry, known, SOFTPLUS)
+            kept = tl.exp(step[:, None] * decay)
+            h = kept * before + (step * x)[:, None] * b[None, :]
+            if HAS_Z:
+                gate = tl.load(z + entry, mask=known, other=0.0)
+                share = _sigmoid(gate)
+                ungated = tl.sum(h * c[None, :], axis=1) + through * x
+                tl.store(to_z + entry, d * ungated * share * (1.0 + gate * (1.0 - share)), mask=known)
+                d *= gate * share
+            g += d[:, None] * c[None, :]
+            tl.store(to_out + number, tl.sum(d[:, None] * h, axis=0), mask=state < N)
+            tl.store(to_into + number, tl.sum(g * (step * x)[:, None], axis=0), mask=state < N)
+            entered = tl.sum(g * b[None, :], axis=1)
+            tl.store(to_u + entry, step * entered + through * d, mask=known)
+            sum_D += d * x
+            # From here on, g is what reaches h(t-1).
+            g *= kept
+            moved = g * before
+            to_step = tl.sum(moved * decay, axis=1) + x * entered
+            if SOFTPLUS:
+                to_step *= _sigmoid(raw)
+            tl.store(to_delta + entry, to_step, mask=known)
+            sum_A += moved * step[:, None]
+        tl.debug_barrier()
+    tl.store(to_A + sequence * E * N + place, sum_A, mask=inside)
+    tl.store(to_h0 + sequence * E * N + place, g, mask=inside)
+    if HAS_D:
+        tl.store(to_D + sequence * E + channel, sum_D, mask=known)
+
+
+class Tile(NamedTuple):
+    """How the kernels are cut up."""
+
+    states: int  # numbers of a channel's state, rounded up to a power of two
+    channels: int  # channels of a program, a power of two
+    warps: int  # groups of 32 threads of a program
 
 
 def choose_tile(channels: int, states: int) -> Tile:
-    """Return the tile of the two scans, for at most `LARGEST` states.
+    """Return the tile of the two scans.
 
     A thread holds eight numbers at most of each array of states: enough to work on while others wait for memory, and few
     enough for the registers there are (compiled for compute capabilities 8.0 and 9.0). Programs are small, one group of threads
@@ -71,68 +282,6 @@ def choose_tile(channels: int, states: int) -> Tile:
     return Tile(width, rows, max(1, rows * width // 256))
 
 
-def _fits(u: Tensor, states: int) -> tuple[bool, str, str]:
-    fits = u.dtype == torch.float32 and 1 <= states <= LARGEST
-    return fits, f"{u.dtype} and states of {states} numbers", f"float32 and 1 to {LARGEST}"
-
-
-def use_triton(u: Float[Tensor, "K B L E"], states: int) -> bool:
-    """Whether the kernels of this module serve a scan of this input with states of so many numbers per channel.
-
-    Raises:
-        ValueError: If WAVEMEM_SELECTIVE_KERNEL has an unknown value, or asks for Triton where that cannot be.
-    """
-    return _CHOICE.serves(u, *_fits(u, states), lambda device: _right_numbers(device, states), states)
-
-
-def require_triton(u: Float[Tensor, "K B L E"], states: int) -> None:
-    """Check that the kernels can serve a scan, for a caller who asks for them by name.
-
-    Raises:
-        ValueError: If they cannot.
-    """
-    _CHOICE.demand(u, *_fits(u, states))
-
-
-def _right_numbers(device: torch.device, states: int) -> bool:
-    """Compare outputs and all gradients of a small problem with float64."""
-    from wavemem.kernels.selective import selective_scan_reference
-
-    K, B, L, E = 2, 2, STEPS + 2, 5
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    series, numbers, state = (K, B, L, E), (K, B, L, states), (K, B, E, states)
-    problem = Given(
-        drawn(*series),
-        drawn(*series),
-        -drawn(K, E, states).exp(),
-        drawn(*numbers),
-        drawn(*numbers),
-        drawn(K, E),
-        drawn(*series),
-        drawn(K, E),
-        drawn(*state),
-    )
-    gradient, sent = drawn(*series), drawn(*state)
-    wanted = [x.clone().requires_grad_() for x in problem if x is not None]
-    with torch.enable_grad():
-        y, hs = selective_scan_reference(*wanted[:8], softplus=True, h0=wanted[8])
-        expected = torch.autograd.grad((y * gradient).sum() + (hs[-1] * sent).sum(), wanted)
-    given = Given._make(x.float().to(device) for x in problem if x is not None)
-    mine, last, kept = scan(given, softplus=True, keep=True)
-    assert kept is not None
-    found = scan_backward(given, kept, gradient.float().to(device), sent.float().to(device), softplus=True)
-    pairs = [(mine, y.detach()), (last, hs[-1].detach()), *zip(found, expected, strict=True)]
-    return all(
-        x is not None and torch.allclose(x.double().cpu(), e, rtol=1e-3, atol=1e-4 * float(e.abs().max()))
-        for x, e in pairs
-    )
-
-
-@torch.no_grad()
 def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Outputs, last state, and (where `keep` asks for them) the states before every `STEPS` steps, (K, B, chunks, E, N)."""
     given = Given._make(dense(x) for x in given)
@@ -142,7 +291,7 @@ def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, T
     y, last = torch.empty_like(u), u.new_zeros(K, batch, E, N)
     starts = u.new_empty((K, batch, chunks, E, N)) if keep else None
     with torch.cuda.device_of(u):
-        _CHOICE.kernels().scan_forward[(K * batch, -(-E // tile.channels))](
+        scan_forward[(K * batch, -(-E // tile.channels))](
             *(u if x is None else x for x in given),
             y,
             last,
@@ -167,7 +316,6 @@ def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, T
     return y, last, starts
 
 
-@torch.no_grad()
 def scan_backward(
     given: Given,
     kept: Float[Tensor, "K B chunks E N"],
@@ -188,7 +336,7 @@ def scan_backward(
     dA, dD, dh0 = u.new_zeros((K, batch, E, N)), u.new_zeros((K, batch, E)), u.new_zeros((K, batch, E, N))
     scratch = u.new_empty((K * batch * blocks, STEPS, tile.channels, tile.states))
     with torch.cuda.device_of(u):
-        _CHOICE.kernels().scan_back[(K * batch, blocks)](
+        scan_back[(K * batch, blocks)](
             *(u if x is None else x for x in (dense(gy), dense(gh), dense(kept), *given[:8])),
             *(du, ddelta, dz, dB, dC, dA, dD, dh0),
             scratch,
@@ -221,3 +369,21 @@ def scan_backward(
         None if bias is None else ddelta.sum((1, 2)),
         None if h0 is None else dh0,
     )
+
+
+def right_numbers(device: torch.device, states: int) -> bool:
+    """Whether outputs, last state and all gradients of a small problem are those of float64 on a device."""
+    K, B, L, E = 2, 2, STEPS + 2, 5
+    series, numbers, state = (K, B, L, E), (K, B, L, states), (K, B, E, states)
+    shapes = series, series, (K, E, states), numbers, numbers, (K, E), series, (K, E), state
+    generator = torch.Generator().manual_seed(0)
+    u, delta, A, *others = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+
+    def reference(*given: Tensor) -> tuple[Tensor, Tensor]:
+        y, hs = selective_scan_reference(*given[:8], softplus=True, h0=given[8])
+        return y, hs[-1]
+
+    def mine(*given: Tensor) -> tuple[Tensor, Tensor]:
+        return selective_scan_with_state(*given[:8], softplus=True, h0=given[8], method="triton")
+
+    return agrees(mine, reference, (u, delta, -A.exp(), *others), device)

@@ -14,11 +14,13 @@ gradient with respect to the argument of σ at step t and g(t) what the loss sen
 A dense network is the same with rings of one unit and a kernel of one tap: u[:, :, 0] = U.
 
 Three ways to compute it: the plain loop over `conv1d` (the oracle of the tests, and the fallback), a C kernel on the CPU
-(`wavemem.kernels.wave_cpu`), and one Triton launch on a CUDA device (`wavemem.kernels.wave_triton`).
+(`_wave.c`), and one Triton launch on a CUDA device (`wavemem.kernels.wave_triton`).
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -27,12 +29,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.checks import one_of, require, shape_is
-from wavemem.kernels import wave_cpu
 from wavemem.kernels.arguments import alike, dense, first_derivatives, gradients_wanted
-from wavemem.kernels.triton_choice import full_precision
-from wavemem.kernels.wave_triton import kernel_gradient, scan_deltas, scan_states, use_triton
+from wavemem.kernels.compiled import CompiledKernel
+from wavemem.kernels.triton_choice import Choice
 
 WaveActivation = Literal["relu", "tanh", "linear"]
+
+TRITON = Choice("WAVEMEM_WAVE_KERNEL", "wavemem.kernels.wave_triton", 128, "channels")
+COMPILED = CompiledKernel("_wave")
+_TILE = 32  # batch entries of a task
+_ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2}
+_SPARE: dict[int, list[Tensor]] = {}
+_MOST_SPARE = 2**28  # 1 GiB of float32: what is larger goes back to the system, which costs little in comparison
 
 
 def _activate(z: Tensor, activation: WaveActivation) -> Tensor:
@@ -65,11 +73,92 @@ def wave_scan_reference(
     return torch.stack(states)
 
 
-class _WaveKernel(torch.autograd.Function):
-    """The compiled kernel: states at every step, the last state, or the outputs of a linear readout.
+@dataclass(frozen=True)
+class _Layout:
+    """How the compiled kernel sees one call: K runs, T steps, B entries, c channels, n units, k taps, d inputs, o outputs.
 
-    ``what`` is "states", "last", "outputs" (of the last step) or "every" (outputs of every step).
+    A task is one run and 32 entries of its batch, filled up with zeros, whose gradients are zero. Arrays are laid out task by
+    task with the batch innermost, (task, time, feature, 32); states carry a halo of k // 2 units at both ends of the ring.
+    `what` is asked for: "states", "last" (the last state), "outputs" (of the last step) or "every" (outputs of every step).
     """
+
+    K: int
+    T: int
+    B: int
+    c: int
+    n: int
+    k: int
+    d: int
+    o: int
+    activation: str
+    what: str
+
+    @property
+    def tiles(self) -> int:
+        """Tasks per run."""
+        return -(-self.B // _TILE)
+
+    @property
+    def tasks(self) -> int:
+        return self.K * self.tiles
+
+    def held(self, keep: bool) -> tuple[int, ...]:
+        """Shape of the states, halo included: h(0) … h(T), or the last two, h(T) at index T mod 2."""
+        return self.tasks, self.T + 1 if keep else 2, self.c, self.n + 2 * (self.k // 2), _TILE
+
+    def sizes(self, keep: bool) -> tuple[int, ...]:
+        every, act = self.what == "every", _ACTIVATIONS[self.activation]
+        return self.T, self.c, self.n, self.k, self.d, self.o, every, act, keep, self.tiles, self.what == "states"
+
+    def states(self, held: Float[Tensor, "tasks time c width tile"]) -> Float[Tensor, "time K B c n"]:
+        """States without their halo, in the library's order of axes and in memory of their own."""
+        p, time = self.k // 2, held.shape[1]
+        inside = held[:, :, :, p : p + self.n].view(self.K, self.tiles, time, self.c, self.n, _TILE)
+        states = inside.permute(2, 0, 1, 5, 3, 4).reshape(time, self.K, -1, self.c, self.n)
+        # Of one tile per run `reshape` makes a view, and what is held goes back to the pool.
+        own = states.clone() if states.untyped_storage().data_ptr() == held.untyped_storage().data_ptr() else states
+        return own[:, :, : self.B]
+
+
+def _pack(sequence: Float[Tensor, "T K B f"]) -> Float[Tensor, "tasks T f tile"]:
+    """Lay a sequence out task by task, the batch innermost."""
+    T, K, B, f = sequence.shape
+    tiles = -(-B // _TILE)
+    if tiles * _TILE == B:
+        tiled = sequence.reshape(T, K, tiles, _TILE, f).permute(1, 2, 0, 4, 3)
+    else:
+        filled = sequence.new_zeros(K, tiles * _TILE, T, f)
+        filled[:, :B] = sequence.permute(1, 2, 0, 3)
+        tiled = filled.view(K, tiles, _TILE, T, f).permute(0, 1, 3, 4, 2)
+    return dense(tiled.reshape(K * tiles, T, f, _TILE))
+
+
+def _unpack(packed: Float[Tensor, "tasks T f tile"], K: int, B: int) -> Float[Tensor, "T K B f"]:
+    """Undo `_pack`."""
+    _, T, f, _ = packed.shape
+    return packed.view(K, -1, T, f, _TILE).permute(2, 0, 1, 4, 3).reshape(T, K, -1, f)[:, :, :B]
+
+
+def _take(shape: tuple[int, ...]) -> Tensor:
+    """Memory for a sequence of states, used before if possible: fresh pages cost as much as computing the states."""
+    try:  # not asked first: another thread may take the last one in between
+        return _SPARE[math.prod(shape)].pop().view(shape)
+    except (KeyError, IndexError):
+        return torch.empty(shape, dtype=torch.float32)
+
+
+def _give_back(states: Tensor) -> None:
+    """Let the next call of the same size have this memory; made under `inference_mode` it could not be written to again."""
+    if states.numel() <= _MOST_SPARE and not states.is_inference():
+        spare = _SPARE.setdefault(states.numel(), [])
+        if len(spare) < 4:
+            spare.append(states)
+        while len(_SPARE) > 8:
+            del _SPARE[next(iter(_SPARE))]
+
+
+class _WaveKernel(torch.autograd.Function):
+    """The compiled kernel, for what a layout asks for; `train` says whether all states are kept for the way back."""
 
     @staticmethod
     def forward(
@@ -87,94 +176,60 @@ class _WaveKernel(torch.autograd.Function):
     ) -> Tensor:
         T, K, B, d = inputs.shape
         c, k = u.shape[1], u.shape[3]
-        n, o = V.shape[1] // c, 0 if W is None else W.shape[1]
-        layout = wave_cpu.Layout(K, T, B, c, n, k, d, o, what == "every", activation)
-        u, V, b, W, b_y = dense(u), dense(V), dense(b), dense(W), dense(b_y)
-        x = dense(wave_cpu.pack(inputs))
-        keep = what == "states" or train
-        held, y = wave_cpu.forward(layout, u, V, b, W, b_y, x, h0, keep=keep)
+        n, p, o = V.shape[1] // c, k // 2, 0 if W is None else W.shape[1]
+        layout, keep = _Layout(K, T, B, c, n, k, d, o, activation, what), what == "states" or train
+        u, V, b, W, b_y, x = dense(u), dense(V), dense(b), dense(W), dense(b_y), _pack(inputs)
+        held = _take(layout.held(keep))
+        held[:, 0] = 0
+        if h0 is not None:
+            ring = _pack(h0.reshape(1, K, B, -1)).view(layout.tasks, c, n, _TILE)
+            held[:, 0, :, p : p + n] = ring
+            held[:, 0, :, :p], held[:, 0, :, p + n :] = ring[:, :, n - p :], ring[:, :, :p]
+        y = None if W is None else x.new_empty(layout.tasks, T if what == "every" else 1, o, _TILE)
+        COMPILED.run("wave_forward", layout.sizes(keep), layout.tasks, u, V, b, W, b_y, x, held, y)
         if y is not None:
-            result = wave_cpu.unpack(y, K, B)
-            result = result if what == "every" else result[0]
+            result = _unpack(y, K, B)
         elif what == "states":
-            result = wave_cpu.states_of(held[:, 1:], layout)
+            result = layout.states(held[:, 1:])
         else:
             at = T if keep else T % 2
-            result = wave_cpu.states_of(held[:, at : at + 1], layout)[0]
+            result = layout.states(held[:, at : at + 1])
         if train:
             ctx.save_for_backward(u, W, x)
-            ctx.held, ctx.layout, ctx.what = held, layout, what
+            ctx.held, ctx.layout = held, layout
         else:
-            wave_cpu.give_back(held)
-        return result
+            _give_back(held)
+        return result if what in ("states", "every") else result[0]
 
     @staticmethod
     @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        u, W, x = ctx.saved_tensors
-        layout, what = ctx.layout, ctx.what
-        if ctx.held is None:
+        (u, W, x), layout, held = ctx.saved_tensors, ctx.layout, ctx.held
+        if held is None:
             raise RuntimeError("trying to go backward through the Wave-RNN's scan a second time: run it forward again")
-        if what in ("last", "outputs"):
-            gradient = gradient[None]
-        if W is None:
-            gradient = gradient.flatten(3)
-        packed = dense(wave_cpu.pack(gradient))
-        gy, gh = (None, packed) if W is None else (packed, None)
-        du, dV, db, dW = wave_cpu.backward(layout, u, W, x, ctx.held, gy, gh)
-        wave_cpu.give_back(ctx.held)
+        gradient = gradient[None] if layout.what in ("last", "outputs") else gradient
+        sent = _pack(gradient.flatten(3) if W is None else gradient)
+        gy, gh = (None, sent) if W is None else (sent, None)
+        tasks, c, cn = layout.tasks, layout.c, layout.c * layout.n
+        du, dV, db = x.new_zeros(tasks, c, c, layout.k), x.new_zeros(tasks, cn, layout.d), x.new_zeros(tasks, cn)
+        dW = None if W is None else x.new_zeros(tasks, layout.o, cn)
+        COMPILED.run("wave_backward", layout.sizes(True), tasks, u, W, x, held, gy, gh, du, dV, db, dW)
+        _give_back(held)
         ctx.held = None
-        db_y = None if W is None else gradient.sum((0, 2))
-        return du, dV, db, dW, db_y, None, None, None, None, None
-
-
-class _TritonScan(torch.autograd.Function):
-    """States on a CUDA device from the drive V x + b, all steps in one launch; (K, T, B, c, n)."""
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, drive: Tensor, h0: Tensor, activation: WaveActivation) -> Tensor:
-        states = scan_states(u, drive, h0, activation)
-        ctx.save_for_backward(u, states)
-        ctx.activation = activation
-        return states[:, 1:]
-
-    @staticmethod
-    @first_derivatives
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        u, states = ctx.saved_tensors
-        delta = scan_deltas(u, states, gradient, ctx.activation)
-        du = kernel_gradient(delta, states, u.shape[3]) if ctx.needs_input_grad[0] else None
-        # One more step back, without a slope: what the first step sends to h(0).
-        dh0 = _ring_product(u.flip(3).transpose(1, 2), delta[:, 0]) if ctx.needs_input_grad[2] else None
-        return du, delta, dh0, None
-
-
-def _ring_product(u: Tensor, h: Tensor) -> Tensor:
-    """u ⋆ h for (K, c, c, k) and (K, B, c, n)."""
-    p = u.shape[3] // 2
-    with full_precision():
-        taps = [torch.einsum("koc,kbcn->kbon", u[..., j], h.roll(p - j, -1)) for j in range(u.shape[3])]
-    return torch.stack(taps).sum(0)
-
-
-def _scan_on_device(
-    u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: WaveActivation
-) -> Tensor:
-    T, K, B, _ = inputs.shape
-    c, n = u.shape[1], V.shape[1] // u.shape[1]
-    with full_precision():
-        drive = inputs.transpose(0, 1).flatten(1, 2) @ V.mT + b[:, None]
-    h0 = inputs.new_zeros(K, B, c, n) if h0 is None else h0
-    states: Tensor = _TritonScan.apply(u, drive.view(K, T, B, c, n), h0, activation)
-    return states.transpose(0, 1)
+        to_weights = (
+            None if part is None else part.view(layout.K, layout.tiles, *part.shape[1:]).sum(1)
+            for part in (du, dV, db, dW)
+        )
+        return *to_weights, None if W is None else gradient.sum((0, 2)), None, None, None, None, None
 
 
 def _plain_scan(
     u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: WaveActivation
 ) -> Tensor:
     """States where the compiled CPU kernel does not serve: by Triton on a CUDA device, else by the loop."""
-    if use_triton(u):
-        return _scan_on_device(u, V, b, inputs, h0, activation)
+    if TRITON.serves(u, u.shape[1], u.shape[3]):
+        states: Tensor = TRITON.kernels().scan(u, V, b, inputs, h0, activation)
+        return states
     return wave_scan_reference(u, V, b, inputs, h0, activation=activation)
 
 
@@ -208,7 +263,7 @@ def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, a
 
 def _compiled(u: Tensor, inputs: Tensor, h0: Tensor | None) -> bool:
     """Whether the C kernel computes this call: it has no gradients for inputs and initial states."""
-    return wave_cpu.available(u) and not gradients_wanted(inputs, h0) and not use_triton(u)
+    return COMPILED.serves(u) and not gradients_wanted(inputs, h0) and not TRITON.serves(u, u.shape[1], u.shape[3])
 
 
 def wave_scan(

@@ -31,7 +31,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.kernels.convolution import causal_convolution
+from wavemem.kernels.register import causal_convolution
 from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State
 
 Spectrum = Literal["lin", "inv"]

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.checks import one_of, require
-from wavemem.kernels.threads import own_threads
+from wavemem.kernels.compiled import own_threads
 from wavemem.records.experiment import (
     Configuration,
     Experiment,

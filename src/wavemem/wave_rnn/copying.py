@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from wavemem.checks import one_of, require
-from wavemem.kernels.threads import own_threads
+from wavemem.kernels.compiled import own_threads
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
