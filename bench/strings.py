@@ -22,7 +22,6 @@ from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.string_tasks import masked_loss
 from wavemem.ssm.token_model import State, TokenModel
 from wavemem.ssm.transformer import Transformer
-from wavemem.ssm.wave_mamba import WaveMamba
 from wavemem.streams import stream
 from wavemem.training.fit import EnsembleAdam
 
@@ -35,8 +34,7 @@ MANY, LONG = 2**24, 2048  # numbers of states, and steps, beyond which a loop ov
 def make(name: str, K: int, width: int, layers: int, n: int, states: int, heads: int) -> TokenModel:
     """One of `MODELS`."""
     if name in ("Mamba", "v-Wave"):
-        kind = Mamba if name == "Mamba" else WaveMamba
-        return kind.initialise(range(K), VOCABULARY, width, layers, n, states)
+        return Mamba.initialise(range(K), VOCABULARY, width, layers, n, states, "shift" if name == "Mamba" else "wave")
     return Transformer.initialise(range(K), VOCABULARY, width, layers, heads, "alibi" if name == "ALiBi" else "rope")
 
 

@@ -123,8 +123,9 @@ def test_s4d_lin_is_a_damped_wave_on_a_ring(M: int, delta: float) -> None:
 def test_s4d_lin_at_one_neuron_per_step_shifts_its_ring() -> None:
     M = 5
     n = 2 * M - 1
-    ssm = DiagonalSSM.draw([stream(0, "s4d")], 1, M, steps=(2 / n, 2 / n))
-    A_bar = ssm.discrete()[0][0, 0].detach()
+    ssm = DiagonalSSM.draw([stream(0, "s4d")], 1, M).requires_grad_(False)
+    ssm.log_step.fill_(math.log(2 / n))
+    A_bar = ssm.discrete()[0][0, 0]
     A = torch.diag(torch.cat([A_bar[1:].flip(0).conj(), A_bar]))
     k, j = torch.arange(1 - M, M, dtype=torch.float64), torch.arange(n, dtype=torch.float64)
     Psi = torch.exp(-2j * math.pi * torch.outer(j, k) / n)

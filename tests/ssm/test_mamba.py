@@ -1,15 +1,15 @@
-"""Mamba against an independent implementation in loops, and the three ways of running it against each other."""
+"""Mamba against an independent implementation in loops; what each option does to the register or the state."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import pytest
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
-from wavemem.ssm.mamba import Mamba, MambaBlock
-from wavemem.ssm.token_model import TokenModel
+from wavemem.ssm.mamba import Mamba
 
 
 def plain_mamba(weights: dict[str, Tensor], tokens: Tensor, layers: int) -> Tensor:
@@ -47,114 +47,123 @@ def plain_mamba(weights: dict[str, Tensor], tokens: Tensor, layers: int) -> Tens
     return torch.stack([weights["head.weight"] @ norm(x, weights["norm.gain"]) for x in stream])
 
 
-def runs_of(model: TokenModel, k: int) -> dict[str, Tensor]:
-    return {name: value[k].double() for name, value in model.parameters_dict().items()}
+def make(**options: Any) -> Mamba:
+    return Mamba.initialise((0, 1), 9, 16, 2, **options)
 
 
 def test_mamba_is_the_plain_one() -> None:
-    model = Mamba.initialise((5, 6), 7, 8, 2, n=3, N=4, dtype=torch.float64)
+    model = Mamba.initialise((5, 6), 7, 8, 2, n=3, N=4).double()
     tokens = torch.randint(7, (2, 2, 9))
     logits = model(tokens)
     for k in range(2):
-        expected = plain_mamba(runs_of(model, k), tokens[k, 1], 2)
-        torch.testing.assert_close(logits[k, 1], expected)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_recurrent_and_parallel_forms_agree(dtype: torch.dtype) -> None:
-    model = Mamba.initialise((0, 1, 2), 9, 16, 2, dtype=dtype)
-    tokens = torch.randint(9, (3, 4, 21))
-    whole = model(tokens)
-    start, states = model.prefill(tokens[:, :, :13])
-    parts = [start]
-    for t in range(13, 21):
-        logits, states = model.step(tokens[:, :, t], states)
-        parts.append(logits.unsqueeze(2))
-    torch.testing.assert_close(torch.cat(parts, 2), whole, atol=1e-5, rtol=1e-5)
-
-
-def test_state_has_one_size_whatever_the_length() -> None:
-    model = Mamba.initialise((0,), 9, 16, 2)
-    for length in (3, 40):
-        _, states = model.prefill(torch.randint(9, (2, length)))
-        kept = sum(value.numel() for state in states for name, value in state.items() if name != "tokens")
-        assert kept == 2 * model.state_count(length)
-
-
-def test_a_later_token_changes_nothing_before() -> None:
-    model = Mamba.initialise((0,), 9, 16, 2)
-    tokens = torch.randint(9, (1, 12))
-    other = tokens.clone()
-    other[0, 8] = (other[0, 8] + 1) % 9
-    assert torch.equal(model(tokens)[0, 0, :8], model(other)[0, 0, :8])
-    assert not torch.equal(model(tokens)[0, 0, 8:], model(other)[0, 0, 8:])
-
-
-def test_runs_do_not_influence_each_other() -> None:
-    several, alone = Mamba.initialise((3, 4), 9, 16, 2), Mamba.initialise((4,), 9, 16, 2)
-    tokens = torch.randint(9, (2, 11))
-    torch.testing.assert_close(several(tokens)[1], alone(tokens)[0])
-    gradients = torch.autograd.grad(several(tokens)[0].sum(), list(several.parameters()), allow_unused=True)
-    assert all(g is None or float(g[1].abs().max()) == 0 for g in gradients)
+        own = {name: value[k] for name, value in model.parameters_dict().items()}
+        torch.testing.assert_close(logits[k, 1], plain_mamba(own, tokens[k, 1], 2))
 
 
 def test_starting_values_are_the_public_ones() -> None:
-    model = Mamba.initialise((0,), 9, 64, 2)
-    block = model.layers[0]
-    assert isinstance(block, MambaBlock)
+    block = Mamba.initialise((0,), 9, 64, 2).layers[0]
     assert block.R == 4
     torch.testing.assert_close(block.A()[0, 5], -torch.arange(1.0, 17))
     bias = block.dt_proj.bias
     assert bias is not None
-    steps = torch.nn.functional.softplus(bias.detach())
+    steps = nnf.softplus(bias.detach())
     assert float(steps.min()) >= 1e-3 * 0.999
     assert float(steps.max()) <= 0.1 * 1.001
     assert float(block.out_proj.weight.detach().abs().max()) <= 128**-0.5 / math.sqrt(2)
 
 
-def test_generation_takes_the_most_probable_token_each_time() -> None:
-    model = Mamba.initialise((0, 1), 9, 16, 1)
-    prompt = torch.randint(9, (3, 5))
-    written = model.generate(prompt, 4)
-    text = prompt.expand(2, -1, -1)
-    for t in range(4):
-        following = model(text)[:, :, -1].argmax(-1)
-        assert torch.equal(following, written[:, :, t])
-        text = torch.cat([text, following.unsqueeze(-1)], -1)
-
-
 def test_activity_is_the_past_inputs_moving_by_one_neuron_per_step() -> None:
-    model = Mamba.initialise((0,), 9, 16, 2)
-    activity = model.activity(torch.randint(9, (2, 10)), layer=1)
-    assert activity.shape == (10, 1, 2, 32, 4)
+    model, tokens = make(), torch.randint(9, (2, 10))
+    activity = model.activity(tokens, layer=1)
+    assert activity.shape == (10, 2, 2, 32, 4)
     torch.testing.assert_close(activity[1:, ..., 1:], activity[:-1, ..., :-1])
     assert float(activity[0, ..., 1:].abs().max()) == 0
-    assert model.state_activity(torch.randint(9, (2, 10))).shape == (10, 1, 2, 32, 16)
-    assert torch.equal(model.velocities(), torch.ones(1, 2, 32))
+    assert model.state_activity(tokens).shape == (10, 2, 2, 32, 16)
+    assert torch.equal(model.velocities(), torch.ones(2, 2, 32))
 
 
-def test_models_say_what_does_not_fit() -> None:
-    model = Mamba.initialise((0, 1), 9, 16, 1)
-    with pytest.raises(ValueError, match="tokens have type"):
-        model(torch.zeros(2, 3, 4))
-    with pytest.raises(ValueError, match="tokens have shape"):
-        model(torch.zeros(3, 3, 4, dtype=torch.int64))
-    with pytest.raises(ValueError, match="steps"):
-        model.generate(torch.zeros(1, 3, dtype=torch.int64), 0)
-    with pytest.raises(ValueError, match="prompts"):
-        model.generate(torch.zeros(1, 0, dtype=torch.int64), 2)
-    with pytest.raises(ValueError, match="layer"):
-        model.activity(torch.zeros(1, 3, dtype=torch.int64), layer=1)
-    for wrong in ({"layers": 0}, {"n": 0}, {"N": 0}, {"width": 0}, {"vocabulary": 0}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            Mamba.initialise((0,), **({"vocabulary": 9, "width": 16, "layers": 1} | wrong))
-    with pytest.raises(ValueError, match="one side only"):
-        model.load({"embedding.weight": torch.zeros(2, 9, 16)})
-    with pytest.raises(ValueError, match="has shape"):
-        model.load({name: value[:1] for name, value in model.parameters_dict().items()})
+def test_at_velocity_one_a_wave_is_mamba_and_at_zero_it_writes_nothing() -> None:
+    tokens = torch.randint(9, (2, 15))
+    one, zero = make(register="wave", velocity=1.0), make(register="wave", velocity=0.0, learn_velocity=False)
+    torch.testing.assert_close(one(tokens), make()(tokens))
+    assert torch.equal(one.velocities(), torch.ones(2, 2, 32))
+    assert float(zero.activity(tokens).abs().max()) < 1e-12
 
 
-def test_load_is_the_inverse_of_parameters_dict() -> None:
-    tokens = torch.randint(9, (2, 6))
-    one, other = Mamba.initialise((0, 1), 9, 16, 1), Mamba.initialise((5, 6), 9, 16, 1)
-    assert torch.equal(other.load(one.parameters_dict())(tokens), one(tokens))
+def test_the_same_seed_gives_the_same_weights_whatever_the_register() -> None:
+    mamba = make().parameters_dict()
+    kinds: tuple[dict[str, Any], ...] = ({"register": "wave"}, {"register": "ring"}, {"register": "selective"})
+    for options in (*kinds, {"state_velocity": 0.5}):
+        own = make(**options).parameters_dict()
+        assert all(name.endswith("A_log") or torch.equal(own[name], value) for name, value in mamba.items())
+
+
+def test_register_moves_as_the_equation_says() -> None:
+    model, tokens = make(register="wave", velocity=[0.25, 0.6]), torch.randint(9, (2, 8))
+    activity = model.activity(tokens)
+    x = model.layers[0].inputs(model.block_input(tokens, 0))[0]
+    for k, v in enumerate((0.25, 0.6)):
+        h = torch.zeros(2, 32, 4)
+        for t in range(8):
+            shifted = torch.cat([x[k, :, t, :, None], h[..., :-1]], -1)
+            h = (1 - v) * h + v * shifted
+            torch.testing.assert_close(activity[t, k], h.detach())
+    torch.testing.assert_close(model.velocities()[:, 0, 0], torch.tensor([0.25, 0.6]))
+
+
+def test_a_token_s_own_velocity_is_what_moves_it() -> None:
+    model, tokens = make(register="selective", velocity=0.3), torch.randint(9, (2, 8))
+    torch.testing.assert_close(model(tokens), make(register="wave", velocity=0.3)(tokens))  # g = 0
+    register = model.layers[0].register
+    with torch.no_grad():
+        register.get_parameter("g").fill_(0.7)
+        x = model.layers[0].inputs(model.block_input(tokens, 0))[0]
+        v = torch.sigmoid(math.log(0.3 / 0.7) + 0.7 * (x @ register.get_parameter("w").mT.unsqueeze(1)))
+        assert float(v.std()) > 1e-4
+        h = torch.zeros(2, 2, 32, 4)
+        for t, now in enumerate(model.activity(tokens)):
+            share = v[:, :, t, :, None]
+            h = (1 - share) * h + share * torch.cat([x[:, :, t, :, None], h[..., :-1]], -1)
+            torch.testing.assert_close(now, h, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(model.velocities(), torch.full((2, 2, 32), 0.3))
+
+
+def test_a_frozen_velocity_is_no_parameter() -> None:
+    learned, frozen = make(register="wave"), make(register="wave", learn_velocity=False)
+    assert learned.parameter_count() - frozen.parameter_count() == 2 * 32
+    assert learned.parameter_count() == make(n=5).parameter_count()
+    assert not any("theta" in name for name in frozen.parameters_dict())
+
+
+def test_turning_the_state_is_turning_B_and_C() -> None:
+    """The state itself turned by e^{iωv} per token, in complex numbers, against the phases on B and C."""
+    torch.manual_seed(0)
+    model = Mamba.initialise((0,), 9, 16, 1, N=8, state_velocity=0.7).double()
+    block = model.layers[0]
+    x = model.block_input(torch.randint(9, (1, 14)), 0)
+    u, z = block.inputs(x)
+    u = block.register(u)
+    step, B, C = (part[0, 0] for part in block.x_proj(u).split([block.R, 8, 8], dim=-1))
+    assert block.dt_proj.bias is not None
+    delta = nnf.softplus(step @ block.dt_proj.weight[0].mT + block.dt_proj.bias[0])
+    b, c = (torch.view_as_complex(part.contiguous().view(-1, 4, 2)) for part in (B, C))
+    m = torch.tensor([0.0, 1.0, 2.0, -1.0], dtype=torch.float64)
+    turn = torch.polar(torch.ones_like(m), -2 * math.pi * float(model.state_velocities()[0, 0]) / 4 * m)
+    h = torch.zeros(32, 4, dtype=torch.complex128)
+    A = block.A()[0, :, ::2]
+    for t in range(14):
+        h = (delta[t, :, None] * A).exp() * turn * h + (delta[t] * u[0, 0, t])[:, None] * b[t]
+        y = (h * c[t].conj()).real.sum(-1) + block.D_skip[0] * u[0, 0, t]
+        out = x[0, 0, t] + block.out_proj.weight[0] @ (y * nnf.silu(z[0, 0, t]))
+        torch.testing.assert_close(block(x)[0, 0, t], out)
+
+
+def test_state_wave_at_rest_is_a_state_with_paired_decays() -> None:
+    wave, mamba, tokens = make(state_velocity=0.0), make(), torch.randint(9, (2, 12))
+    with torch.no_grad():
+        for block, own in zip(mamba.layers, wave.layers, strict=True):
+            block.A_log.copy_(own.A_log.repeat_interleave(2, -1))
+    torch.testing.assert_close(wave(tokens), mamba(tokens))
+    for still in (wave, mamba):
+        assert torch.equal(still.state_velocities(), torch.zeros(2, 2))
+    torch.testing.assert_close(make(state_velocity=0.5).state_velocities(), torch.full((2, 2), 0.5))

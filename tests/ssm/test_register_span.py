@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,31 @@ def test_many_velocities_at_once() -> None:
     torch.testing.assert_close(together[0, 1], span.laguerre_functions(0.5, 3, 20))
 
 
+def test_reach_and_coverage_of_a_register() -> None:
+    assert span.reach(12, 1.0) == 11  # the newest input has the age 0
+    assert span.reach(4, 0.5) == pytest.approx(7 + math.sqrt(8))
+    assert span.coverage(11, 1.0, (4, 10)) == pytest.approx(1)
+    assert span.coverage(4, 1.0, (4, 10)) == pytest.approx(0)
+    assert span.coverage(6, 1.0, (4, 10)) == pytest.approx(2 / 7)
+    assert span.reach(4, 1.0, layers=2) == 6
+    assert span.reach(4, 0.5, layers=2) == pytest.approx(14 + 4)
+    assert span.coverage(4, 1.0, (4, 10), layers=2) == pytest.approx(3 / 7)
+    assert span.coverage(4, 0.5, (4, 10), layers=2) == pytest.approx(span.coverage(8, 0.5, (4, 10)))
+    # All ages together: n inputs' worth, whatever the velocity.
+    assert span.coverage(4, 0.5, (0, 200)) * 201 == pytest.approx(4)
+
+
+@pytest.mark.parametrize("v", [0.3, 0.7])
+def test_registers_in_a_row_span_what_one_longer_register_spans(v: float) -> None:
+    n, length = 3, 120
+    k = span.pulses(v, n, length)
+    second = [torch.from_numpy(np.convolve(a, b)[:length]) for a in k.numpy() for b in k.numpy()]
+    row = torch.stack([*k, *second])
+    one = span.pulses(v, 2 * n, length)
+    assert int(torch.linalg.matrix_rank(row, rtol=1e-10)) == 2 * n
+    assert int(torch.linalg.matrix_rank(torch.cat([row, one]), rtol=1e-10)) == 2 * n
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -96,6 +122,8 @@ def test_many_velocities_at_once() -> None:
         lambda: span.memory_of_one_age(torch.tensor([0.5]), 4, -2),
         lambda: span.memory_slope(torch.tensor([0.5]), 0, 2),
         lambda: span.tail_length(0.5, 0),
+        lambda: span.reach(4, 0.5, layers=0),
+        lambda: span.coverage(4, 0.0, (4, 10)),
     ],
 )
 def test_what_makes_no_sense_is_refused(call) -> None:

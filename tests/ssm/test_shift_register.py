@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -75,9 +76,6 @@ def test_fourier_basis_diagonalises_the_ring(n: int) -> None:
     turn = torch.exp(2j * math.pi * torch.arange(n, dtype=torch.float64) / n)
     torch.testing.assert_close(moved.A, torch.diag(turn), atol=1e-12, rtol=0)
     torch.testing.assert_close(F.mH @ F, torch.eye(n, dtype=torch.complex128), atol=1e-12, rtol=0)
-    diagonal, Psi = spaces.diagonal_form(spaces.ring(n, 0.3, C=normal(1, n)))
-    torch.testing.assert_close(diagonal.kernel(20).real, spaces.ring(n, 0.3, C=normal(1, n)).kernel(20))
-    torch.testing.assert_close(Psi.abs().square().sum(0), torch.ones(n, dtype=torch.float64))
 
 
 @settings(max_examples=30, deadline=None)
@@ -117,14 +115,13 @@ def test_a_weak_junction_trades_error_for_condition(n: int, eps: float) -> None:
     assert float(error) == pytest.approx(eps)
     values = torch.linalg.eigvals(near.A)
     assert values.abs().numpy() == pytest.approx(eps ** (1 / n), rel=1e-6)
-    modes, Psi = spaces.diagonal_form(near)
+    Psi = torch.linalg.eig(near.A).eigenvectors
+    modes = near.in_basis(Psi)
     assert float(torch.linalg.cond(Psi)) == pytest.approx(eps ** (-(n - 1) / n), rel=1e-3)
     np.testing.assert_allclose(modes.kernel(3 * n).real, near.kernel(3 * n), atol=1e-11)
 
 
 def test_the_open_register_has_no_diagonal_form() -> None:
-    with pytest.raises(ValueError, match="condition number"):
-        spaces.diagonal_form(spaces.register(6))
     A = spaces.register(6).A
     assert not bool(torch.linalg.matrix_power(A, 6).any())
     assert bool(torch.linalg.matrix_power(A, 5).any())
@@ -138,17 +135,20 @@ def test_the_open_register_has_no_diagonal_form() -> None:
         assert float((torch.linalg.eigvals(A + E) - point).abs().min()) < 1e-6
 
 
-def test_complaints() -> None:
-    with pytest.raises(ValueError, match="n = 0"):
-        spaces.register(0)
-    with pytest.raises(ValueError, match=r"courant = 1\.5"):
-        spaces.upwind_register(4, 1.5)
-    with pytest.raises(ValueError, match="B has shape"):
-        spaces.StateSpace(torch.eye(3), torch.ones(2), torch.ones(3))
-    twice = torch.ones(2, dtype=torch.complex128)
-    with pytest.raises(ValueError, match="controllable"):
-        spaces.companion_form(spaces.diagonal(0.5 * twice, twice, twice))
-    with pytest.raises(ValueError, match="Put time first"):
-        spaces.register(3).states(torch.zeros(()))
-    with pytest.raises(ValueError, match="length = 0"):
-        spaces.register(3).kernel(0)
+TWICE = torch.ones(2, dtype=torch.complex128)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: spaces.register(0), "n = 0"),
+        (lambda: spaces.upwind_register(4, 1.5), r"courant = 1\.5"),
+        (lambda: spaces.StateSpace(torch.eye(3), torch.ones(2), torch.ones(3)), "B has shape"),
+        (lambda: spaces.companion_form(spaces.diagonal(0.5 * TWICE, TWICE, TWICE)), "controllable"),
+        (lambda: spaces.register(3).states(torch.zeros(())), "Put time first"),
+        (lambda: spaces.register(3).kernel(0), "length = 0"),
+    ],
+)
+def test_complaints(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from wavemem.records.experiment import Result
-from wavemem.ssm.register_span import pulses
-from wavemem.ssm.string_spans import (
-    Config,
-    cells,
-    coverage,
-    guessing_loss,
-    initial,
-    orderings,
-    reach,
-    run,
-    steady_below,
-    summarise,
-    velocities,
-)
+from wavemem.ssm.string_spans import Config, cells, initial, orderings, run, summarise, velocities
 
 TINY = replace(
     Config.profile("quick"),
@@ -88,47 +73,6 @@ def test_stored_velocities_are_those_of_the_rows(result: Result) -> None:
     table = cells(result.rows)
     table = table[table["learned"]].sort_values(["velocity", "seed"])
     assert found.mean(-1).flatten().tolist() == pytest.approx(table["velocity mean"].tolist(), abs=1e-6)
-
-
-def test_a_configuration_survives_being_stored() -> None:
-    assert Config.stored(json.loads(json.dumps(asdict(TINY)))) == TINY
-
-
-def test_the_moment_from_which_a_loss_stays_low() -> None:
-    assert steady_below([10, 20, 30], [3.0, 1.0, 0.5], 2.0) == 20
-    assert steady_below([10, 20, 30], [1.0, 3.0, 0.5], 2.0) == 30
-    assert steady_below([10, 20], [1.0, 1.0], 2.0) == 10
-    assert math.isnan(steady_below([10, 20], [1.0, 3.0], 2.0))
-    assert math.isnan(steady_below([], [], 2.0))
-
-
-def test_reach_and_coverage_of_a_register() -> None:
-    assert reach(12, 1.0) == 11  # the newest input has the age 0
-    assert reach(4, 0.5) == pytest.approx(7 + math.sqrt(8))
-    assert coverage(11, 1.0, (4, 10)) == pytest.approx(1)
-    assert coverage(4, 1.0, (4, 10)) == pytest.approx(0)
-    assert coverage(6, 1.0, (4, 10)) == pytest.approx(2 / 7)
-    assert reach(4, 1.0, layers=2) == 6
-    assert reach(4, 0.5, layers=2) == pytest.approx(14 + 4)
-    assert coverage(4, 1.0, (4, 10), layers=2) == pytest.approx(3 / 7)
-    assert coverage(4, 0.5, (4, 10), layers=2) == pytest.approx(coverage(8, 0.5, (4, 10)))
-    # All ages together: n inputs' worth, whatever the velocity.
-    assert coverage(4, 0.5, (0, 200)) * 201 == pytest.approx(4)
-
-
-@pytest.mark.parametrize("v", [0.3, 0.7])
-def test_registers_in_a_row_span_what_one_longer_register_spans(v: float) -> None:
-    n, length = 3, 120
-    k = pulses(v, n, length)
-    second = [torch.from_numpy(np.convolve(a, b)[:length]) for a in k.numpy() for b in k.numpy()]
-    row = torch.stack([*k, *second])
-    one = pulses(v, 2 * n, length)
-    assert int(torch.linalg.matrix_rank(row, rtol=1e-10)) == 2 * n
-    assert int(torch.linalg.matrix_rank(torch.cat([row, one]), rtol=1e-10)) == 2 * n
-
-
-def test_the_loss_of_guessing() -> None:
-    assert guessing_loss(Config().task) == pytest.approx(math.log(16) * 7 / 8)
 
 
 @pytest.mark.parametrize(

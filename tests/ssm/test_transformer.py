@@ -1,80 +1,139 @@
-"""Transformers: causality, stacking, the cache against the whole pass, and what hard-ALiBi's heads can see."""
+"""Transformers against slow oracles: loops, complex rotation, a softmax written out; hard-ALiBi's heads, and the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import cmath
+import math
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from wavemem.ssm.token_model import StackedLinear, generators
-from wavemem.ssm.transformer import Position, Transformer, TransformerBlock
+from wavemem.ssm.transformer import (
+    Position,
+    Transformer,
+    alibi_slopes,
+    attend,
+    attention_bias,
+    rotary_dimensions,
+    turn_by_position,
+)
 from wavemem.streams import stream
 
 POSITIONS: tuple[Position, ...] = get_args(Position)
 V = 11
 
 
-def build(position: Position, seeds: tuple[int, ...] = (0, 1), dtype: torch.dtype = torch.float64) -> Transformer:
-    return Transformer.initialise(seeds, V, 12, 2, heads=3, position=position, dtype=dtype)
+def build(position: Position, seeds: tuple[int, ...] = (0, 1)) -> Transformer:
+    return Transformer.initialise(seeds, V, 12, 2, heads=3, position=position).double()
 
 
-def draw(*shape: int) -> Tensor:
+def tokens(*shape: int) -> Tensor:
     return torch.randint(V, shape, generator=stream(0, "tokens"))
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_what_comes_later_changes_nothing(position: Position) -> None:
-    model, tokens = build(position), draw(2, 3, 9)
-    changed = tokens.clone()
-    changed[..., 5] = (changed[..., 5] + 1) % V
-    before, after = model(tokens), model(changed)
-    assert torch.equal(before[:, :, :5], after[:, :, :5])
-    assert not torch.isclose(before[:, :, 5:], after[:, :, 5:]).all(-1).any()
+def visible(position: Position, head: int, heads: int, i: int, j: int) -> bool:
+    """The masks in words: token i of a head sees token j."""
+    if j > i:
+        return False
+    if position == "hard-alibi" and head < heads // 2:
+        return i - j <= head
+    return True
+
+
+def slow_attention(q: Tensor, k: Tensor, v: Tensor, position: Position) -> Tensor:
+    """One run, one sequence: loops over heads, queries and keys in Python floats."""
+    heads, queries, size = q.shape
+    keys, out = k.shape[1], torch.zeros_like(q)
+    slopes = alibi_slopes(heads).tolist()
+    for h in range(heads):
+        for i in range(queries):
+            place = keys - queries + i
+            seen = [j for j in range(keys) if visible(position, h, heads, place, j)]
+            scores = []
+            for j in seen:
+                score = sum(float(q[h, i, c]) * float(k[h, j, c]) for c in range(size)) / math.sqrt(size)
+                scores.append(score - (slopes[h] * (place - j) if position == "alibi" else 0.0))
+            weights = [math.exp(s - max(scores)) for s in scores]
+            for weight, j in zip(weights, seen, strict=True):
+                out[h, i] += weight / sum(weights) * v[h, j]
+    return out
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=stream(1, "attention"), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_the_cache_gives_what_the_whole_pass_gives(position: Position) -> None:
-    model, tokens = build(position, dtype=torch.float32), draw(2, 3, 9)
-    whole = model(tokens)
-    logits, states = model.prefill(tokens[..., :4])
-    torch.testing.assert_close(logits, whole[:, :, :4], rtol=0, atol=1e-5)
-    for t in range(4, 9):
-        logits, states = model.step(tokens[..., t], states)
-        torch.testing.assert_close(logits, whole[:, :, t], rtol=0, atol=1e-5)
-    assert sum(value[0, 0].numel() for state in states for value in state.values()) == model.state_count(9)
+@pytest.mark.parametrize(("queries", "keys"), [(7, 7), (1, 7), (3, 7)])
+def test_attention_is_the_softmax_written_out(position: Position, queries: int, keys: int) -> None:
+    K, B, heads, size = 2, 2, 5, 4
+    q, (k, v) = draw(K, B, heads, queries, size), draw(2, K, B, heads, keys, size)
+    read = attend(q, k, v, position)
+    for run in range(K):
+        for b in range(B):
+            expected = slow_attention(q[run, b], k[run, b], v[run, b], position)
+            torch.testing.assert_close(read[run, b], expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_a_block_goes_on_by_several_tokens_at_once(position: Position) -> None:
-    model, x = build(position), torch.randn(2, 3, 9, 12, dtype=torch.float64, generator=stream(0, "x"))
-    block = model.layers[0]
-    first, state = block.prefill(x[:, :, :4], block.start(3))
-    second, state = block.prefill(x[:, :, 4:], state)
-    torch.testing.assert_close(torch.cat([first, second], 2), block(x))
+def test_slopes_are_those_that_the_paper_prints() -> None:
+    eighth = [2.0**-h for h in range(1, 9)]
+    assert alibi_slopes(8).tolist() == eighth
+    torch.testing.assert_close(alibi_slopes(16)[:3].tolist(), [2**-0.5, 2**-1, 2**-1.5])
+    torch.testing.assert_close(alibi_slopes(12).tolist(), [*eighth, 2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5])
+    assert alibi_slopes(1).tolist() == [2.0**-8]
+    for heads in range(1, 20):
+        assert alibi_slopes(heads).unique().numel() == heads
 
 
-def test_generation_is_the_largest_logit_of_the_whole_pass() -> None:
-    model, text = build("rope"), draw(2, 3, 4)
-    written = model.generate(text, 5)
-    for _ in range(5):
-        text = torch.cat([text, model(text)[:, :, -1:].argmax(-1)], -1)
-    assert torch.equal(written, text[..., 4:])
+@pytest.mark.parametrize("heads", [3, 6, 12])
+def test_slopes_of_other_numbers_of_heads_are_the_public_code_s_as_a_set(heads: int) -> None:
+    larger = 2 ** math.ceil(math.log2(heads))
+    every = 2.0 ** (-8.0 / larger * torch.arange(1, larger + 1, dtype=torch.float64))
+    code = torch.cat([every[1::2], every[::2]])[:heads]
+    torch.testing.assert_close(alibi_slopes(heads), code)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_a_run_depends_on_its_own_seed_and_weights_alone(position: Position) -> None:
-    both, one, tokens = build(position, (3, 7)), build(position, (7,)), draw(3, 6)
-    for name, value in one.parameters_dict().items():
-        assert torch.equal(both.parameters_dict()[name][1], value[0])
-    torch.testing.assert_close(both(tokens)[1], one(tokens)[0])
-    both(tokens)[1].sum().backward()
-    for value in both.parameters():
-        assert value.grad is not None
-        assert not value.grad[0].any()
-        assert value.grad[1].any()
+def test_alibi_by_the_key_s_place_alone_is_the_same_attention() -> None:
+    """The public code adds slope times the key's place: a constant per query away from minus slope times age."""
+    q, (k, v) = draw(1, 1, 4, 6, 4), draw(2, 1, 1, 4, 6, 4)
+    scores = q @ k.mT / 2 + alibi_slopes(4)[:, None, None] * torch.arange(-5, 1)
+    scores = scores.masked_fill(torch.ones(6, 6).triu(1).bool(), -math.inf)
+    torch.testing.assert_close(attend(q, k, v, "alibi"), scores.softmax(-1) @ v)
+
+
+def test_hard_alibi_masks_are_those_of_the_public_code() -> None:
+    heads, masked, length = 6, 3, 6
+    bias = attention_bias("hard-alibi", heads, length, length)
+    for i in range(heads):
+        mask = torch.full((length, length), -math.inf)
+        for j in range(i + 1 if i < masked else length):  # "for j in range(i+1)": the j-th diagonal is opened
+            mask[range(j, length), range(length - j)] = 0
+        assert torch.equal(bias[i], mask)
+
+
+def test_rotation_is_a_product_with_complex_numbers_of_size_one() -> None:
+    x, first, dimensions = draw(2, 5, 8), 11, 6
+    turned = turn_by_position(x, first, dimensions)
+    assert torch.equal(turned[..., dimensions:], x[..., dimensions:])
+    for b in range(2):
+        for t in range(5):
+            for r in range(3):
+                z = complex(x[b, t, r], x[b, t, r + 3]) * cmath.exp(1j * (first + t) * 10_000 ** (-2 * r / 6))
+                assert abs(z - complex(turned[b, t, r], turned[b, t, r + 3])) < 1e-12
+
+
+def test_scores_of_turned_vectors_depend_on_the_difference_of_positions() -> None:
+    q, k = draw(2, 1, 8)
+    scores = [
+        float((turn_by_position(q, place, 4) * turn_by_position(k, place - 3, 4)).sum()) for place in (3, 10, 9_999)
+    ]
+    torch.testing.assert_close(scores, [scores[0]] * 3, rtol=1e-9, atol=1e-9)
+
+
+def test_rotary_dimensions_are_even_and_at_least_two_planes() -> None:
+    assert [rotary_dimensions(size) for size in (4, 8, 20, 28, 64)] == [4, 4, 4, 6, 16]
 
 
 def test_a_seed_starts_alike_with_every_position_scheme() -> None:
@@ -85,28 +144,24 @@ def test_a_seed_starts_alike_with_every_position_scheme() -> None:
 
 def test_positions_matter_where_there_are_any() -> None:
     """A block without positions treats what came before as a set; hard-ALiBi needs a window that tells two tokens apart."""
-    x = torch.randn(1, 1, 5, 12, dtype=torch.float64, generator=stream(0, "x"))
+    x = torch.randn(1, 1, 5, 16, dtype=torch.float64, generator=stream(0, "x"))
     exchanged = x[:, :, [1, 0, 3, 2, 4]]
     for position in POSITIONS:
-        masked = 2 if position == "hard-alibi" else 0
-        block = Transformer.initialise([0], V, 12, 1, 3, position, masked, dtype=torch.float64).layers[0]
+        block = Transformer.initialise([0], V, 16, 1, 4, position).double().layers[0]
         same = torch.allclose(block(x)[:, :, -1], block(exchanged)[:, :, -1])
         assert same == (position == "none")
 
 
 def test_the_windows_of_hard_alibi() -> None:
     """Read one head alone: head h of the masked ones sees its own token and the h before it, the others everything."""
-    heads, masked, length = 4, 3, 7
+    heads, masked, length = 6, 3, 7
     for head in range(heads):
-        draws = generators([5], "weights")
-        model = Transformer.initialise([5], V, 8, 1, heads, "hard-alibi", masked, dtype=torch.float64)
-        block = model.layers[0]
-        assert isinstance(block, TransformerBlock)
+        block = Transformer.initialise([5], V, 12, 1, heads, "hard-alibi").double().layers[0]
         with torch.no_grad():
             kept = block.out.weight[..., 2 * head : 2 * head + 2].clone()
             block.out.weight.zero_()
             block.out.weight[..., 2 * head : 2 * head + 2] = kept
-        x = torch.randn(1, 1, length, 8, dtype=torch.float64, generator=draws[0]).requires_grad_()
+        x = torch.randn(1, 1, length, 12, dtype=torch.float64, generator=stream(5, "x")).requires_grad_()
         block(x)[0, 0, -1].square().sum().backward()
         assert x.grad is not None
         seen = x.grad[0, 0].abs().sum(-1) > 0
@@ -116,12 +171,11 @@ def test_the_windows_of_hard_alibi() -> None:
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_attention_weights_are_those_that_the_block_reads_with(position: Position) -> None:
-    model, tokens = build(position), draw(2, 6)
-    weights = model.attention(tokens, 1)
+    model, text = build(position), tokens(2, 6)
+    weights = model.attention(text, 1)
     torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
     assert not weights.triu(1).any()
-    x, block = model.block_input(tokens, 1), model.layers[1]
-    assert isinstance(block, TransformerBlock)
+    x, block = model.block_input(text, 1), model.layers[1]
     read = weights @ block.prefill(x, block.start(2))[1]["values"]
     with torch.no_grad():
         block.down.weight.zero_()
@@ -131,54 +185,19 @@ def test_attention_weights_are_those_that_the_block_reads_with(position: Positio
 
 
 def test_the_cache_is_a_wave_of_velocity_one() -> None:
-    model, tokens = build("rope"), draw(2, 6)
-    activity = model.activity(tokens, layer=1)
+    model, text = build("rope"), tokens(2, 6)
+    activity = model.activity(text, layer=1)
     assert activity.shape == (6, 2, 2, 24, 6)
     assert torch.equal(activity[1:, ..., 1:], activity[:-1, ..., :-1])
     assert not activity[2, ..., 3:].any()
-    states = model.prefill(tokens[:, :4])[1][1]  # the cache after four tokens, oldest first
+    states = model.prefill(text[:, :4])[1][1]  # the cache after four tokens, oldest first
     values = states["values"].flip(-2).permute(0, 1, 2, 4, 3).flatten(2, 3)
     torch.testing.assert_close(activity[3, ..., 12:, :4], values)
-    assert torch.equal(model.activity(tokens, layer=1, positions=2), activity[..., :2])
-    assert model.activity(tokens, positions=8).shape[-1] == 8
+    assert torch.equal(model.activity(text, layer=1, positions=2), activity[..., :2])
+    assert model.activity(text, positions=8).shape[-1] == 8
 
 
 def test_counts() -> None:
     model = Transformer.initialise([0], 30, 32, 2, 4)
     assert model.parameter_count() == 2 * 30 * 32 + 32 + 2 * (2 * 32 + (96 + 32 + 128 + 32) + 12 * 32 * 32)
     assert model.state_count(46) == 2 * 2 * 32 * 46
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: Transformer.initialise([], V, 8, 1),
-        lambda: Transformer.initialise([0], V, 8, 1, heads=3),
-        lambda: Transformer.initialise([0], V, 8, 1, heads=0),
-        lambda: Transformer.initialise([0], V, 8, 0),
-        lambda: Transformer.initialise([0], V, 8, 1, masked=2),
-        lambda: Transformer.initialise([0], V, 8, 1, position="hard-alibi", masked=0),
-        lambda: Transformer.initialise([0], V, 8, 1, position="hard-alibi", masked=5),
-        lambda: Transformer.initialise([0], V, 8, 1, position="rope", rotary=1.5),
-        lambda: Transformer.initialise([0], V, 8, 1).activity(draw(1, 4), layer=1),
-        lambda: Transformer.initialise([0], V, 8, 1).activity(draw(1, 4), positions=0),
-        lambda: Transformer.initialise([0], V, 8, 1).layers[0].start(0),
-        lambda: Transformer.initialise([0], V, 8, 1).state_count(-1),
-    ],
-)
-def test_bad_input_is_refused(call: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="allowed"):
-        call()
-
-
-def test_an_unknown_position_scheme_is_refused() -> None:
-    unknown: dict[str, str] = {"position": "sinusoidal"}
-    with pytest.raises(ValueError, match="'alibi', 'rope', 'none', 'hard-alibi'"):
-        Transformer.initialise([0], V, 8, 1, **unknown)
-
-
-def test_a_block_checks_that_its_maps_fit() -> None:
-    draws = generators([0], "weights")
-    square = StackedLinear.draw(draws, 8, 8)
-    with pytest.raises(ValueError, match="qkv"):
-        TransformerBlock(square, square, square, square, 2)

@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.kernels.elman import elman_scan_reference
 from wavemem.kernels.wave import wave_scan_reference
-from wavemem.ssm.diagonal_ssm import DiagonalBlock
-from wavemem.ssm.h3 import H3Block
+from wavemem.ssm.diagonal_ssm import s4d_block
+from wavemem.ssm.h3 import h3_block
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.token_model import StackedEmbedding, StackedLinear, TokenModel, generators
 from wavemem.ssm.transformer import Transformer
-from wavemem.ssm.wave_mamba import WaveMamba
 from wavemem.wave_rnn.gated import Cell, GatedRNN
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 from wavemem.wave_rnn.recurrent import RecurrentNetwork
@@ -143,16 +142,16 @@ MODELS = {
     "LSTM": _gated("LSTM"),
     "GRU": _gated("GRU"),
     "Mamba": _tokens(lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 2)),
-    "v-Wave": _tokens(lambda seeds: WaveMamba.initialise(seeds, VOCABULARY, WIDTH, 1, velocity=0.4)),
-    "v-Wave, selective": _tokens(lambda seeds: WaveMamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="selective")),
+    "v-Wave": _tokens(lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="wave", velocity=0.4)),
+    "v-Wave, selective": _tokens(lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="selective")),
     "v-Wave, ring and state": _tokens(
-        lambda seeds: WaveMamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="ring", state_velocity=0.7)
+        lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="ring", state_velocity=0.7)
     ),
-    "S4D": _blocks(lambda draws: DiagonalBlock.draw(draws, WIDTH, 4)),
-    "H3": _blocks(lambda draws: H3Block.draw(draws, WIDTH, 4, 3)),
+    "S4D": _blocks(lambda draws: s4d_block(draws, WIDTH, 4)),
+    "H3": _blocks(lambda draws: h3_block(draws, WIDTH, 4, 3)),
     "transformer": _tokens(lambda seeds: Transformer.initialise(seeds, VOCABULARY, WIDTH, 1, heads=2)),
     "transformer, rotary": _tokens(
-        lambda seeds: Transformer.initialise(seeds, VOCABULARY, WIDTH, 1, heads=2, position="rope", rotary=1.0)
+        lambda seeds: Transformer.initialise(seeds, VOCABULARY, WIDTH, 1, heads=2, position="rope")
     ),
 }
 

@@ -30,9 +30,9 @@ import torch.nn.functional as nnf
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from wavemem.checks import one_of, positive_int, require, shape_is
+from wavemem.checks import one_of, positive_int, shape_is
 from wavemem.kernels.register import causal_convolution
-from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State
+from wavemem.ssm.token_model import Block, Residual, RMSNorm, StackedLinear, State
 
 Spectrum = Literal["lin", "inv"]
 
@@ -99,41 +99,26 @@ class DiagonalSSM(nn.Module):
         shape_is("log_decay", log_decay, ("K", "D", "M"))
         K, D, M = log_decay.shape
         shape_is("frequency", frequency, (K, D, M))
-        for name, value in (("B", B), ("C", C)):
-            shape_is(name, value, (K, D, M, 2))
-        for name, value in (("log_step", log_step), ("skip", skip)):
-            shape_is(name, value, (K, D))
+        for name, value, shape in (("B", B, (M, 2)), ("C", C, (M, 2)), ("log_step", log_step, ()), ("skip", skip, ())):
+            shape_is(name, value, (K, D, *shape))
         self.log_decay, self.frequency = nn.Parameter(log_decay), nn.Parameter(frequency)
         self.B, self.C = nn.Parameter(B), nn.Parameter(C)
         self.log_step, self.skip = nn.Parameter(log_step), nn.Parameter(skip)
 
     @classmethod
-    def draw(
-        cls,
-        draws: Sequence[torch.Generator],
-        width: int,
-        modes: int,
-        kind: Spectrum = "lin",
-        steps: tuple[float, float] = (1e-3, 1e-1),
-    ) -> DiagonalSSM:
-        """Start as S4D does: `spectrum`, B = 1, C normal with E|C|² = 1, Δ log-uniform, skip normal.
+    def draw(cls, draws: Sequence[torch.Generator], width: int, modes: int) -> DiagonalSSM:
+        """Start as S4D-Lin does: `spectrum`, B = 1, C normal with E|C|² = 1, Δ log-uniform in 0.001 to 0.1, skip normal.
 
         Args:
             draws: One generator per run.
             width: D.
             modes: M.
-            kind: "lin" or "inv".
-            steps: Smallest and largest Δ.
 
         Raises:
-            ValueError: If a size is not positive, the kind is unknown, or the steps are not positive and in order.
+            ValueError: If a size is not positive.
         """
-        D = positive_int("width", width)
-        A = spectrum(kind, modes)
-        low, high = steps
-        require(0 < low <= high, f"steps = {steps}", "0 < smallest <= largest", "Give the smallest step first.")
-        K, M = len(draws), len(A)
-        require(K > 0, "draws is empty", "one generator per run", "Use wavemem.ssm.token_model.generators.")
+        A, (low, high) = spectrum("lin", modes), (1e-3, 1e-1)
+        K, D, M = len(draws), positive_int("width", width), modes
         C, log_step, skip = [], [], []
         for generator in draws:
             C.append(torch.randn(D, M, 2, generator=generator, dtype=torch.float64) * 0.5**0.5)
@@ -150,11 +135,6 @@ class DiagonalSSM(nn.Module):
             torch.stack(skip),
         )
 
-    @property
-    def modes(self) -> int:
-        """M, the number of stored modes; the real state has 2 M numbers per channel."""
-        return int(self.log_decay.shape[-1])
-
     def discrete(self) -> tuple[Complex[Tensor, "K D M"], Complex[Tensor, "K D M"]]:
         """Ā and B̄ by zero-order hold."""
         delta = self.log_step.exp().unsqueeze(-1)
@@ -168,11 +148,7 @@ class DiagonalSSM(nn.Module):
         return A_bar, less_one / grown * delta * torch.view_as_complex(self.B)
 
     def kernel(self, length: int) -> Float[Tensor, "K D length"]:
-        """K(τ) for τ = 0, …, length − 1, the skip included at τ = 0.
-
-        Raises:
-            ValueError: If length is not positive.
-        """
+        """K(τ) for τ = 0, …, length − 1, the skip included at τ = 0."""
         A_bar, B_bar = self.discrete()
         weights = torch.view_as_complex(self.C) * B_bar
         kernel = 2 * torch.einsum("kdm,kdml->kdl", weights, powers(A_bar, length)).real
@@ -195,14 +171,7 @@ class DiagonalSSM(nn.Module):
     def step(
         self, x: Float[Tensor, "K B D"], h: Complex[Tensor, "K B D M"]
     ) -> tuple[Float[Tensor, "K B D"], Complex[Tensor, "K B D M"]]:
-        """One step of the recurrence: memory and time do not depend on how much came before.
-
-        Raises:
-            ValueError: If x or h has another shape.
-        """
-        K, D, M = self.log_decay.shape
-        shape_is("x", x, (K, "B", D))
-        shape_is("h", h, (K, x.shape[1], D, M))
+        """One step of the recurrence: memory and time do not depend on how much came before."""
         A_bar, B_bar = self.discrete()
         h = A_bar.unsqueeze(1) * h + B_bar.unsqueeze(1) * x.unsqueeze(-1)
         y = 2 * (torch.view_as_complex(self.C).unsqueeze(1) * h).real.sum(-1)
@@ -211,14 +180,7 @@ class DiagonalSSM(nn.Module):
     def prefill(
         self, x: Float[Tensor, "K B L D"], h: Complex[Tensor, "K B D M"]
     ) -> tuple[Float[Tensor, "K B L D"], Complex[Tensor, "K B D M"]]:
-        """L steps at once from any state: the convolution, plus what the state itself goes on to say.
-
-        Raises:
-            ValueError: If x or h has another shape.
-        """
-        K, D, M = self.log_decay.shape
-        shape_is("x", x, (K, "B", "L", D))
-        shape_is("h", h, (K, x.shape[1], D, M))
+        """L steps at once from any state: the convolution, plus what the state itself goes on to say."""
         A_bar, B_bar = self.discrete()
         grown = powers(A_bar, x.shape[2] + 1)
         C = torch.view_as_complex(self.C)
@@ -227,55 +189,38 @@ class DiagonalSSM(nn.Module):
         last = grown[..., -1].unsqueeze(1) * h + B_bar.unsqueeze(1) * entered
         return self.forward(x) + heard, last
 
-    def states(self, x: Float[Tensor, "K B L D"]) -> Complex[Tensor, "L K B D M"]:
-        """The states after every step, by the recurrence, time first: activity (time, …, channel, mode)."""
-        h, kept = self.start(x.shape[1]), []
-        for t in range(x.shape[2]):
-            _, h = self.step(x[:, :, t], h)
-            kept.append(h)
-        return torch.stack(kept)
+    def state_count(self, length: int) -> int:
+        """2 M numbers per channel, however long the past."""
+        return 2 * self.log_decay[0].numel()
+
+    def state_products(self, length: int) -> int:
+        """8 M per channel: 4 for the product of two complex numbers in Ā h, 2 each for B̄ x and the real part of C h."""
+        return 8 * self.log_decay[0].numel()
 
 
-class DiagonalBlock(Block):
-    """A residual block: norm, diagonal SSM, GELU, and a gated mixing of the channels (as in S4D).
+class S4D(Block):
+    """Diagonal SSM, GELU, and a gated mixing of the channels, without norm and residual connection.
 
     Args:
-        norm: The norm before the layer.
-        ssm: The state space layer.
-        mix: A map from D to 2 D features; one half gates the other.
+        draws: One generator per run.
+        width: D.
+        modes: M, conjugate pairs per channel.
+
+    Raises:
+        ValueError: If a size is not positive.
     """
 
-    def __init__(self, norm: RMSNorm, ssm: DiagonalSSM, mix: StackedLinear) -> None:
+    def __init__(self, draws: Sequence[torch.Generator], width: int, modes: int) -> None:
         super().__init__()
-        K, D = ssm.skip.shape
-        shape_is("norm.gain", norm.gain, (K, D))
-        shape_is("mix.weight", mix.weight, (K, 2 * D, D))
-        self.norm, self.ssm, self.mix = norm, ssm, mix
-
-    @classmethod
-    def draw(
-        cls, draws: Sequence[torch.Generator], width: int, modes: int = 16, kind: Spectrum = "lin"
-    ) -> DiagonalBlock:
-        """One block per run.
-
-        Args:
-            draws: One generator per run.
-            width: D.
-            modes: M, conjugate pairs per channel.
-            kind: "lin" or "inv", see `spectrum`.
-
-        Raises:
-            ValueError: If a size is not positive or the kind unknown.
-        """
-        ssm = DiagonalSSM.draw(draws, width, modes, kind)
-        return cls(RMSNorm(len(draws), width), ssm, StackedLinear.draw(draws, width, 2 * width))
+        self.ssm = DiagonalSSM.draw(draws, width, modes)
+        self.mix = StackedLinear.draw(draws, width, 2 * width)
 
     def _mixed(self, y: Tensor) -> Tensor:
         return nnf.glu(self.mix(nnf.gelu(y)), -1)
 
     def forward(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B L D"]:
         """Whole sequences at once."""
-        return x + self._mixed(self.ssm(self.norm(x)))
+        return self._mixed(self.ssm(x))
 
     def start(self, B: int) -> State:
         """The empty state: ``{"modes": (K, B, D, M)}``, complex."""
@@ -283,15 +228,23 @@ class DiagonalBlock(Block):
 
     def prefill(self, x: Float[Tensor, "K B L D"], state: State) -> tuple[Float[Tensor, "K B L D"], State]:
         """Go on from a state by L tokens."""
-        y, h = self.ssm.prefill(self.norm(x), state["modes"])
-        return x + self._mixed(y), {"modes": h}
+        y, h = self.ssm.prefill(x, state["modes"])
+        return self._mixed(y), {"modes": h}
 
     def step(self, x: Float[Tensor, "K B D"], state: State) -> tuple[Float[Tensor, "K B D"], State]:
         """Go on by one token."""
-        y, h = self.ssm.step(self.norm(x), state["modes"])
-        return x + self._mixed(y), {"modes": h}
+        y, h = self.ssm.step(x, state["modes"])
+        return self._mixed(y), {"modes": h}
 
     def state_count(self, length: int) -> int:
-        """2 M numbers per channel, however long the past."""
-        positive_int("length", length)
-        return 2 * self.ssm.modes * int(self.ssm.skip.shape[1])
+        """The SSM's."""
+        return self.ssm.state_count(length)
+
+    def state_products(self, length: int) -> int:
+        """The SSM's."""
+        return self.ssm.state_products(length)
+
+
+def s4d_block(draws: Sequence[torch.Generator], width: int, modes: int = 16) -> Residual:
+    """x + S4D(norm x), one per generator."""
+    return Residual(RMSNorm(len(draws), width), S4D(draws, width, modes))

@@ -23,71 +23,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Complex, Float
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from wavemem.checks import positive_int, shape_is
-from wavemem.kernels.register import register_scan, register_scan_with_state, register_step
-from wavemem.ssm.diagonal_ssm import DiagonalSSM, Spectrum
-from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State, draw_uniform
+from wavemem.ssm.diagonal_ssm import DiagonalSSM
+from wavemem.ssm.mamba import ShiftRegister
+from wavemem.ssm.token_model import Block, Residual, RMSNorm, StackedLinear, State, draw_uniform
 
 
-class ShiftSSM(nn.Module):
-    """One register of n neurons per channel, shifted by one neuron per step and read by C.
-
-    Args:
-        C: Weight of the input of j steps ago, j = 0, …, n − 1, per run and channel: (K, D, n).
-
-    Raises:
-        ValueError: If C has another number of axes.
-    """
-
-    def __init__(self, C: Float[Tensor, "K D n"]) -> None:
-        super().__init__()
-        shape_is("C", C, ("K", "D", "n"))
-        self.C = nn.Parameter(C)
-
-    @classmethod
-    def draw(cls, draws: Sequence[torch.Generator], width: int, neurons: int) -> ShiftSSM:
-        """C uniform in ±1/√n, the start of a depthwise convolution in PyTorch.
-
-        Raises:
-            ValueError: If a size is not positive.
-        """
-        n = positive_int("neurons", neurons)
-        return cls(draw_uniform(draws, (positive_int("width", width), n), n**-0.5))
-
-    @property
-    def neurons(self) -> int:
-        """n."""
-        return int(self.C.shape[-1])
-
-    def _velocity(self) -> Tensor:
-        return torch.ones_like(self.C[..., 0])
-
-    def forward(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B L D"]:
-        """The whole sequence from an empty register."""
-        return register_scan(x, self.C, self._velocity(), method="shift")
-
-    def start(self, B: int) -> Float[Tensor, "K B D n"]:
-        """The empty registers of B sequences."""
-        K, D, n = self.C.shape
-        return self.C.new_zeros(K, positive_int("B", B), D, n)
-
-    def prefill(
-        self, x: Float[Tensor, "K B L D"], h: Float[Tensor, "K B D n"]
-    ) -> tuple[Float[Tensor, "K B L D"], Float[Tensor, "K B D n"]]:
-        """L steps at once from any content of the registers."""
-        return register_scan_with_state(x, self.C, self._velocity(), h0=h, method="shift")
-
-    def step(
-        self, x: Float[Tensor, "K B D"], h: Float[Tensor, "K B D n"]
-    ) -> tuple[Float[Tensor, "K B D"], Float[Tensor, "K B D n"]]:
-        """One step: write, move, read."""
-        return register_step(x, self.C, self._velocity(), None, h)
-
-
-class H3(nn.Module):
+class H3(Block):
     """The mixing of H3 without norm and residual connection.
 
     Args:
@@ -108,7 +53,7 @@ class H3(nn.Module):
         value: StackedLinear,
         query: StackedLinear,
         out: StackedLinear,
-        shift: ShiftSSM,
+        shift: ShiftRegister,
         memory: DiagonalSSM,
     ) -> None:
         super().__init__()
@@ -121,29 +66,22 @@ class H3(nn.Module):
         self.shift, self.memory = shift, memory
 
     @classmethod
-    def draw(
-        cls,
-        draws: Sequence[torch.Generator],
-        width: int,
-        neurons: int = 4,
-        modes: int = 16,
-        kind: Spectrum = "lin",
-    ) -> H3:
-        """One layer per run, of equal width inside and outside.
+    def draw(cls, draws: Sequence[torch.Generator], width: int, neurons: int = 4, modes: int = 16) -> H3:
+        """One layer per run, of equal width inside and outside; C starts as a depthwise convolution's in PyTorch, ±1/√n.
 
         Args:
             draws: One generator per run.
             width: D.
             neurons: n, length of the registers.
             modes: Conjugate pairs per channel of the diagonal SSM.
-            kind: Start of its spectrum, "lin" or "inv".
 
         Raises:
-            ValueError: If a size is not positive or the kind unknown.
+            ValueError: If a size is not positive.
         """
         key, value, query, out = (StackedLinear.draw(draws, width, width) for _ in range(4))
-        shift = ShiftSSM.draw(draws, width, neurons)
-        return cls(key, value, query, out, shift, DiagonalSSM.draw(draws, width, modes, kind))
+        n = positive_int("neurons", neurons)
+        shift = ShiftRegister(draw_uniform(draws, (width, n), n**-0.5))
+        return cls(key, value, query, out, shift, DiagonalSSM.draw(draws, width, modes))
 
     def forward(self, x: Float[Tensor, "K B L i"]) -> Float[Tensor, "K B L o"]:
         """Whole sequences at once."""
@@ -164,57 +102,18 @@ class H3(nn.Module):
     def step(self, x: Float[Tensor, "K B i"], state: State) -> tuple[Float[Tensor, "K B o"], State]:
         """Go on by one token."""
         looked, register = self.shift.step(self.key(x), state["register"])
-        modes: Complex[Tensor, "K B D M"]
         found, modes = self.memory.step(looked * self.value(x), state["modes"])
         return self.out(self.query(x) * found), {"register": register, "modes": modes}
 
-
-class H3Block(Block):
-    """A residual block: x + H3(norm x).
-
-    Args:
-        norm: The norm.
-        h3: The layer; it has to return the width it gets.
-    """
-
-    def __init__(self, norm: RMSNorm, h3: H3) -> None:
-        super().__init__()
-        K, D = norm.gain.shape
-        shape_is("h3.key.weight", h3.key.weight, (K, "inner width", D))
-        shape_is("h3.out.weight", h3.out.weight, (K, D, "inner width"))
-        self.norm, self.h3 = norm, h3
-
-    @classmethod
-    def draw(
-        cls,
-        draws: Sequence[torch.Generator],
-        width: int,
-        neurons: int = 4,
-        modes: int = 16,
-        kind: Spectrum = "lin",
-    ) -> H3Block:
-        """One block per run; see `H3.draw`."""
-        return cls(RMSNorm(len(draws), width), H3.draw(draws, width, neurons, modes, kind))
-
-    def forward(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B L D"]:
-        """Whole sequences at once."""
-        return x + self.h3(self.norm(x))
-
-    def start(self, B: int) -> State:
-        """The empty state of B sequences."""
-        return self.h3.start(B)
-
-    def prefill(self, x: Float[Tensor, "K B L D"], state: State) -> tuple[Float[Tensor, "K B L D"], State]:
-        """Go on from a state by L tokens."""
-        y, state = self.h3.prefill(self.norm(x), state)
-        return x + y, state
-
-    def step(self, x: Float[Tensor, "K B D"], state: State) -> tuple[Float[Tensor, "K B D"], State]:
-        """Go on by one token."""
-        y, state = self.h3.step(self.norm(x), state)
-        return x + y, state
-
     def state_count(self, length: int) -> int:
         """n neurons and 2 M modes per channel, however long the past."""
-        positive_int("length", length)
-        return int(self.h3.shift.C.shape[1]) * (self.h3.shift.neurons + 2 * self.h3.memory.modes)
+        return self.shift.C[0].numel() + self.memory.state_count(length)
+
+    def state_products(self, length: int) -> int:
+        """n per channel for the read-out of the register, and the modes'."""
+        return self.shift.C[0].numel() + self.memory.state_products(length)
+
+
+def h3_block(draws: Sequence[torch.Generator], width: int, neurons: int = 4, modes: int = 16) -> Residual:
+    """x + H3(norm x); see `H3.draw`."""
+    return Residual(RMSNorm(len(draws), width), H3.draw(draws, width, neurons, modes))

@@ -49,15 +49,15 @@ def delay_variance(j: int, v: float) -> float:
     return (positive_int("j", j, minimum=0) + 1) * (1 - _velocity(v)) / v**2
 
 
-def tail_length(v: float, n: int, deviations: float = 12.0) -> int:
+def tail_length(v: float, n: int) -> int:
     """Number of steps after which the pulses of n neurons are over, to rounding: mean + 12 standard deviations + a margin.
 
     Raises:
         ValueError: If n is not a positive whole number or v lies outside (0, 1].
     """
     last = positive_int("n", n) - 1
-    geometric = 40 / v  # the last pulse ends like (1 − v)^τ
-    return math.ceil(delay_mean(last, v) + deviations * math.sqrt(delay_variance(last, v)) + geometric) + 1
+    geometric = 40 / _velocity(v)  # the last pulse ends like (1 − v)^τ
+    return math.ceil(delay_mean(last, v) + 12 * math.sqrt(delay_variance(last, v)) + geometric) + 1
 
 
 def pulses(v: float, n: int, length: int) -> Float[Tensor, "n length"]:
@@ -346,3 +346,31 @@ def noisy_capacity_estimate(v: float, n: int, noise: float, points: int = 400) -
     j = torch.arange(1.0, n + 1, dtype=torch.float64)[:, None]
     power = torch.exp(j * log_gain) / stretch / neuron_variances(v, n)[:, None]
     return float((stretch * power / (power + noise**2)).mean(1).sum())
+
+
+def reach(n: int, v: float, layers: int = 1) -> float:
+    """Age up to which registers in a row hold something: mean delay of their last neurons and one standard deviation.
+
+    The delays of the registers add up, and so do their variances.
+    """
+    mean, variance = delay_mean(n - 1, v), delay_variance(n - 1, v)
+    return positive_int("layers", layers) * mean + math.sqrt(layers * variance)
+
+
+def coverage(n: int, v: float, lengths: tuple[int, int], layers: int = 1) -> float:
+    """Share of the letters to be said that the best linear readout of registers in a row recovers.
+
+    To copy a string of l letters, each letter is read at the age l. This is R²(l) of independent inputs, averaged over l.
+    Below v = 1 the pulses of registers in a row, and past each of them, span what one register of layers · n neurons
+    spans; at v = 1 they are the ages up to layers · (n - 1).
+
+    Args:
+        n: neurons of each register.
+        v: velocity, in (0, 1].
+        lengths: shortest and longest string.
+        layers: registers in a row.
+    """
+    low, high = lengths
+    neurons = layers * (n - 1) + 1 if v == 1 else positive_int("layers", layers) * n
+    memory = memory_by_age(pulses(v, neurons, max(tail_length(v, neurons), high + 1)))
+    return float(memory[low : high + 1].mean())

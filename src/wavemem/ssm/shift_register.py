@@ -236,24 +236,6 @@ def fourier_basis(n: int) -> Complex[Tensor, "n n"]:
     return torch.polar(torch.full_like(angle, n**-0.5), angle)
 
 
-def diagonal_form(system: StateSpace) -> tuple[StateSpace, Complex[Tensor, "N N"]]:
-    """The system in the basis of its eigenvectors (of length 1), and that basis.
-
-    Raises:
-        ValueError: If the eigenvectors do not span the space to working precision, as those of an open register.
-    """
-    values, Psi = torch.linalg.eig(system.A)
-    condition = float(torch.linalg.cond(Psi))
-    require(
-        condition < 1e12,
-        f"A with eigenvectors of condition number {condition:.1e}",
-        "a matrix with a full set of eigenvectors (condition number below 1e12)",
-        "Keep the companion form: a Jordan block has no diagonal form.",
-    )
-    moved = system.in_basis(Psi)
-    return StateSpace(torch.diag(values), moved.B, moved.C), Psi
-
-
 def companion_form(system: StateSpace) -> tuple[StateSpace, Tensor]:
     """The basis in which a controllable system is a register with a linear boundary (`companion`), and that register.
 

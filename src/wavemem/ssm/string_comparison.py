@@ -22,8 +22,7 @@ from wavemem.checks import require
 from wavemem.records.comparisons import ALIKE, UNDECIDED, Interval, ranks, welch, word
 from wavemem.records.store import Record
 from wavemem.ssm import string_copying
-from wavemem.ssm.string_copying import Config, task
-from wavemem.ssm.string_spans import steady_below
+from wavemem.ssm.string_copying import Config, steady_below, task
 
 _COLUMNS = ("model", "seed", "lr", "iteration", "length", "quantity")
 

@@ -28,11 +28,12 @@ Protocol: the public code of Jelassi et al. (2024), with AdamW, weight decay, li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -42,37 +43,16 @@ from wavemem.checks import one_of, require
 from wavemem.kernels.compiled import own_threads
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Clip, Count, Decay, Items, OneOf, Rate, Runs, Size, Within
-from wavemem.ssm.diagonal_ssm import DiagonalBlock
-from wavemem.ssm.h3 import H3Block
+from wavemem.ssm.diagonal_ssm import s4d_block
+from wavemem.ssm.h3 import h3_block
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.string_tasks import StringTask, generated_scores, masked_loss, teacher_forced_scores
-from wavemem.ssm.token_model import Block, StackedEmbedding, StackedLinear, TokenModel, generators
-from wavemem.ssm.transformer import Transformer
-from wavemem.ssm.wave_mamba import WaveMamba
+from wavemem.ssm.token_model import TokenModel
+from wavemem.ssm.transformer import Position, Transformer
 from wavemem.streams import run_seeds, stream
 from wavemem.training.fit import FitConfig, fit
 
-TRANSFORMERS = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
-
-MODELS = (
-    *TRANSFORMERS,
-    "Mamba",
-    "v-Wave",
-    "v-Wave frozen",
-    "v = 0",
-    "no register",
-    "Mamba n + 1",
-    "Mamba long",
-    "Mamba long (same states)",
-    "v-Wave long",
-    "ring",
-    "selective v",
-    "S6 wave",
-    "S6 wave (v = 0)",
-    "S4D",
-    "H3",
-)
-"""Names of all models that can be trained."""
+TRANSFORMERS: dict[str, Position] = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
 
 FOUND: dict[str, dict[str, float]] = {
     "quick": {
@@ -108,6 +88,9 @@ FOUND: dict[str, dict[str, float]] = {
     "paper": {},
 }
 """Learning rates: the best of the search per size and model, by the mean loss of its seeds."""
+
+MODELS = tuple(FOUND["quick"])
+"""Names of all models that can be trained: those that were searched at the quick size."""
 
 CHANGES = {
     "v-Wave frozen": "v-Wave",
@@ -264,18 +247,25 @@ def task(config: Config) -> StringTask:
     return StringTask("copy", config.letters, (config.shortest, config.longest), config.context)
 
 
-def _of_blocks(
-    make: Callable[[Sequence[torch.Generator], int], Block],
-    seeds: Sequence[int],
-    vocabulary: int,
-    width: int,
-    layers: int,
-) -> TokenModel:
-    """A model whose blocks need no more than generators and a width."""
-    draws = generators(seeds, "strings/weights")
-    embedding = StackedEmbedding.draw(draws, vocabulary, width)
-    blocks = [make(draws, width) for _ in range(layers)]
-    return TokenModel(embedding, blocks, StackedLinear.draw(draws, width, vocabulary, bias=False))
+def _settings(config: Config) -> dict[str, dict[str, Any]]:
+    """The arguments of `Mamba.initialise` that make the models with a register."""
+    n, N, long = config.n, config.N, config.long
+    wave: dict[str, Any] = {"register": "wave", "velocity": config.velocity}
+    return {
+        "Mamba": {},
+        "v-Wave": wave,
+        "v-Wave frozen": wave | {"learn_velocity": False},
+        "v = 0": wave | {"velocity": 0.0, "learn_velocity": False},
+        "no register": {"n": 1},
+        "Mamba n + 1": {"n": n + 1},
+        "Mamba long": {"n": long},
+        "Mamba long (same states)": {"n": long, "N": N - (long - n)},
+        "v-Wave long": wave | {"n": long},
+        "ring": wave | {"register": "ring"},
+        "selective v": wave | {"register": "selective"},
+        "S6 wave": {"state_velocity": config.velocity},
+        "S6 wave (v = 0)": {"state_velocity": 0.0, "learn_state_velocity": False},
+    }
 
 
 def build(
@@ -293,66 +283,29 @@ def build(
         ValueError: If the model is unknown, or the sizes leave it nothing.
     """
     one_of("model", model, MODELS)
-    sizes = (task(config).vocabulary, width or config.width, layers or config.layers)
+    n, N, width, layers = config.n, config.N, width or config.width, layers or config.layers
+    vocabulary = task(config).vocabulary
     if model in TRANSFORMERS:
-        position: Any = TRANSFORMERS[model]
-        return Transformer.initialise(seeds, *sizes, config.heads, position=position)
-    n, N, long, velocity = config.n, config.N, config.long, config.velocity
-    fewer = N - (long - n)
+        return Transformer.initialise(seeds, vocabulary, width, layers, config.heads, TRANSFORMERS[model])
+    if model in ("S4D", "H3"):
+        block = partial(s4d_block, modes=N) if model == "S4D" else partial(h3_block, neurons=n, modes=N)
+        return TokenModel.draw(seeds, "strings/weights", vocabulary, width, layers, partial(block, width=width))
+    settings = {"n": n, "N": N} | _settings(config)[model]
     require(
-        model != "Mamba long (same states)" or fewer > 0,
-        f"N = {N} states beside a register of {long} neurons",
-        f"N > {long - n}",
+        settings["N"] > 0,
+        f"N = {N} states beside a register of {settings['n']} neurons",
+        f"N > {settings['n'] - n}",
         "Give the model more states, or leave this control out.",
     )
-    mamba: Callable[..., TokenModel] = partial(Mamba.initialise, seeds, *sizes)
-    waves: Callable[..., TokenModel] = partial(WaveMamba.initialise, seeds, *sizes, velocity=velocity)
-    still: dict[str, Any] = {"state_velocity": 0.0, "learn_state_velocity": False}
-    made: dict[str, Callable[[], TokenModel]] = {
-        "Mamba": partial(mamba, n, N),
-        "v-Wave": partial(waves, n, N),
-        "v-Wave frozen": partial(waves, n, N, learn_velocity=False),
-        "v = 0": partial(waves, n, N, velocity=0.0, learn_velocity=False),
-        "no register": partial(mamba, 1, N),
-        "Mamba n + 1": partial(mamba, n + 1, N),
-        "Mamba long": partial(mamba, long, N),
-        "Mamba long (same states)": partial(mamba, long, max(fewer, 1)),
-        "v-Wave long": partial(waves, long, N),
-        "ring": partial(waves, n, N, register="ring"),
-        "selective v": partial(waves, n, N, register="selective"),
-        "S6 wave": partial(waves, n, N, register="shift", state_velocity=velocity),
-        "S6 wave (v = 0)": partial(waves, n, N, register="shift", **still),
-        "S4D": partial(_of_blocks, partial(DiagonalBlock.draw, modes=N), seeds, *sizes),
-        "H3": partial(_of_blocks, partial(H3Block.draw, neurons=n, modes=N), seeds, *sizes),
-    }
-    return made[model]()
-
-
-class Training(Protocol):
-    """What the configurations of all experiments on strings have: AdamW with linear warm-up and linear decay."""
-
-    @property
-    def iterations(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def warmup(self) -> int: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def clip(self) -> float: ...
-    @property
-    def log_every(self) -> int: ...
+    return Mamba.initialise(seeds, vocabulary, width, layers, **settings)
 
 
 @torch.no_grad()
-def _tests(
-    model: TokenModel, task: StringTask, tested: Sequence[int], questions: int, seed: int
-) -> Iterator[tuple[int, str, Tensor]]:
+def _tests(config: Config, model: TokenModel, seed: int) -> Iterator[tuple[int, str, Tensor]]:
     """Length, quantity and values of all runs. Every run is asked the same strings, which no training sees."""
     device = model.embedding.weight.device
-    for length in tested:
-        drawn = task.questions(length, questions, stream(seed, f"strings/test/{length}"))
+    for length in config.tested:
+        drawn = task(config).questions(length, config.questions, stream(seed, f"strings/test/{length}"))
         asked = drawn._replace(prompts=drawn.prompts.to(device), answers=drawn.answers.to(device))
         said, forced = generated_scores(model, asked), teacher_forced_scores(model, asked)
         # Whole strings are right or wrong alike in both: the first mistake follows right characters.
@@ -362,40 +315,29 @@ def _tests(
 
 
 def train(
-    config: Training,
-    task: StringTask,
-    model: TokenModel,
-    seeds: Sequence[int],
-    rates: Sequence[float],
-    names: Sequence[Mapping[str, Any]],
-    tested: Sequence[int],
-    questions: int,
-    where: Where,
+    config: Config, model: TokenModel, rates: Sequence[float], names: Sequence[Mapping[str, Any]], where: Where
 ) -> pd.DataFrame:
     """Train one ensemble, in place, and test it.
 
     Args:
-        config: the training.
-        task: what is trained.
+        config: task, training and tests.
         model: the models as they start.
-        seeds: one per run; runs with the same seed see the same contexts and start from the same weights.
         rates: the learning rate of every run.
-        names: columns of every run.
-        tested: string lengths of the test.
-        questions: strings per length and run.
+        names: columns of every run, among them its "seed": runs with the same see the same contexts.
         where: as in `Where`.
 
     Returns:
         Rows (names, iteration, length, quantity, value): "loss" and "characters while training" along the training (length 0),
         and at its end "characters", "strings" and "teacher-forced characters" for every tested length.
     """
+    seeds, drawn = [int(name["seed"]) for name in names], task(config)
     model = model.to(where.device)
     distinct = sorted(set(seeds))
     streams = [stream(seed, "strings/training") for seed in distinct]
     which = torch.tensor([distinct.index(seed) for seed in seeds])
 
     def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
-        batches = [task.batch(config.batch, generator) for generator in streams]
+        batches = [drawn.batch(config.batch, generator) for generator in streams]
         inputs, targets, mask = (torch.stack(part)[which].to(where.device) for part in zip(*batches, strict=True))
         logits = functional_call(model, parameters, (inputs,))
         further = {}
@@ -426,7 +368,7 @@ def train(
         rows.append({**at, "quantity": "loss", "value": float(entry["loss"])})
         if entry.get("characters") == entry.get("characters"):  # not where it was not computed
             rows.append({**at, "quantity": "characters while training", "value": float(entry["characters"])})
-    for length, quantity, values in _tests(model, task, tested, questions, seeds[0]):
+    for length, quantity, values in _tests(config, model, seeds[0]):
         at = {"iteration": config.iterations, "length": length, "quantity": quantity}
         rows += [{**own, **at, "value": float(value)} for own, value in zip(names, values.tolist(), strict=True)]
     return pd.DataFrame(rows)
@@ -435,11 +377,10 @@ def train(
 def _train(config: Config, model: str, seeds: Sequence[int], where: Where) -> Result:
     """Train and test one model."""
     tried = config.rates or (config.rate(model),)
-    rates, seeds = [rate for rate in tried for _ in seeds], list(seeds) * len(tried)
-    names = [{"model": model, "seed": seed, "lr": rate} for seed, rate in zip(seeds, rates, strict=True)]
-    network = build(config, model, seeds)
+    names = [{"model": model, "seed": seed, "lr": rate} for rate in tried for seed in seeds]
+    network = build(config, model, list(seeds) * len(tried))
     start = network.velocities().detach().double() if isinstance(network, Mamba) else torch.empty(0)
-    rows = train(config, task(config), network, seeds, rates, names, config.tested, config.questions, where)
+    rows = train(config, network, [rate for rate in tried for _ in seeds], names, where)
     further = []
     for k, name in enumerate(names):
         values = {
@@ -451,7 +392,7 @@ def _train(config: Config, model: str, seeds: Sequence[int], where: Where) -> Re
             values["velocity"] = float(moved.mean())
             values["velocity, smallest"], values["velocity, largest"] = float(moved.min()), float(moved.max())
             values["velocity, change"] = float((moved - start[k].to(moved)).abs().mean())
-        if isinstance(network, WaveMamba) and model.startswith("S6"):
+        if isinstance(network, Mamba) and model.startswith("S6"):
             values["state velocity"] = float(network.state_velocities()[k].double().mean())
         at = {**name, "iteration": config.iterations, "length": 0}
         further += [{**at, "quantity": quantity, "value": value} for quantity, value in values.items()]
@@ -500,6 +441,15 @@ def best_rates(rows: pd.DataFrame) -> dict[str, float]:
         if model not in best or loss < best[model][0]:
             best[model] = (loss, float(lr))
     return {model: lr for model, (_, lr) in best.items()}
+
+
+def steady_below(iterations: Sequence[int], losses: Sequence[float], threshold: float) -> float:
+    """First iteration from which on all losses lie below a threshold; NaN if the last one does not."""
+    below = np.asarray(losses, dtype=np.float64) < threshold
+    if len(below) == 0 or not below[-1]:
+        return float("nan")
+    above = np.flatnonzero(~below)
+    return float(iterations[0 if len(above) == 0 else int(above[-1]) + 1])
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """How far a register reaches, or how fast its wave is: string copying over a grid of velocities and register lengths.
 
-Every model is `wavemem.ssm.wave_mamba`, trained as in `wavemem.ssm.string_copying`; two things vary. The
+Every model is `wavemem.ssm.mamba`, trained as in `wavemem.ssm.string_copying`; two things vary. The
 number of neurons n is fixed per cell, and the velocity v either stays where it is put (*frozen*) or starts there and is
 learned, one per channel. All velocities and seeds of one n are one ensemble, so that the runs of one seed share their
 initial weights and their training strings and differ in nothing but v.
@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from wavemem.checks import positive_int, require
+from wavemem.checks import require
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable
 from wavemem.records.fields import Batch, Clip, Count, Decay, Items, Rate, Runs, Size, Velocity, Within
-from wavemem.ssm.register_span import delay_mean, delay_variance, memory_by_age, pulses, tail_length
-from wavemem.ssm.string_copying import train
-from wavemem.ssm.string_tasks import StringTask
-from wavemem.ssm.wave_mamba import WaveMamba
+from wavemem.ssm import string_copying
+from wavemem.ssm.mamba import Mamba
+from wavemem.ssm.register_span import coverage, reach
+from wavemem.ssm.string_copying import steady_below
+from wavemem.ssm.string_tasks import guessing_loss
 from wavemem.streams import run_seeds
 
 
@@ -103,12 +104,26 @@ class Config(Configuration):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(len(self.jobs) > 0, "no cells", "at least one n and one velocity", "Fill registers and velocities.")
-        _ = self.task
+        self.training()
 
-    @property
-    def task(self) -> StringTask:
-        """The strings."""
-        return StringTask("copy", self.letters, self.lengths, self.context)
+    def training(self) -> string_copying.Config:
+        """Strings, training and tests of every cell, which are those of `string_copying`."""
+        shortest, longest = self.lengths
+        return string_copying.Config(
+            models=("v-Wave",),
+            letters=self.letters,
+            shortest=shortest,
+            longest=longest,
+            context=self.context,
+            iterations=self.iterations,
+            batch=self.batch,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            tested=self.test_lengths,
+            questions=self.test_size,
+            log_every=self.log_every,
+        )
 
     @property
     def jobs(self) -> tuple[tuple[int, bool], ...]:
@@ -117,79 +132,33 @@ class Config(Configuration):
         return frozen + tuple((n, True) for n in self.learned_registers if self.learned_velocities)
 
 
-def guessing_loss(task: StringTask) -> float:
-    """Loss per answered character, in nats, of even guesses among the letters with the stop known, for string copying.
-
-    Of examples drawn one by one; a packed context holds a few more of the short ones.
-    """
-    mean = sum(task.lengths) / 2
-    return math.log(task.letters) * mean / (mean + 1)
-
-
-def reach(n: int, v: float, layers: int = 1) -> float:
-    """Age up to which registers in a row hold something: mean delay of their last neurons and one standard deviation.
-
-    The delays of the registers add up, and so do their variances.
-    """
-    mean, variance = delay_mean(n - 1, v), delay_variance(n - 1, v)
-    return positive_int("layers", layers) * mean + math.sqrt(layers * variance)
-
-
-def coverage(n: int, v: float, lengths: tuple[int, int], layers: int = 1) -> float:
-    """Share of the letters to be said that the best linear readout of registers in a row recovers.
-
-    To copy a string of l letters, each letter is read at the age l. This is R²(l) of independent inputs, averaged over l.
-    Below v = 1 the pulses of registers in a row, and past each of them, span what one register of layers · n neurons
-    spans; at v = 1 they are the ages up to layers · (n - 1).
-
-    Args:
-        n: neurons of each register.
-        v: velocity, in (0, 1].
-        lengths: shortest and longest string.
-        layers: registers in a row.
-    """
-    low, high = lengths
-    neurons = layers * (n - 1) + 1 if v == 1 else positive_int("layers", layers) * n
-    memory = memory_by_age(pulses(v, neurons, max(tail_length(v, neurons), high + 1)))
-    return float(memory[low : high + 1].mean())
-
-
 def _velocities(config: Config, learned: bool) -> tuple[float, ...]:
     return config.learned_velocities if learned else config.velocities
 
 
-def initial(config: Config, n: int, learned: bool, seeds: Sequence[int]) -> WaveMamba:
+def initial(config: Config, n: int, learned: bool, seeds: Sequence[int]) -> Mamba:
     """One ensemble as training starts it: runs ordered by velocity, then seed."""
     speeds = _velocities(config, learned)
-    return WaveMamba.initialise(
+    return Mamba.initialise(
         [seed for _ in speeds for seed in seeds],
-        config.task.vocabulary,
+        string_copying.task(config.training()).vocabulary,
         config.width,
         config.layers,
         n=n,
         N=config.states,
+        register="wave",
         velocity=[v for v in speeds for _ in seeds],
         learn_velocity=learned,
     )
-
-
-def steady_below(iterations: Sequence[int], losses: Sequence[float], threshold: float) -> float:
-    """First iteration from which on all losses lie below a threshold; NaN if the last one does not."""
-    below = np.asarray(losses, dtype=np.float64) < threshold
-    if len(below) == 0 or not below[-1]:
-        return float("nan")
-    above = np.flatnonzero(~below)
-    return float(iterations[0 if len(above) == 0 else int(above[-1]) + 1])
 
 
 def _train(config: Config, n: int, learned: bool, seeds: Sequence[int], where: Where) -> Result:
     """Train and test one ensemble."""
     cells = [(v, seed) for v in _velocities(config, learned) for seed in seeds]
     names = [{"register": n, "velocity": v, "learned": learned, "seed": seed} for v, seed in cells]
-    network, runs = initial(config, n, learned, seeds), [seed for _, seed in cells]
+    network, training = initial(config, n, learned, seeds), config.training()
     before = network.velocities().detach().double()
-    tested, rates = (config.test_lengths, config.test_size), [config.lr] * len(runs)
-    rows = train(config, config.task, network, runs, rates, names, *tested, where)
+    rows = string_copying.train(training, network, [config.lr] * len(names), names, where)
     after = network.velocities().double().cpu()
     further = []
     for k, name in enumerate(names):
@@ -198,7 +167,7 @@ def _train(config: Config, n: int, learned: bool, seeds: Sequence[int], where: W
         at, losses = own["iteration"].tolist(), own["value"].tolist()
         values = {
             "mean loss": float(own["value"].mean()),
-            "updates to half": steady_below(at, losses, guessing_loss(config.task) / 2),
+            "updates to half": steady_below(at, losses, guessing_loss(string_copying.task(training)) / 2),
             "velocity mean": float(after[k].mean()),
             "velocity sd": float(after[k].std()),
             "velocity moved": float((after[k] - before[k]).square().mean().sqrt()),

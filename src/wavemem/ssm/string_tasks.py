@@ -37,7 +37,7 @@ from __future__ import annotations
 import math
 import string
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -45,6 +45,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from wavemem.checks import one_of, positive_int, require
+from wavemem.ssm.token_model import TokenModel
 
 KINDS = ("copy", "prefix", "suffix")
 SYMBOLS = "$|.*"
@@ -157,19 +158,6 @@ class StringTask:
         """The most tokens that an example with a string of this length can have, its stop included."""
         return self.prompt_length(length) + self.answer_length(length) + 1
 
-    def encode(self, text: str) -> Int[Tensor, " time"]:
-        """Tokens of a text.
-
-        Args:
-            text: letters of the alphabet and the characters `$|.*`.
-
-        Raises:
-            ValueError: if a character is none of the task's.
-        """
-        unknown = sorted(set(text) - set(self.characters))
-        require(not unknown, f"text with {unknown}", f"the characters {self.characters}", "Use more letters?")
-        return torch.tensor([self.characters.index(c) for c in text], dtype=torch.int64)
-
     def decode(self, tokens: Int[Tensor, " time"]) -> str:
         """Text of a row of tokens.
 
@@ -185,24 +173,21 @@ class StringTask:
         require(inside, f"tokens {values}", f"0 to {self.vocabulary - 1}", "Was the text made with more letters?")
         return "".join(self.characters[value] for value in values)
 
-    def batch(self, size: int, generator: torch.Generator, device: torch.device | str = "cpu") -> StringBatch:
+    def batch(self, size: int, generator: torch.Generator) -> StringBatch:
         """Draw packed contexts.
 
         Args:
             size: how many.
-            generator: source of the random numbers; the tokens depend on its state alone, not on `device`.
-            device: where the tensors shall live.
+            generator: source of the random numbers.
 
         Raises:
             ValueError: if the size is no positive whole number, or if no n-gram that occurs once was found.
         """
         size = positive_int("size", size)
         low, high = self.lengths
-        shortest = (
-            self.prompt_length(low)
-            + 1
-            + (1 if self.answer is None and self.kind != "copy" else self.answer_length(low))
-        )
+        # Of a look-up's answer, which begins anywhere, at least one letter.
+        answer = 1 if self.answer is None and self.kind != "copy" else self.answer_length(low)
+        shortest = self.prompt_length(low) + answer + 1
         many = -(-self.context // shortest)
         where = generator.device
         lengths = torch.randint(low, high + 1, (size * many,), generator=generator, device=where)
@@ -218,19 +203,15 @@ class StringTask:
         offset = time - (end - before - counts - 1)
         tokens = self._tokens(offset, letters, index, lengths, begins, counts)
         mask = (offset >= before) & (end <= self.context)
-        tokens, mask = tokens.to(device), mask.to(device)
         return StringBatch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), mask[:, 1:].contiguous())
 
-    def questions(
-        self, length: int, size: int, generator: torch.Generator, device: torch.device | str = "cpu"
-    ) -> Questions:
+    def questions(self, length: int, size: int, generator: torch.Generator) -> Questions:
         """Draw single examples with strings of one length, which need not lie within `lengths`.
 
         Args:
             length: letters of each string.
             size: how many.
             generator: source of the random numbers.
-            device: where the tensors shall live.
 
         Raises:
             ValueError: if a number is no positive whole number, or the length leaves no room for n-gram and answer.
@@ -245,7 +226,7 @@ class StringTask:
         index = torch.arange(size, device=where).unsqueeze(1)
         lengths, begins, counts = (value.unsqueeze(1) for value in (lengths, begins, counts))
         tokens = self._tokens(offset, letters, index, lengths, begins, counts)
-        tokens = tokens.masked_fill(offset > split + counts, self.pad)[:, : split + int(counts.max()) + 1].to(device)
+        tokens = tokens.masked_fill(offset > split + counts, self.pad)[:, : split + int(counts.max()) + 1]
         return Questions(tokens[:, :split].contiguous(), tokens[:, split:].contiguous(), self.stop, self.pad)
 
     def _check_length(self, length: int, name: str) -> None:
@@ -349,15 +330,13 @@ class Scores(NamedTuple):
     strings: Float[Tensor, " runs"]
 
 
-class TokenNetwork(Protocol):
-    """What the scores need of a model: (K, B, L) tokens in, and greedy continuation."""
+def guessing_loss(task: StringTask) -> float:
+    """Loss per answered character, in nats, of even guesses among the letters with the stop known, for string copying.
 
-    @property
-    def K(self) -> int: ...
-
-    def __call__(self, tokens: Tensor) -> Tensor: ...
-
-    def generate(self, tokens: Tensor, steps: int) -> Tensor: ...
+    Of examples drawn one by one; a packed context holds a few more of the short ones.
+    """
+    mean = sum(task.lengths) / 2
+    return math.log(task.letters) * mean / (mean + 1)
 
 
 def masked_loss(
@@ -388,26 +367,18 @@ def masked_loss(
     return (losses * counted).sum((1, 2)) / counted.sum((1, 2))
 
 
-def right_tokens(
-    said: Int[Tensor, "runs batch said"], questions: Questions, *, stop: bool = False
-) -> tuple[Bool[Tensor, "runs batch answer"], Bool[Tensor, "batch answer"]]:
-    """Compare what runs said with the answers, place by place.
+def scores(said: Int[Tensor, "runs batch said"], questions: Questions) -> Scores:
+    """Shares of right characters and of right answers; the stop does not count, as in the public code of the task's authors.
 
     Args:
-        said: (K, B, steps); what comes after the answers' end is not looked at.
+        said: what each run answered, (K, B, steps); what comes after the answers' end is not looked at.
         questions: with the right answers.
-        stop: whether the stop at the end of the answer counts as well.
-
-    Returns:
-        Which places are right, and which places count.
 
     Raises:
         ValueError: if too little was said or the batch differs.
     """
-    answers = questions.answers if stop else questions.answers[:, :-1]
-    counts = answers != questions.pad
-    if not stop:
-        counts = counts & (answers != questions.stop)
+    answers = questions.answers[:, :-1]
+    counts = (answers != questions.pad) & (answers != questions.stop)
     enough = said.dim() == 3 and said.shape[1] == answers.shape[0] and said.shape[2] >= answers.shape[1]
     require(
         enough,
@@ -415,52 +386,28 @@ def right_tokens(
         f"(K, {answers.shape[0]}, {answers.shape[1]} or more)",
         "Generate one continuation per question and run.",
     )
-    return (said[..., : answers.shape[1]] == answers) & counts, counts
-
-
-def scores(said: Int[Tensor, "runs batch said"], questions: Questions, *, stop: bool = False) -> Scores:
-    """Shares of right characters and of right answers.
-
-    Args:
-        said: what each run answered, (K, B, steps).
-        questions: with the right answers.
-        stop: whether the stop has to be right too. The public code of the task's authors leaves it out, as we do by
-            default: an answer is right if its letters are, whatever comes next.
-    """
-    right, counts = right_tokens(said, questions, stop=stop)
+    right = (said[..., : answers.shape[1]] == answers) & counts
     characters = right.double().sum((1, 2)) / counts.sum()
     return Scores(characters, (right | ~counts).all(-1).double().mean(1))
 
 
 @torch.no_grad()
-def generated_scores(model: TokenNetwork, questions: Questions, *, stop: bool = False) -> Scores:
-    """Let every run answer by itself, each character greedily chosen and fed back.
-
-    Args:
-        model: K runs with a method `generate`.
-        questions: asked of every run.
-        stop: whether the stop has to be right too.
-    """
-    steps = questions.answers.shape[1] - (0 if stop else 1)
+def generated_scores(model: TokenModel, questions: Questions) -> Scores:
+    """Let every run answer all questions by itself, each character greedily chosen and fed back."""
     prompts = questions.prompts.expand(model.K, -1, -1)
-    return scores(model.generate(prompts, steps), questions, stop=stop)
+    return scores(model.generate(prompts, questions.answers.shape[1] - 1), questions)
 
 
 @torch.no_grad()
-def teacher_forced_scores(model: TokenNetwork, questions: Questions, *, stop: bool = False) -> Scores:
+def teacher_forced_scores(model: TokenModel, questions: Questions) -> Scores:
     """Score each character given the *right* ones before it, which is what the public code of the task's authors does.
 
     A string counts as right if every one of these is. That is the same as for generated answers, since the first
     mistake of a run is made after right characters in both cases; the share of characters is not.
-
-    Args:
-        model: K runs; called with (K, B, L) tokens.
-        questions: asked of every run.
-        stop: whether the stop has to be right too.
     """
     prompts, answers = questions.prompts, questions.answers
     logits = model(torch.cat([prompts, answers[:, :-1]], 1).expand(model.K, -1, -1))
-    return scores(logits[:, :, prompts.shape[1] - 1 :].argmax(-1), questions, stop=stop)
+    return scores(logits[:, :, prompts.shape[1] - 1 :].argmax(-1), questions)
 
 
 def looked_up(strings: Int[Tensor, "batch length"], n: int, letters: int) -> Int[Tensor, "batch length"]:

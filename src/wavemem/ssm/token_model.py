@@ -18,8 +18,8 @@ float64, so that they depend neither on K nor on the type in which the model the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as nnf
@@ -56,28 +56,73 @@ class Block(nn.Module, ABC):
     def state_count(self, length: int) -> int:
         """Numbers that the state of one sequence holds after `length` tokens."""
 
+    @abstractmethod
+    def state_products(self, length: int) -> int:
+        """Multiplications with the state of one sequence for the last of `length` tokens."""
+
+
+class Residual(Block):
+    """x + layer(norm(x)) of a layer that is used as blocks are."""
+
+    def __init__(self, norm: RMSNorm, layer: Block) -> None:
+        super().__init__()
+        self.norm, self.layer = norm, layer
+
+    def forward(self, x: Float[Tensor, "K B L D"]) -> Float[Tensor, "K B L D"]:
+        """Whole sequences at once."""
+        y: Tensor = self.layer(self.norm(x))
+        return x + y
+
+    def start(self, B: int) -> State:
+        """The layer's."""
+        return self.layer.start(B)
+
+    def prefill(self, x: Float[Tensor, "K B L D"], state: State) -> tuple[Float[Tensor, "K B L D"], State]:
+        """Go on from a state by L tokens at once."""
+        y, state = self.layer.prefill(self.norm(x), state)
+        return x + y, state
+
+    def step(self, x: Float[Tensor, "K B D"], state: State) -> tuple[Float[Tensor, "K B D"], State]:
+        """Go on from a state by one token."""
+        y, state = self.layer.step(self.norm(x), state)
+        return x + y, state
+
+    def state_count(self, length: int) -> int:
+        """The layer's."""
+        return self.layer.state_count(length)
+
+    def state_products(self, length: int) -> int:
+        """The layer's."""
+        return self.layer.state_products(length)
+
+
+class GenerationCost(NamedTuple):
+    """Of one token and one sequence.
+
+    Attributes:
+        weights: multiplications with weights; the same for every context.
+        memory: multiplications with what is kept of the past.
+        kept: numbers kept of the past.
+    """
+
+    weights: int
+    memory: int
+    kept: int
+
 
 class TokenModel(nn.Module):
-    """K independent models: tokens → embedding → blocks → norm → logits of the next token.
+    """K independent models: tokens → embedding → blocks → norm → logits of the next token, in float32.
 
     Args:
         embedding: One table per run.
         blocks: The residual blocks, first to last.
         head: Read-out, (K, V, D); not tied to the embedding.
-        dtype, device: In what and where the model computes.
 
     Raises:
         ValueError: If sizes do not fit together.
     """
 
-    def __init__(
-        self,
-        embedding: StackedEmbedding,
-        blocks: Sequence[Block],
-        head: StackedLinear,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, embedding: StackedEmbedding, blocks: Sequence[Block], head: StackedLinear) -> None:
         super().__init__()
         K, V, D = embedding.weight.shape
         require(len(blocks) > 0, "blocks is empty", "at least one block", "Give the model a layer.")
@@ -91,7 +136,35 @@ class TokenModel(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = RMSNorm(K, D)
         self.head = head
-        self.to(device=device, dtype=dtype)
+        self.float()
+
+    @classmethod
+    def draw(
+        cls,
+        seeds: Sequence[int],
+        purpose: str,
+        vocabulary: int,
+        width: int,
+        layers: int,
+        block: Callable[[Sequence[torch.Generator]], Block],
+    ) -> Self:
+        """One model per seed, whose weights depend on its own seed alone.
+
+        Args:
+            seeds: One per run.
+            purpose: Of the generators, see `wavemem.streams.stream`.
+            vocabulary: V.
+            width: D.
+            layers: Number of blocks.
+            block: Draws one block for all runs.
+
+        Raises:
+            ValueError: If there is no seed, or a size is not positive.
+        """
+        draws = generators(seeds, purpose)
+        embedding = StackedEmbedding.draw(draws, vocabulary, width)
+        blocks = [block(draws) for _ in range(positive_int("layers", layers))]
+        return cls(embedding, blocks, StackedLinear.draw(draws, width, vocabulary, bias=False))
 
     @property
     def K(self) -> int:
@@ -149,6 +222,23 @@ class TokenModel(nn.Module):
     def state_count(self, length: int) -> int:
         """Numbers kept per sequence while generating, after `length` tokens."""
         return sum(block.state_count(length) for block in self.layers)
+
+    def generation_cost(self, context: int) -> GenerationCost:
+        """Multiplications, each with the addition that goes with it, and numbers kept for the next token after a context.
+
+        One multiplication per weight, and `Block.state_products`. Elementwise functions, norms and gates are left out: they
+        are linear in the width, as weights are in its square.
+
+        Args:
+            context: tokens that have been read, the newest included.
+
+        Raises:
+            ValueError: If the context is not positive.
+        """
+        context = positive_int("context", context)
+        weights = sum(part.weight[0].numel() for part in self.modules() if isinstance(part, StackedLinear))
+        memory = sum(block.state_products(context) for block in self.layers)
+        return GenerationCost(weights, memory, self.state_count(context))
 
     def _tokens(self, tokens: Tensor, ndim: int) -> Tensor:
         """Check tokens and give them an axis of runs."""
@@ -224,11 +314,6 @@ class TokenModel(nn.Module):
             last, states = self.step(written[-1], states)
             written.append(last.argmax(-1))
         return torch.stack(written, -1)
-
-    def extra_repr(self) -> str:
-        """What printing the model shows."""
-        described: dict[str, Any] = {"runs": self.K, "vocabulary": self.vocabulary, "width": self.width}
-        return ", ".join(f"{name}={value}" for name, value in described.items())
 
 
 def generators(seeds: Sequence[int], purpose: str) -> list[torch.Generator]:

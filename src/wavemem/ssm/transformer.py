@@ -49,63 +49,49 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.ssm.token_model import Block, RMSNorm, StackedEmbedding, StackedLinear, State, TokenModel, generators
+from wavemem.checks import one_of, positive_int, require
+from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State, TokenModel
+
+Position = Literal["alibi", "rope", "none", "hard-alibi"]
+"""The ways a transformer is told where its tokens stand."""
 
 
 class TransformerBlock(Block):
     """Attention and a hidden layer, each behind a norm and beside a residual connection, for K runs.
 
+    Linear layers start from U(-1/√inputs, 1/√inputs); the two that write to the stream are scaled by 1/√(2 layers), so
+    that the stream's size does not depend on depth.
+
     Args:
-        qkv: Map to queries, keys and values, (K, 3D, D).
-        out: Map of what the heads read, (K, D, D).
-        up: Map into the hidden layer, (K, M, D).
-        down: Map out of it, (K, D, M).
+        draws: One generator per run.
+        width: D.
+        layers: Blocks of the whole model.
         heads: Number of heads H; divides D.
         position: "alibi", "rope", "none" or "hard-alibi".
-        masked: Heads that see only the newest tokens, for "hard-alibi": head h = 0, 1, … of them sees h + 1.
-        rotary: Share of each head's dimensions that "rope" turns.
 
     Raises:
         ValueError: If sizes do not fit together.
     """
 
     def __init__(
-        self,
-        qkv: StackedLinear,
-        out: StackedLinear,
-        up: StackedLinear,
-        down: StackedLinear,
-        heads: int,
-        position: Position = "alibi",
-        masked: int = 0,
-        rotary: float = 0.25,
+        self, draws: Sequence[torch.Generator], width: int, layers: int, heads: int, position: Position
     ) -> None:
         super().__init__()
-        shape_is("out", out.weight, ("K", "D", "D"))
-        K, D, _ = out.weight.shape
-        shape_is("qkv", qkv.weight, (K, 3 * D, D))
-        shape_is("up", up.weight, (K, "M", D))
-        shape_is("down", down.weight, (K, D, up.weight.shape[1]))
         self.heads = positive_int("heads", heads)
         require(
-            D % self.heads == 0,
-            f"{heads} heads at a width of {D}",
+            width % heads == 0,
+            f"{heads} heads at a width of {width}",
             "a number of heads that divides the width",
             "Each head has width / heads dimensions.",
         )
         self.position: Position = one_of("position", position, get_args(Position))
-        windows = position == "hard-alibi"
-        require(
-            (1 if windows else 0) <= masked <= (self.heads if windows else 0),
-            f"{masked} masked heads of {heads} with position {position!r}",
-            "1 to the number of heads with 'hard-alibi', 0 otherwise",
-            "Only hard-ALiBi has heads that see a window.",
-        )
-        self.masked = masked
-        self.turned = rotary_dimensions(D // self.heads, rotary) if position == "rope" else 0
-        self.before_attention, self.before_hidden = RMSNorm(K, D), RMSNorm(K, D)
-        self.qkv, self.out, self.up, self.down = qkv, out, up, down
+        self.turned = rotary_dimensions(width // heads) if position == "rope" else 0
+        self.before_attention, self.before_hidden = RMSNorm(len(draws), width), RMSNorm(len(draws), width)
+        scale = (2 * layers) ** -0.5
+        self.qkv = StackedLinear.draw(draws, width, 3 * width)
+        self.out = StackedLinear.draw(draws, width, width, scale=scale)
+        self.up = StackedLinear.draw(draws, width, 4 * width)
+        self.down = StackedLinear.draw(draws, 4 * width, width, scale=scale)
 
     def start(self, B: int) -> State:
         """An empty cache."""
@@ -118,6 +104,10 @@ class TransformerBlock(Block):
         """Keys and values: 2D numbers per token."""
         return 2 * int(self.out.weight.shape[1]) * positive_int("length", length, minimum=0)
 
+    def state_products(self, length: int) -> int:
+        """2D per token of the context: D for the scores, D for the weighted sum of values."""
+        return self.state_count(length)
+
     def _projected(self, x: Tensor, past: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of tokens that come after `past` others, (K, B, H, L, D/H)."""
         q, k, v = self.qkv(self.before_attention(x)).unflatten(-1, (3, self.heads, -1)).movedim(-3, 0).transpose(-3, -2)
@@ -129,7 +119,7 @@ class TransformerBlock(Block):
         """Attention weights: how much of its reading each token takes from each before it."""
         q, k, _ = self._projected(x, 0)
         length, size = q.shape[-2:]
-        bias = attention_bias(self.position, self.heads, length, length, self.masked, q.dtype, q.device)
+        bias = attention_bias(self.position, self.heads, length, length, q.dtype, q.device)
         return (q @ k.mT / size**0.5 + bias).softmax(-1)
 
     def prefill(self, x: Float[Tensor, "K B L D"], state: State) -> tuple[Float[Tensor, "K B L D"], State]:
@@ -137,7 +127,7 @@ class TransformerBlock(Block):
         q, k, v = self._projected(x, state["keys"].shape[-2])
         if state["keys"].shape[-2]:
             k, v = torch.cat([state["keys"], k], -2), torch.cat([state["values"], v], -2)
-        read = attend(q, k, v, self.position, self.masked)
+        read = attend(q, k, v, self.position)
         x = x + self.out(read.transpose(-3, -2).flatten(-2))
         x = x + self.down(nnf.gelu(self.up(self.before_hidden(x))))
         return x, {"keys": k, "values": v}
@@ -164,16 +154,8 @@ class Transformer(TokenModel):
         layers: int,
         heads: int = 4,
         position: Position = "alibi",
-        masked: int | None = None,
-        rotary: float = 0.25,
-        hidden: int | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
     ) -> Self:
-        """Draw one transformer per seed.
-
-        Linear layers start from U(-1/√inputs, 1/√inputs); the two that write to the stream are scaled by 1/√(2 layers),
-        so that the stream's size does not depend on depth. A seed's weights are the same for every position scheme.
+        """Draw one transformer per seed. A seed's weights are the same for every position scheme.
 
         Args:
             seeds: One per run.
@@ -182,11 +164,6 @@ class Transformer(TokenModel):
             layers: Number of blocks.
             heads: Heads of each block; divides the width.
             position: "alibi", "rope", "none" or "hard-alibi".
-            masked: Heads with a window, for "hard-alibi"; by default half of them, as published.
-            rotary: Share of each head's dimensions that "rope" turns; a quarter, as published, but at least four.
-            hidden: Units of the hidden layer; by default 4D.
-            dtype: In what the model computes.
-            device: Where.
 
         Returns:
             The models.
@@ -194,28 +171,16 @@ class Transformer(TokenModel):
         Raises:
             ValueError: If there is no seed, or sizes do not fit together.
         """
-        draws = generators(seeds, "weights")
-        positive_int("heads", heads)
-        layers, width = positive_int("layers", layers), positive_int("width", width)
-        hidden = 4 * width if hidden is None else positive_int("hidden", hidden)
-        if masked is None:
-            masked = max(1, heads // 2) if position == "hard-alibi" else 0
-        embedding = StackedEmbedding.draw(draws, vocabulary, width)
-        scale = (2 * layers) ** -0.5
-        blocks = [
-            TransformerBlock(
-                StackedLinear.draw(draws, width, 3 * width),
-                StackedLinear.draw(draws, width, width, scale=scale),
-                StackedLinear.draw(draws, width, hidden),
-                StackedLinear.draw(draws, hidden, width, scale=scale),
-                heads,
-                position,
-                masked,
-                rotary,
-            )
-            for _ in range(layers)
-        ]
-        return cls(embedding, blocks, StackedLinear.draw(draws, width, vocabulary, bias=False), dtype, device)
+
+        def block(draws: Sequence[torch.Generator]) -> TransformerBlock:
+            return TransformerBlock(draws, width, layers, heads, position)
+
+        return cls.draw(seeds, "weights", vocabulary, width, layers, block)
+
+    @property
+    def layers(self) -> tuple[TransformerBlock, ...]:
+        """The blocks."""
+        return tuple(block for block in self.blocks if isinstance(block, TransformerBlock))
 
     @torch.no_grad()
     def attention(self, tokens: Int[Tensor, "*K B L"], layer: int = -1) -> Float[Tensor, "K B H L L"]:
@@ -225,9 +190,7 @@ class Transformer(TokenModel):
             ValueError: If there is no such layer.
         """
         x = self.block_input(tokens, layer)
-        block = self.layers[layer]
-        assert isinstance(block, TransformerBlock)
-        return block.weights(x)
+        return self.layers[layer].weights(x)
 
     @torch.no_grad()
     def activity(
@@ -261,9 +224,6 @@ class Transformer(TokenModel):
         return by_age.movedim(1, -1)
 
 
-Position = Literal["alibi", "rope", "none", "hard-alibi"]
-"""The ways a transformer is told where its tokens stand."""
-
 _BASE: Final = 10_000.0
 
 
@@ -275,11 +235,7 @@ def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
 
     Args:
         heads: number of heads H.
-
-    Raises:
-        ValueError: if the number of heads is not a positive whole number.
     """
-    heads = positive_int("heads", heads)
     smaller = 2 ** (heads.bit_length() - 1)
 
     def sequence(count: int) -> Tensor:
@@ -293,7 +249,6 @@ def attention_bias(
     heads: int,
     queries: int,
     keys: int,
-    masked: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "heads queries keys"]:
@@ -304,69 +259,37 @@ def attention_bias(
         heads: number of heads.
         queries: how many tokens ask; they are the newest of the context.
         keys: length of the context, queries included.
-        masked: number of heads with a window, for "hard-alibi": head h < masked sees the newest h + 1 tokens.
         dtype: of the result.
         device: of the result.
 
     Returns:
         Biases, query i standing at place keys - queries + i of the context.
-
-    Raises:
-        ValueError: if a number is not positive, there are more queries than keys, or more masked heads than heads.
     """
-    one_of("position", position, get_args(Position))
-    heads, queries, keys = positive_int("heads", heads), positive_int("queries", queries), positive_int("keys", keys)
-    require(
-        queries <= keys,
-        f"{queries} queries on {keys} keys",
-        "at most as many queries as keys",
-        "A token sees itself: count the queries among the keys.",
-    )
-    _check_masked(position, heads, masked)
     ages = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
     bias = torch.zeros(heads, queries, keys, dtype=dtype, device=device)
     if position == "alibi":
         bias -= alibi_slopes(heads).to(dtype=dtype, device=device)[:, None, None] * ages
     hidden = (ages < 0).expand(heads, -1, -1)
     if position == "hard-alibi":
-        # The other heads' window is the whole context.
-        window = torch.tensor([h + 1 if h < masked else keys for h in range(heads)], device=device)
+        # Half of the heads have a window; that of the others is the whole context.
+        window = torch.tensor([h + 1 if h < max(1, heads // 2) else keys for h in range(heads)], device=device)
         hidden = hidden | (ages >= window[:, None, None])
     return bias.masked_fill(hidden, -math.inf)
 
 
-def _check_masked(position: Position, heads: int, masked: int) -> None:
-    if position == "hard-alibi":
-        positive_int("masked", masked)
-    require(
-        0 <= masked <= (heads if position == "hard-alibi" else 0),
-        f"{masked} masked heads of {heads} with position {position!r}",
-        "0, or up to the number of heads with 'hard-alibi'",
-        "Only hard-ALiBi has heads with a window.",
-    )
-
-
-def rotary_dimensions(size: int, fraction: float) -> int:
-    """How many dimensions of a head RoPE turns: the given fraction, rounded down to an even number, at least four.
+def rotary_dimensions(size: int) -> int:
+    """How many dimensions of a head RoPE turns: a quarter as in GPT-NeoX, rounded down to an even number, at least four.
 
     Four are two planes. The first plane turns by one radian per token, so that on its own it repeats after six tokens;
     heads of the published size (64) have eight planes, and the lower bound only matters for very small ones.
 
     Args:
         size: dimensions of the head.
-        fraction: share of them that is to be turned, in (0, 1]. GPT-NeoX and Jelassi et al. have a quarter.
 
     Raises:
-        ValueError: if the head has fewer than four dimensions or the fraction lies outside (0, 1].
+        ValueError: if the head has fewer than four dimensions.
     """
-    size = positive_int("size", size, minimum=4)
-    require(
-        0 < fraction <= 1,
-        f"rotary fraction = {fraction!r}",
-        "a number above 0 and up to 1",
-        "Choose the share of each head's dimensions that is turned.",
-    )
-    return max(4, int(size * fraction) // 2 * 2)
+    return max(4, positive_int("size", size, minimum=4) // 4 // 2 * 2)
 
 
 def turn_by_position(
@@ -378,16 +301,7 @@ def turn_by_position(
         x: queries or keys of consecutive tokens.
         first: position of the first of them.
         dimensions: how many dimensions are turned, an even number; the others stay as they are.
-
-    Raises:
-        ValueError: if the number of dimensions is odd, or larger than the vectors.
     """
-    require(
-        dimensions % 2 == 0 and 0 < dimensions <= x.shape[-1],
-        f"{dimensions} dimensions to turn of {x.shape[-1]}",
-        "an even number, at most all",
-        "Planes of two dimensions are turned.",
-    )
     half = dimensions // 2
     # Angles in float64: at position 10,000 single precision would be off by a thousandth of a radian.
     rates = _BASE ** (-torch.arange(half, dtype=torch.float64, device=x.device) / half)
@@ -402,7 +316,6 @@ def attend(
     key: Float[Tensor, "runs batch heads keys size"],
     value: Float[Tensor, "runs batch heads keys size"],
     position: Position,
-    masked: int = 0,
 ) -> Float[Tensor, "runs batch heads queries size"]:
     r"""Causal attention, $\mathrm{softmax}(q\cdot k/\sqrt d + \text{bias})\,v$, of the newest tokens of a context.
 
@@ -414,25 +327,18 @@ def attend(
         key: keys of the whole context, likewise.
         value: its values.
         position: how heads are told of positions.
-        masked: number of heads with a window, for "hard-alibi".
 
     Returns:
         What each head reads.
-
-    Raises:
-        ValueError: if the shapes do not fit.
     """
-    shape_is("query", query, ("runs", "batch", "heads", "queries", "size"))
-    K, B, heads, queries, size = query.shape
-    shape_is("key", key, (K, B, heads, "keys", size))
-    shape_is("value", value, tuple(key.shape))
+    K, B, heads, queries, _ = query.shape
     keys, causal = key.shape[-2], False
     bias: Tensor | None = None
     if position in ("rope", "none") and (queries == keys or queries == 1):
         causal = queries > 1
     else:
         # Four axes: with three, PyTorch falls back to an attention that writes all weights to memory.
-        bias = attention_bias(position, heads, queries, keys, masked, query.dtype, query.device).unsqueeze(0)
+        bias = attention_bias(position, heads, queries, keys, query.dtype, query.device).unsqueeze(0)
     read = scaled_dot_product_attention(
         query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), attn_mask=bias, is_causal=causal
     )
