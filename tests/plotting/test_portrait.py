@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from wavemem.elman import basis_quality as travel
+from wavemem.elman import variable_memories as travel
 from wavemem.elman.digits import digit_history
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.variable_memories import algorithm_1

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from wavemem.elman import basis_quality as travel
 from wavemem.elman import gradient_propagation
+from wavemem.elman import variable_memories as travel
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.training import evaluate
 from wavemem.elman.variable_memories import algorithm_1, true_histories

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from wavemem.elman import compression, variable_memories
+from wavemem.elman import compression, estimates, variable_memories
 from wavemem.ssm import register_span, shift_register
 from wavemem.theory import boundary, gradients, spectrum
 from wavemem.wave_rnn import adding_task, onsets, ring, wave_modes
@@ -17,7 +17,7 @@ DRAW = torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch
 
 CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "eigenvalues": (spectrum.eigenvalues, (DRAW,)),
-    "persistent_subspace": (variable_memories.persistent_subspace, (DRAW, 2)),
+    "persistent_subspace": (estimates.persistent_subspace, (DRAW, 2)),
     "ring_eigenvalues": (ring.ring_eigenvalues, (DRAW[:6, :6].reshape(2, 6, 3)[:, :2], 5)),
     "ring_eigenvalues, one channel": (ring.ring_eigenvalues, (DRAW[0, :3], 5)),
     "surviving_power": (ring.surviving_power, (DRAW[0, :3], 5, 2)),

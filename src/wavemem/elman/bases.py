@@ -1,7 +1,7 @@
 """Estimates of the variable memories compared on trained networks: Algorithm 1 of the paper, and better ones (TWM App. A.6).
 
 Every network of a Table 1 run is simulated on random histories. The estimates that need data are fitted on one half of the
-histories; all of them are judged on the other half, with the quantities of `wavemem.elman.basis_quality`.
+histories; all of them are judged on the other half, with the quantities of `wavemem.elman.estimates`.
 """
 
 from __future__ import annotations
@@ -16,22 +16,18 @@ from torch import Tensor
 
 from wavemem.checks import one_of, positive_int
 from wavemem.elman import table1
-from wavemem.elman.basis_quality import (
+from wavemem.elman.estimates import (
     calibrated,
+    corrected_power_iteration,
     decoded_past,
     describing_gains,
     explained_variance,
-    operator_error,
-)
-from wavemem.elman.variable_memories import (
-    VariableMemories,
-    algorithm_1,
-    corrected_power_iteration,
     intertwined_memories,
+    operator_error,
     regressed_memories,
-    true_histories,
     with_transients,
 )
+from wavemem.elman.variable_memories import VariableMemories, algorithm_1, true_histories
 from wavemem.records.experiment import PROFILES, Configuration, Result, Source
 from wavemem.records.fields import OneOf, Steps, Within
 from wavemem.records.runs import shared_run
@@ -156,7 +152,7 @@ def estimates_of(
         return calibrated(memories, free, past)
 
     def regressed() -> VariableMemories:
-        return regressed_memories(free, past, keep, complement=False)
+        return regressed_memories(free, past, keep)
 
     def powers(operator: Tensor) -> VariableMemories:
         right = regressed()

@@ -1,37 +1,21 @@
-r"""Variable memories: the directions of a trained network's hidden space that hold the substrate's entries.
+r"""Variable memories: the directions of a trained network's hidden space that hold the substrate's entries, after Algorithm 1.
 
 A trained network is said to carry a substrate if there are vectors $\psi_k$, one per entry of the substrate, with
 
 $$ h(t) \approx \Psi\,x(t), \qquad W_{hh}\Psi \approx \Psi\Phi, \qquad W_r\Psi \approx [0 \cdots 0\; 1], $$
 
-where $x(t)$ is the flattened content of the substrate. The functions below estimate $\Psi$ in four ways:
+where $x(t)$ is the flattened content of the substrate, oldest vector first: entry k = i·d + j is dimension j of column i + 1, and
+column s (the last d entries) is where the boundary writes. An estimate may be limited to the entries that a task needs (`keep`,
+from `wavemem.theory.spectrum.reduced_basis`). `algorithm_1` trusts that powers of W_hh shift and that W_r† is column s; other
+estimates stand in `wavemem.elman.estimates`.
 
-| function | uses | what it trusts |
-|---|---|---|
-| `algorithm_1` | W_hh, W_r, s | that powers of W_hh shift, and that W_r† is column s |
-| `corrected_power_iteration` | W_hh, W_r, F | the same, with the boundary's writing taken out (App. A.6) |
-| `intertwined_memories` | W_hh, W_r, Φ | that a state is what its future outputs are |
-| `regressed_memories` | hidden states, true histories | nothing about the weights |
+In the basis of Algorithm 1 column i - 1 is *defined* as what W_hh makes of column i. In that basis the operator of any network
+moves column i to column i - 1, and whatever state enters the substrate travels. What is not built in is what becomes of an
+entry at the end of its way, which states occur, and how long they last. `operator_share`, `agreement`, `step_correlation` and
+`line_share` tell the two apart.
 
-Entries of the substrate are flattened oldest vector first: entry k = i·d + j is dimension j of column i + 1, and column s (the
-last d entries) is where the boundary writes. An estimate may be limited to the entries that a task needs (`keep`, from
-`wavemem.theory.spectrum.reduced_basis`).
-
-Source: Karuvally, Sejnowski and Siegelmann, ICML 2024, Algorithm 1 and appendix A.6; details of how the algorithm was run from
-the authors' public code.
-
-Vectors in hidden space that stand for the entries of a substrate, and what can be read and drawn with them.
-
-How such vectors are found is the business of `wavemem.elman.variable_memories`.
-
-Source: Karuvally, Sejnowski and Siegelmann, ICML 2024, section 4.2.
-
-Invariant subspaces of a recurrent matrix: what persists, what dies out, and how to remove the latter.
-
-Schur vectors are used throughout: they span an invariant subspace even where eigenvectors do not, as in the Jordan blocks of
-the Φ of tasks that let entries leave the substrate unread.
-
-Source: Karuvally, Sejnowski and Siegelmann, ICML 2024, Algorithm 1 ("remove the components along transient directions").
+Source: Karuvally, Sejnowski and Siegelmann, ICML 2024, section 4.2 and Algorithm 1; details of how the algorithm was run from the
+authors' public code; the evidence of travel is our own.
 """
 
 from __future__ import annotations
@@ -39,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -48,348 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from wavemem.checks import finite, number_in, one_of, positive_int, require, shape_is
-from wavemem.theory.boundary import linear_boundary_operator
 from wavemem.theory.hds import HDS
-
-
-def _weights(W_hh: Tensor, W_r: Tensor) -> tuple[Tensor, Tensor, int, int]:
-    """Both matrices in float64 with their sizes N and d, checked."""
-    shape_is("W_r", W_r, ("d", "N"))
-    d, N = (int(n) for n in W_r.shape)
-    shape_is("W_hh", W_hh, (N, N))
-    both = [torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64) for W in (W_hh, W_r)]
-    for W in both:
-        finite("weights", W)
-    return both[0], both[1], N, d
-
-
-def _principal_components(rest: Float[Tensor, "n N"], components: int) -> Float[Tensor, "N c"]:
-    """The leading principal directions of what is left of the states, fewer if less is left."""
-    covariance = rest.mT @ rest
-    values, vectors = torch.linalg.eigh(covariance)
-    order = torch.argsort(values, descending=True)[:components]
-    there = values[order] > 1e-12 * max(float(values.abs().max()), 1e-300)
-    chosen = vectors[:, order[there]]
-    # eigh leaves the signs open; the largest entry of every direction is made positive.
-    largest = chosen.abs().argmax(dim=0)
-    return chosen * torch.sign(chosen[largest, torch.arange(chosen.shape[1])])
-
-
-def _with_complement(memories: VariableMemories, states: Tensor | None, components: int) -> VariableMemories:
-    if states is None or components == 0:
-        return memories
-    shape_is("states", states, ("...", memories.N))
-    flat = states.detach().to(device="cpu", dtype=torch.float64).reshape(-1, memories.N)
-    rest = flat - memories.project(flat)
-    return replace(memories, complement=_principal_components(rest, components))
-
-
-def algorithm_1(
-    W_hh: Float[Tensor, "N N"],
-    W_r: Float[Tensor, "d N"],
-    s: int,
-    keep: Keep = None,
-    *,
-    alpha: float = 0.0,
-    projection: Projection = "orthogonal",
-    normalise: bool = True,
-    transposed: bool = False,
-    states: Float[Tensor, "*batch N"] | None = None,
-    components: int = 10,
-) -> VariableMemories:
-    r"""Algorithm 1: column s is $W_r^\dagger$, and column s − k is $W_{hh}^k W_r^\dagger$.
-
-    As the authors ran it: powers of W_hh itself (the paper prints its transpose), every column of the result normalised, the
-    columns outside `keep` dropped, and the 10 leading principal components of the hidden states that are left over appended.
-    The paper declares a number 0 ≤ α ≤ 1 and does not use it; here it is the modulus below which an eigenvalue counts as
-    transient. α = 1 is the printed condition λ(E) < 1; α = 0 removes nothing.
-
-    Args:
-        W_hh: recurrent weights of one network.
-        W_r: its readout.
-        s: steps of the input phase.
-        keep: entries of the flattened substrate to keep; all by default.
-        alpha: see above. The removal is applied to the powers k = 1 … s − 1, as printed, not to $W_r^\dagger$.
-        projection: how transients are removed, see `transient_projector`.
-        normalise: give every vector length 1.
-        transposed: as printed: column k is the k-th power of W_hhᵀ on $W_r^\dagger$. Right for repeat copy in an orthonormal
-            basis, where the transpose runs the wave backwards.
-        states: hidden states from simulations, for the complement.
-        components: how many principal components the complement gets.
-
-    Returns:
-        The variable memories, float64.
-
-    Raises:
-        ValueError: if shapes do not fit, weights are not finite, α lies outside [0, 1], or a power vanishes.
-    """
-    s = positive_int("s", s)
-    W, readout, _, d = _weights(W_hh, W_r)
-    positive_int("components", components, minimum=0)
-    kept = kept_entries(keep, s, d)
-    P = transient_projector(W, alpha, projection)
-    power = W.mT if transposed else W
-    newest = torch.linalg.pinv(readout)
-    block, blocks = newest, [newest]
-    for _ in range(s - 1):
-        block = power @ block
-        blocks.append(P @ block)
-    columns = [*blocks[1:], newest] if transposed else blocks[::-1]
-    Psi = torch.cat(columns, dim=1)[:, kept]
-    return _with_complement(VariableMemories(_unit(Psi) if normalise else Psi, kept, s, d), states, components)
-
-
-def _unit(Psi: Tensor) -> Tensor:
-    length = torch.linalg.vector_norm(Psi, dim=0)
-    require(
-        bool((length > 0).all()),
-        "a variable memory of length 0",
-        "vectors that can be normalised",
-        "A power of W_hh vanishes on W_r†: keep fewer entries, lower alpha, or pass normalise=False.",
-    )
-    return Psi / length
-
-
-def corrected_power_iteration(
-    W_hh: Float[Tensor, "N N"],
-    W_r: Float[Tensor, "d N"],
-    F: Float[Tensor, "d sd"],
-    keep: Keep = None,
-    *,
-    newest: Float[Tensor, "N d"] | None = None,
-    normalise: bool = False,
-    states: Float[Tensor, "*batch N"] | None = None,
-    components: int = 10,
-) -> VariableMemories:
-    r"""Powers of W_hh with what the boundary writes taken out: $\Psi_{i-1} = W_{hh}\Psi_i - \Psi_s F_i$.
-
-    From $W_{hh}\Psi = \Psi\Phi$: the shift takes column i to column i − 1, and the boundary adds $\Psi_s F_i$, where $F_i$ is the
-    (d, d) block of F that acts on column i. Algorithm 1 leaves that addition in (the pollution of App. A.6, Eqs. 46 and 47).
-
-    Args:
-        W_hh: recurrent weights of one network.
-        W_r: its readout.
-        F: the task's evolution matrix, (d, s·d).
-        keep: entries to keep; all by default.
-        newest: column s, (N, d); $W_r^\dagger$ by default.
-        normalise: give every vector length 1 after the iteration.
-        states: hidden states for the complement.
-        components: how many principal components the complement gets.
-
-    Returns:
-        The variable memories, float64.
-
-    Raises:
-        ValueError: if shapes do not fit or weights are not finite.
-    """
-    W, readout, N, d = _weights(W_hh, W_r)
-    shape_is("F", F, (d, "s*d"))
-    s = linear_boundary_operator(F).shape[0] // d
-    kept = kept_entries(keep, s, d)
-    blocks_of_F = F.detach().to(device="cpu", dtype=torch.float64).unflatten(1, (s, d))
-    if newest is None:
-        first = torch.linalg.pinv(readout)
-    else:
-        shape_is("newest", newest, (N, d))
-        first = newest.detach().to(device="cpu", dtype=torch.float64)
-    blocks = [first]
-    for i in range(s - 1, 0, -1):
-        blocks.append(W @ blocks[-1] - first @ blocks_of_F[:, i])
-    Psi = torch.cat(blocks[::-1], dim=1)[:, kept]
-    return _with_complement(VariableMemories(_unit(Psi) if normalise else Psi, kept, s, d), states, components)
-
-
-def intertwined_memories(
-    W_hh: Float[Tensor, "N N"],
-    W_r: Float[Tensor, "d N"],
-    Phi: Float[Tensor, "sd sd"],
-    keep: Keep = None,
-    *,
-    horizon: int | None = None,
-    states: Float[Tensor, "*batch N"] | None = None,
-    components: int = 10,
-) -> VariableMemories:
-    r"""The vectors whose future outputs are those of the substrate's entries: $W_r W_{hh}^k \Psi = [0 \cdots 1] \Phi^k$.
-
-    If $W_{hh}\Psi = \Psi\Phi$ and $W_r\Psi = [0 \cdots 1]$, these equations hold for k = 0, 1, …; and if Ψ spans the persistent
-    invariant subspace of W_hh, they determine Ψ. It is sought inside that subspace (of as many eigenvalues, largest moduli
-    first, as there are kept entries), by least squares over ``horizon`` powers. Nothing is assumed about $W_r^\dagger$, and the
-    boundary is part of Φ.
-
-    Args:
-        W_hh: recurrent weights, or a linear operator that stands for them along a trajectory.
-        W_r: the readout.
-        Phi: the task's operator in the standard basis.
-        keep: entries to keep; all by default.
-        horizon: number of powers; 2s by default.
-        states: hidden states for the complement.
-        components: how many principal components the complement gets.
-
-    Returns:
-        The variable memories, float64.
-
-    Raises:
-        ValueError: if shapes do not fit, weights are not finite, or the future outputs do not determine the state.
-    """
-    W, readout, _, d = _weights(W_hh, W_r)
-    shape_is("Phi", Phi, ("s*d", Phi.shape[0]))
-    require(Phi.shape[0] % d == 0, f"Phi of side {Phi.shape[0]}", f"a multiple of d = {d}", "W_r must have d rows.")
-    s = int(Phi.shape[0]) // d
-    kept = kept_entries(keep, s, d)
-    steps = positive_int("horizon", 2 * s if horizon is None else horizon)
-    theory = Phi.detach().to(device="cpu", dtype=torch.float64)[kept][:, kept]
-    selects = torch.eye(s * d, dtype=torch.float64)[-d:][:, kept]
-    V = persistent_subspace(W, len(kept))
-    inside = V.mT @ W @ V
-    ours, theirs = [readout @ V], [selects]
-    for _ in range(steps - 1):
-        ours.append(ours[-1] @ inside)
-        theirs.append(theirs[-1] @ theory)
-    observed, wanted = torch.cat(ours), torch.cat(theirs)
-    require(
-        int(torch.linalg.matrix_rank(wanted, rtol=1e-9)) == len(kept),
-        f"{len(kept)} kept entries of which the outputs of {steps} steps do not tell all apart",
-        "entries that reach the output",
-        "Use keep=reduced_basis(Phi).keep, or a longer horizon.",
-    )
-    Psi = V @ (torch.linalg.pinv(observed, rtol=1e-10) @ wanted)
-    return _with_complement(VariableMemories(Psi, kept, s, d), states, components)
-
-
-def regressed_memories(
-    states: Float[Tensor, "*batch N"],
-    histories: Float[Tensor, "*batch s d"],
-    keep: Keep = None,
-    *,
-    ridge: float = 0.0,
-    complement: bool = True,
-    components: int = 10,
-) -> VariableMemories:
-    r"""The vectors that predict the hidden state from the true history: least squares of $h \approx \Psi x$.
-
-    Args:
-        states: hidden states, e.g. of the output phase.
-        histories: what the substrate should hold at the same moments, from `true_histories`.
-        keep: entries to keep; all by default.
-        ridge: penalty on |Ψ|², relative to the mean square of the histories; 0 for plain least squares.
-        complement: append the principal components of what is left of these states.
-        components: how many.
-
-    Returns:
-        The variable memories, float64.
-
-    Raises:
-        ValueError: if the axes do not agree, or the histories do not tell the kept entries apart.
-    """
-    shape_is("histories", histories, ("...", "s", "d"))
-    shape_is("states", states, (*histories.shape[:-2], "N"))
-    ridge = number_in("ridge", ridge, 0.0, float("inf"))
-    s, d = (int(n) for n in histories.shape[-2:])
-    kept = kept_entries(keep, s, d)
-    h = states.detach().to(device="cpu", dtype=torch.float64).reshape(-1, states.shape[-1])
-    x = histories.detach().to(device="cpu", dtype=torch.float64).reshape(-1, s * d)[:, kept]
-    gram = x.mT @ x / len(x)
-    smallest = float(torch.linalg.eigvalsh(gram)[0])
-    require(
-        ridge > 0 or smallest > 1e-9 * float(gram.trace()) / len(kept),
-        f"histories in which the {len(kept)} kept entries are linearly dependent",
-        "entries that vary independently",
-        "In an output phase entries may repeat each other: use keep=reduced_basis(Phi).keep, more histories, or ridge > 0.",
-    )
-    penalty = ridge * float(gram.diagonal().mean()) * torch.eye(len(kept), dtype=torch.float64)
-    Psi = torch.linalg.solve(gram + penalty, x.mT @ h / len(x)).mT
-    found = VariableMemories(Psi, kept, s, d)
-    return _with_complement(found, h if complement else None, components)
-
-
-def with_transients(
-    memories: VariableMemories,
-    states: Float[Tensor, "T *batch N"],
-    histories: Float[Tensor, "T *batch s d"],
-    inputs: Float[Tensor, "T *batch d"],
-    ages: int = 1,
-) -> VariableMemories:
-    r"""Let the reading ignore what an input does beyond the substrate.
-
-    In the input phase $h(t) = \Psi x(t) + \sum_{a<A} B_a u(t-a)$. A network need not write an input into column s alone:
-    $W_{uh}u$ also points into directions that die out within a few steps. These are no part of the waves, yet Ψ† mistakes them
-    for content. The $B_a$ are found by least squares from what Ψ leaves unexplained in the input phase, with Ψ held fixed.
-
-    Args:
-        memories: the waves.
-        states: h(1) … h(T), time first.
-        histories: what the substrate should hold, from `true_histories`.
-        inputs: u(1) … u(T), zeros after the input phase.
-        ages: A, how many steps an input's transient is followed (1: the step at which it comes).
-
-    Returns:
-        The same vectors with `transient` set to $[B_0 … B_{A-1}]$, so with another dual.
-
-    Raises:
-        ValueError: if the shapes do not fit, ages is not between 1 and s, or there is no room for so many directions.
-    """
-    s, d = memories.s, memories.d
-    ages = positive_int("ages", ages)
-    require(ages <= s, f"ages = {ages}", f"1 to s = {s}", "An input is older than s steps only in the output phase.")
-    require(
-        memories.m + ages * d <= memories.N,
-        f"{memories.m} waves and {ages * d} transient directions in {memories.N} dimensions",
-        "at most as many directions as dimensions",
-        "Follow fewer ages.",
-    )
-    shape_is("histories", histories, ("...", s, d))
-    shape_is("states", states, (*histories.shape[:-2], memories.N))
-    shape_is("inputs", inputs, (*histories.shape[:-2], d))
-    h, x, u = (
-        values[:s].detach().to(device="cpu", dtype=torch.float64) for values in (states, histories.flatten(-2), inputs)
-    )
-    rest = h - x[..., memories.keep] @ memories.Psi.mT
-    shown = [torch.cat([torch.zeros_like(u[:age]), u[: len(u) - age]]) for age in range(ages)]
-    design = torch.cat(shown, dim=-1).reshape(-1, ages * d)
-    gram = design.mT @ design / len(design)
-    B = torch.linalg.solve(gram, design.mT @ rest.reshape(-1, memories.N) / len(design)).mT
-    return replace(memories, transient=B)
-
-
-def true_histories(
-    task: HDS, u: Float[Tensor, "*batch s d"], steps: int, *, boundary_acts: bool = False
-) -> Float[Tensor, "steps *batch s d"]:
-    r"""What the substrate should hold after each step t = 1 … steps of the input and output phases.
-
-    After step t ≤ s the t newest columns hold u(1) … u(t), the older ones nothing (0); after step t > s the columns hold the
-    last s states of the system.
-
-    Args:
-        task: the system; a linear one for ``boundary_acts``.
-        u: histories that are shown in the input phase, oldest vector first.
-        steps: how many steps, input phase included.
-        boundary_acts: instead of what should be there, what a *linear* network with Φ active during the input phase holds:
-            x(t) = Φx(t−1) + (u(t) in column s), the pollution of App. A.6.
-
-    Returns:
-        One substrate per step, time first; row t − 1 belongs to h(t).
-
-    Raises:
-        ValueError: if u does not end in (s, d), steps is not positive, or the boundary of a system that is not linear shall act.
-    """
-    steps = positive_int("steps", steps)
-    shape_is("u", u, ("...", task.s, task.d))
-    if boundary_acts:
-        require(hasattr(task, "Phi"), f"task = {task!r}", "a LinearHDS", "Leave boundary_acts out for other systems.")
-        Phi = task.Phi().to(u)  # type: ignore[attr-defined]
-        x, held = u.new_zeros((*u.shape[:-2], task.s * task.d)), []
-        for t in range(steps):
-            x = x @ Phi.mT
-            if t < task.s:
-                x = torch.cat([x[..., : -task.d], x[..., -task.d :] + u[..., t, :]], dim=-1)
-            held.append(x.unflatten(-1, (task.s, task.d)))
-        return torch.stack(held)
-    sequence = [torch.zeros_like(u), u]
-    if steps > task.s:
-        sequence.append(task.targets(u, steps - task.s))
-    whole = torch.cat(sequence, dim=-2)
-    return torch.stack([whole[..., t + 1 : t + 1 + task.s, :] for t in range(steps)])
-
 
 Keep = Sequence[int] | Int[Tensor, " m"] | None
 """Entries of the flattened substrate, increasing; None for all of them."""
@@ -421,15 +64,8 @@ class VariableMemories:
 
     def __post_init__(self) -> None:
         """Check the shapes and entries; refuse vectors that are not finite."""
-        positive_int("s", self.s)
-        positive_int("d", self.d)
         shape_is("Psi", self.Psi, ("N", len(self.keep)))
-        require(
-            bool(torch.isfinite(self.Psi).all()),
-            "Psi with NaN or infinite entries",
-            "finite numbers",
-            "Did the training diverge, or do powers of W_hh overflow?",
-        )
+        finite("Psi", self.Psi, "Did the training diverge, or do powers of W_hh overflow?")
         kept_entries(self.keep, self.s, self.d)
         for name in ("complement", "transient"):
             others = getattr(self, name)
@@ -499,9 +135,9 @@ class VariableMemories:
         Raises:
             ValueError: if W is not (N, N).
         """
-        shape_is("W", W, (self.N, self.N))
         if self.complement is None:
             return self.operator(W)
+        shape_is("W", W, (self.N, self.N))
         vectors = torch.cat([self.Psi, self.complement], dim=1)
         return torch.linalg.pinv(vectors) @ W.to(self.Psi.dtype) @ vectors
 
@@ -521,10 +157,7 @@ class VariableMemories:
             ValueError: if there is not one number per vector, or one of them is 0 or not finite.
         """
         shape_is("gains", gains, (self.m,))
-        good = bool((torch.isfinite(gains) & (gains != 0)).all())
-        require(
-            good, "gains with 0, NaN or infinity", "finite numbers other than 0", "Check what they were divided by."
-        )
+        require(bool(gains.all()), "gains with 0", "numbers other than 0", "Check what they were divided by.")
         return replace(self, Psi=self.Psi * gains)
 
 
@@ -534,6 +167,7 @@ def kept_entries(keep: Keep, s: int, d: int) -> Int[Tensor, " m"]:
     Raises:
         ValueError: if they are not increasing or not entries of an s × d substrate.
     """
+    s, d = positive_int("s", s), positive_int("d", d)
     if keep is None:
         return torch.arange(s * d)
     kept = torch.as_tensor(keep, dtype=torch.long).flatten().cpu()
@@ -547,7 +181,44 @@ def kept_entries(keep: Keep, s: int, d: int) -> Int[Tensor, " m"]:
     return kept
 
 
+def true_histories(task: HDS, u: Float[Tensor, "*batch s d"], steps: int) -> Float[Tensor, "steps *batch s d"]:
+    r"""What the substrate should hold after each step t = 1 … steps of the input and output phases.
+
+    After step t ≤ s the t newest columns hold u(1) … u(t), the older ones nothing (0); after step t > s the columns hold the
+    last s states of the system.
+
+    Args:
+        task: the system.
+        u: histories that are shown in the input phase, oldest vector first.
+        steps: how many steps, input phase included.
+
+    Returns:
+        One substrate per step, time first; row t − 1 belongs to h(t).
+
+    Raises:
+        ValueError: if u does not end in (s, d) or steps is not positive.
+    """
+    steps = positive_int("steps", steps)
+    shape_is("u", u, ("...", task.s, task.d))
+    sequence = [torch.zeros_like(u), u]
+    if steps > task.s:
+        sequence.append(task.targets(u, steps - task.s))
+    whole = torch.cat(sequence, dim=-2)
+    return torch.stack([whole[..., t + 1 : t + 1 + task.s, :] for t in range(steps)])
+
+
 Projection = Literal["orthogonal", "spectral"]
+
+
+def real_matrix(W: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
+    """The same in float64 on the CPU.
+
+    Raises:
+        ValueError: if W is not square and finite.
+    """
+    shape_is("W", W, ("N", W.shape[0]))
+    finite("W", W)
+    return torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64)
 
 
 def invariant_subspace(W: Float[Tensor, "N N"], chosen: Callable[[complex], bool]) -> Float[Tensor, "N k"]:
@@ -564,7 +235,7 @@ def invariant_subspace(W: Float[Tensor, "N N"], chosen: Callable[[complex], bool
     Raises:
         ValueError: if W is not square and finite.
     """
-    matrix = _square(W)
+    matrix = real_matrix(W)
     # The stubs of SciPy take no function of a complex number here; SciPy does.
     schur: Any = scipy.linalg.schur
     _, vectors, count = schur(matrix.numpy(), output="complex", sort=chosen)
@@ -574,37 +245,6 @@ def invariant_subspace(W: Float[Tensor, "N N"], chosen: Callable[[complex], bool
     stacked = np.concatenate([leading.real, leading.imag], axis=1)
     left, _, _ = np.linalg.svd(stacked, full_matrices=False)
     return torch.from_numpy(np.ascontiguousarray(left[:, :count]))
-
-
-def _square(W: Tensor) -> Tensor:
-    shape_is("W", W, ("N", W.shape[0]))
-    matrix = torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64)
-    finite("W", matrix)
-    return matrix
-
-
-def persistent_subspace(W: Float[Tensor, "N N"], size: int) -> Float[Tensor, "N m"]:
-    """Invariant subspace of the largest eigenvalues by modulus.
-
-    Args:
-        W: a real matrix.
-        size: how many eigenvalues; one more is taken where the cut would separate a complex pair.
-
-    Returns:
-        Orthonormal columns, float64.
-
-    Raises:
-        ValueError: if W is not square and finite or size is not positive.
-    """
-    matrix, size = _square(W), positive_int("size", size)
-    moduli = torch.linalg.eigvals(matrix).abs().sort(descending=True).values
-    # The two of a pair have the same modulus up to rounding.
-    while size < len(moduli) and moduli[size - 1] - moduli[size] <= 1e-9 * moduli[size - 1]:
-        size += 1
-    if size >= len(moduli):
-        return torch.eye(matrix.shape[0], dtype=torch.float64)
-    threshold = float((moduli[size - 1] + moduli[size]) / 2)
-    return invariant_subspace(matrix, lambda value: abs(value) > threshold)
 
 
 def transient_projector(
@@ -626,7 +266,7 @@ def transient_projector(
     Raises:
         ValueError: if W_hh is not square and finite, α lies outside [0, 1] or the projection is unknown.
     """
-    W = _square(W_hh)
+    W = real_matrix(W_hh)
     alpha = number_in("alpha", alpha, 0.0, 1.0)
     one_of("projection", projection, ("orthogonal", "spectral"))
     identity = torch.eye(W.shape[0], dtype=torch.float64)
@@ -640,3 +280,229 @@ def transient_projector(
     right = invariant_subspace(W, lambda value: abs(value) >= limit)
     left = invariant_subspace(W.mT.contiguous(), lambda value: abs(value) >= limit)
     return right @ torch.linalg.solve(left.mT @ right, left.mT)
+
+
+def algorithm_1(
+    W_hh: Float[Tensor, "N N"],
+    W_r: Float[Tensor, "d N"],
+    s: int,
+    keep: Keep = None,
+    *,
+    alpha: float = 0.0,
+    projection: Projection = "orthogonal",
+    normalise: bool = True,
+    transposed: bool = False,
+    states: Float[Tensor, "*batch N"] | None = None,
+    components: int = 10,
+) -> VariableMemories:
+    r"""Algorithm 1: column s is $W_r^\dagger$, and column s − k is $W_{hh}^k W_r^\dagger$.
+
+    As the authors ran it: powers of W_hh itself (the paper prints its transpose), every column of the result normalised, the
+    columns outside `keep` dropped, and the 10 leading principal components of the hidden states that are left over appended.
+    The paper declares a number 0 ≤ α ≤ 1 and does not use it; here it is the modulus below which an eigenvalue counts as
+    transient. α = 1 is the printed condition λ(E) < 1; α = 0 removes nothing.
+
+    Args:
+        W_hh: recurrent weights of one network.
+        W_r: its readout.
+        s: steps of the input phase.
+        keep: entries of the flattened substrate to keep; all by default.
+        alpha: see above. The removal is applied to the powers k = 1 … s − 1, as printed, not to $W_r^\dagger$.
+        projection: how transients are removed, see `transient_projector`.
+        normalise: give every vector length 1.
+        transposed: as printed: column k is the k-th power of W_hhᵀ on $W_r^\dagger$. Right for repeat copy in an orthonormal
+            basis, where the transpose runs the wave backwards.
+        states: hidden states from simulations, for the complement.
+        components: how many principal components the complement gets.
+
+    Returns:
+        The variable memories, float64.
+
+    Raises:
+        ValueError: if shapes do not fit, weights are not finite, α lies outside [0, 1], or a power vanishes.
+    """
+    W = real_matrix(W_hh)
+    shape_is("W_r", W_r, ("d", len(W)))
+    finite("W_r", W_r)
+    positive_int("components", components, minimum=0)
+    kept = kept_entries(keep, s, W_r.shape[0])
+    P = transient_projector(W, alpha, projection)
+    power = W.mT if transposed else W
+    newest = torch.linalg.pinv(W_r.detach().to(W))
+    block, blocks = newest, [newest]
+    for _ in range(s - 1):
+        block = power @ block
+        blocks.append(P @ block)
+    columns = [*blocks[1:], newest] if transposed else blocks[::-1]
+    Psi = torch.cat(columns, dim=1)[:, kept]
+    if normalise:
+        length = torch.linalg.vector_norm(Psi, dim=0)
+        require(
+            bool((length > 0).all()),
+            "a variable memory of length 0",
+            "vectors that can be normalised",
+            "A power of W_hh vanishes on W_r†: keep fewer entries, lower alpha, or pass normalise=False.",
+        )
+        Psi = Psi / length
+    found = VariableMemories(Psi, kept, s, W_r.shape[0])
+    if states is None or components == 0:
+        return found
+    flat = states.detach().to(W).reshape(-1, found.N)
+    return replace(found, complement=_principal_components(flat - found.project(flat), components))
+
+
+def _principal_components(rest: Float[Tensor, "n N"], components: int) -> Float[Tensor, "N c"]:
+    """The leading principal directions of what is left of the states, fewer if less is left."""
+    covariance = rest.mT @ rest
+    values, vectors = torch.linalg.eigh(covariance)
+    order = torch.argsort(values, descending=True)[:components]
+    there = values[order] > 1e-12 * max(float(values.abs().max()), 1e-300)
+    chosen = vectors[:, order[there]]
+    # eigh leaves the signs open; the largest entry of every direction is made positive.
+    largest = chosen.abs().argmax(dim=0)
+    return chosen * torch.sign(chosen[largest, torch.arange(chosen.shape[1])])
+
+
+class OperatorShare(NamedTuple):
+    """Share of the squared weight of Ψ†W_hhΨ that lies where Φ is not zero.
+
+    Attributes:
+        all: over all columns.
+        inherited: over the columns that Algorithm 1 fixes (NaN if there are none).
+        free: over the columns that it does not.
+    """
+
+    all: float
+    inherited: float
+    free: float
+
+
+def operator_share(memories: VariableMemories, W: Float[Tensor, "N N"], Phi: Float[Tensor, "sd sd"]) -> OperatorShare:
+    """How much of a network's operator lies where the theory has it, with and without what is built in.
+
+    Args:
+        memories: the basis.
+        W: recurrent weights.
+        Phi: the task's operator.
+
+    Returns:
+        The shares, from 0 to 1.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    weight, there = memories.operator(W) ** 2, memories.theory(Phi) != 0
+    kept = set(memories.keep.tolist())
+    # Of an entry whose next place towards the oldest column is kept as well Algorithm 1 fixes the column, for any W_hh.
+    built_in = torch.tensor([k - memories.d in kept for k in memories.keep.tolist()])
+
+    def share(columns: Tensor) -> float:
+        part = weight[:, columns]
+        return float((part * there[:, columns]).sum() / part.sum()) if columns.any() else float("nan")
+
+    return OperatorShare(share(torch.ones_like(built_in)), share(built_in), share(~built_in))
+
+
+def agreement(content: Float[Tensor, "*batch m"], truth: Float[Tensor, "*batch m"]) -> Float[Tensor, " m"]:
+    """Correlation of what is read with what should be there, per entry, over all other axes; NaN where one does not vary.
+
+    Args:
+        content: from `VariableMemories.coordinates`.
+        truth: from `true_histories`, flattened and restricted to the kept entries.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    shape_is("truth", truth, tuple(content.shape))
+    x, y = (values.double().reshape(-1, values.shape[-1]) for values in (content, truth))
+    x, y = x - x.mean(0), y - y.mean(0)
+    power = ((x**2).sum(0) * (y**2).sum(0)).sqrt()
+    return torch.where(power > 0, (x * y).sum(0) / power.clamp_min(1e-300), torch.nan)
+
+
+def step_correlation(content: Float[Tensor, "time *batch s d"]) -> tuple[float, float]:
+    """Correlation of the content with itself one step later, one column on: towards the oldest and towards the newest.
+
+    Works with columns of different extent: pairs of which one entry was dropped (NaN) are left out. A wave of velocity 1 has 1
+    and, on random histories, about 0.
+
+    Args:
+        content: from `VariableMemories.substrate`.
+
+    Returns:
+        Mean over entries of the correlation along the way of the waves, and of that against it.
+
+    Raises:
+        ValueError: if there are fewer than two steps or two columns.
+    """
+    require(
+        content.ndim >= 3 and content.shape[0] >= 2 and content.shape[-2] >= 2,
+        f"content of shape {tuple(content.shape)}",
+        "(time, ..., s, d) with at least two steps and two columns",
+        "Record more of the episode.",
+    )
+    before, after = content[:-1].double(), content[1:].double()
+    pairs = ((before[..., 1:, :], after[..., :-1, :]), (before[..., :-1, :], after[..., 1:, :]))
+    means = []
+    for x, y in pairs:
+        values = agreement(x.flatten(-2), y.flatten(-2))
+        means.append(float(values[torch.isfinite(values)].mean()))
+    return means[0], means[1]
+
+
+def line_share(activity: Float[Tensor, "time *rest position"], velocity: float = 1.0) -> float:
+    """Share of the power of the space-time spectrum on the line ω = ν k; means over time are removed.
+
+    The number of steps should be a multiple of the number of positions, so that the line meets the frequencies. Activity that
+    travels at ν has 1. Activity without order has 1 / steps.
+
+    Args:
+        activity: (time, ..., channel, position).
+        velocity: ν in columns per step.
+
+    Returns:
+        The share; NaN for activity that does not change.
+
+    Raises:
+        ValueError: if there are fewer than two positions, the steps are no multiple of the positions, or values are missing.
+    """
+    shape_is("activity", activity, ("...", "position"))
+    time, position = int(activity.shape[0]), int(activity.shape[-1])
+    require(
+        activity.ndim >= 2 and position >= 2 and time % position == 0 and bool(torch.isfinite(activity).all()),
+        f"an activity of shape {tuple(activity.shape)}",
+        "(time, ..., position), finite, two positions or more, a number of steps that is a multiple of the number of positions",
+        "Cut the episode, and choose channels whose positions are all kept.",
+    )
+    velocity = number_in("velocity", velocity, -position / 2, position / 2)
+    x = activity.double().reshape(time, -1, position)
+    power = torch.fft.fft2(x - x.mean(0), dim=(0, 2)).abs().pow(2).sum(1)
+    k = torch.arange(position, dtype=torch.float64) / position
+    row = torch.round(velocity * k * time).long() % time
+    total = float(power.sum())
+    return float(power[row, torch.arange(position)].sum()) / total if total > 0 else float("nan")
+
+
+def standardised(
+    content: Float[Tensor, "time *batch s d"], reference: Float[Tensor, "T *more s d"], skip: int = 0
+) -> Float[Tensor, "time *batch s d"]:
+    """Content in units of its standard deviation, entry by entry, as the paper's figures have it.
+
+    Args:
+        content: what is shown, maybe one episode.
+        reference: many episodes of the same network. One episode will not do: an entry that happens to hold the same value all
+            the time has no deviation.
+        skip: steps at the beginning of the reference that do not count, e.g. the input phase.
+
+    Returns:
+        The content divided by the deviation of the reference; entries that never vary are left as they are.
+
+    Raises:
+        ValueError: if the substrates differ or no step is left.
+    """
+    skip = positive_int("skip", skip, minimum=0)
+    s, d = (int(n) for n in content.shape[-2:])
+    shape_is("reference", reference, ("T", "...", s, d))
+    require(reference.shape[0] > skip, f"skip = {skip} of {reference.shape[0]} steps", "fewer steps", "Record longer.")
+    deviation = reference[skip:].double().reshape(-1, s, d).std(0, correction=0)
+    return content.double() / torch.where(deviation == 0, torch.ones_like(deviation), deviation)
