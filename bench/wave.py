@@ -123,7 +123,7 @@ def training(
 
     def library() -> None:
         with own_threads():
-            differentiate(network.outputs(inputs, every_step), classes, list(network.parameters()))
+            differentiate(network(inputs, every_step), classes, list(network.parameters()))
 
     def loop() -> None:
         for k, single in enumerate(singles):

@@ -96,7 +96,7 @@ def test_ways_to_step_a_wave_give_the_same_gradients(task: str) -> None:
     def gradients(outputs: Tensor) -> dict[str, Tensor]:
         return dict(zip(names, torch.autograd.grad(outputs.square().sum(), parameters), strict=True))
 
-    expected = gradients(network.outputs(inputs, every))
+    expected = gradients(network(inputs, every))
     for way in (wave.by_convolution, wave.by_windows, wave.by_matrix):
         states = way(network, inputs)
         read = (states if every else states[-1]).flatten(-2)
@@ -104,9 +104,7 @@ def test_ways_to_step_a_wave_give_the_same_gradients(task: str) -> None:
         for name in names:
             torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-3)
     single = wave.ConvolutionLoop(network, 1)
-    torch.testing.assert_close(
-        single(inputs[:, 1], every), network.outputs(inputs, every)[..., 1, :, :], rtol=1e-4, atol=1e-3
-    )
+    torch.testing.assert_close(single(inputs[:, 1], every), network(inputs, every)[..., 1, :, :], rtol=1e-4, atol=1e-3)
 
 
 def test_the_convolution_of_a_linear_wave_is_right() -> None:

@@ -43,7 +43,7 @@ def test_eq_srnn_is_the_dense_recurrence_and_its_readout(seed: int, N: int, d: i
     x, h = normal(seed, steps, 1, d), torch.zeros(N, dtype=torch.float64)
     for x_t in x[:, 0]:
         h = torch.tanh(U @ h + V @ x_t + net.b_V[0].detach() + net.b_U[0].detach())
-    torch.testing.assert_close(net.outputs(x)[0, 0], W @ h + net.b_y[0].detach())
+    torch.testing.assert_close(net(x)[0, 0], W @ h + net.b_y[0].detach())
 
 
 @settings(max_examples=30, deadline=None)

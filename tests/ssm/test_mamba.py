@@ -56,7 +56,7 @@ def test_mamba_is_the_plain_one() -> None:
     tokens = torch.randint(7, (2, 2, 9))
     logits = model(tokens)
     for k in range(2):
-        own = {name: value[k] for name, value in model.parameters_dict().items()}
+        own = {name: value[k] for name, value in model.state_dict().items()}
         torch.testing.assert_close(logits[k, 1], plain_mamba(own, tokens[k, 1], 2))
 
 
@@ -91,10 +91,10 @@ def test_at_velocity_one_a_wave_is_mamba_and_at_zero_it_writes_nothing() -> None
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_the_register() -> None:
-    mamba = make().parameters_dict()
+    mamba = make().state_dict()
     kinds: tuple[dict[str, Any], ...] = ({"register": "wave"}, {"register": "ring"}, {"register": "selective"})
     for options in (*kinds, {"state_velocity": 0.5}):
-        own = make(**options).parameters_dict()
+        own = make(**options).state_dict()
         assert all(name.endswith("A_log") or torch.equal(own[name], value) for name, value in mamba.items())
 
 
@@ -132,7 +132,7 @@ def test_a_frozen_velocity_is_no_parameter() -> None:
     learned, frozen = make(register="wave"), make(register="wave", learn_velocity=False)
     assert learned.parameter_count() - frozen.parameter_count() == 2 * 32
     assert learned.parameter_count() == make(n=5).parameter_count()
-    assert not any("theta" in name for name in frozen.parameters_dict())
+    assert not any("theta" in name for name in frozen.state_dict())
 
 
 def test_turning_the_state_is_turning_B_and_C() -> None:

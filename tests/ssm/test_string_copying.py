@@ -76,7 +76,7 @@ def test_stored_networks_answer_as_they_did() -> None:
     asked = task(config).questions(2, config.questions, stream(3000, "strings/test/2"))
     rows = result.rows[(result.rows["quantity"] == "teacher-forced characters") & (result.rows["length"] == 2)]
     assert teacher_forced_scores(model, asked).characters.tolist() == rows["value"].tolist()
-    assert all(torch.equal(value, result.weights[f"v-Wave/{name}"]) for name, value in model.parameters_dict().items())
+    assert all(torch.equal(value, result.weights[f"v-Wave/{name}"]) for name, value in model.state_dict().items())
     with pytest.raises(ValueError, match="no weights"):
         networks(result, config, "Mamba")
 

@@ -60,8 +60,8 @@ def test_what_comes_later_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_depends_on_its_own_seed_and_weights_alone(name: str) -> None:
     both, one, tokens = make(name, 3, 7), make(name, 7), draw(3, 6)
-    for own, value in one.parameters_dict().items():
-        assert torch.equal(both.parameters_dict()[own][1], value[0])
+    for own, value in one.state_dict().items():
+        assert torch.equal(both.state_dict()[own][1], value[0])
     torch.testing.assert_close(both(tokens)[1], one(tokens)[0])
     both(tokens)[1].square().sum().backward()
     for own, parameter in both.named_parameters():
@@ -79,11 +79,6 @@ def test_generation_takes_the_most_probable_token_each_time() -> None:
         text = torch.cat([text, model(text)[:, :, -1:].argmax(-1)], -1)
     assert torch.equal(written, text[..., 4:])
     assert torch.equal(model.generate(draw(3, 4), 2), model.generate(draw(3, 4).expand(2, -1, -1), 2))
-
-
-def test_load_is_the_inverse_of_parameters_dict() -> None:
-    one, other = make("v-Wave", 0, 1), make("v-Wave", 5, 6)
-    assert torch.equal(other.load(one.parameters_dict())(draw(2, 6)), one(draw(2, 6)))
 
 
 def counted(model: TokenModel, context: int) -> int:
@@ -150,8 +145,6 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: MODEL.generate(draw(1, 0), 2), "prompts"),
     (lambda: MODEL.block_input(draw(1, 3), 2), "layer = 2"),
     (lambda: MODEL.generation_cost(0), "context"),
-    (lambda: MODEL.load({"embedding.weight": torch.zeros(2, 9, 16)}), "one side only"),
-    (lambda: MODEL.load({n: value[:1] for n, value in MODEL.parameters_dict().items()}), "has shape"),
     (lambda: TokenModel(MODEL.embedding, [], MODEL.head), "blocks is empty"),
     (lambda: TokenModel(MODEL.embedding, MODEL.layers, StackedLinear.draw(DRAWS, 16, 8)), "head has weights"),
     (lambda: StackedLinear.draw(DRAWS, 5, 7)(torch.zeros(3, 4, 5)), "x has shape"),

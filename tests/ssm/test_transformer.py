@@ -137,9 +137,9 @@ def test_rotary_dimensions_are_even_and_at_least_two_planes() -> None:
 
 
 def test_a_seed_starts_alike_with_every_position_scheme() -> None:
-    first = build("alibi").parameters_dict()
+    first = build("alibi").state_dict()
     for position in POSITIONS[1:]:
-        assert all(torch.equal(first[name], value) for name, value in build(position).parameters_dict().items())
+        assert all(torch.equal(first[name], value) for name, value in build(position).state_dict().items())
 
 
 def test_positions_matter_where_there_are_any() -> None:

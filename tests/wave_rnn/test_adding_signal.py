@@ -23,7 +23,7 @@ BATCH = TASK.batch(64, stream(0, "signal"))
 
 def quiet(network: WaveRNN | IdentityRNN) -> WaveRNN | IdentityRNN:
     """The network without biases in the hidden units."""
-    parameters = network.parameters_dict()
+    parameters = network.state_dict()
     for name in ("b_V", "b_u", "b_U"):
         if name in parameters:
             parameters[name].zero_()
@@ -44,7 +44,7 @@ def test_one_marker_moves_and_nothing_else() -> None:
 def test_gradients_are_those_of_autograd() -> None:
     network = WaveRNN.initialise([0], 6, 2, 2, 1)
     gradients = marker_gradients(network, TASK, BATCH)
-    network.outputs(marked_at(TASK, BATCH, 3).inputs).mean().backward()
+    network(marked_at(TASK, BATCH, 3).inputs).mean().backward()
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(gradients[name][3], parameter.grad.flatten(), rtol=1e-4, atol=1e-6)
 

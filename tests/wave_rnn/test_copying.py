@@ -26,9 +26,8 @@ from wavemem.wave_rnn.copying import (
     run,
     summarise,
 )
-from wavemem.wave_rnn.gated import GatedRNN
 from wavemem.wave_rnn.grids import TABLE_5
-from wavemem.wave_rnn.network import WaveRNN
+from wavemem.wave_rnn.network import GatedRNN, WaveRNN
 
 FULL = ("wRNN", "iRNN", "iRNN large")  # models at all lengths
 TINY = replace(

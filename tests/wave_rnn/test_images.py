@@ -85,7 +85,7 @@ def test_the_stored_networks_have_the_accuracy_of_the_rows(trained: Result) -> N
     task = SequentialImages("sdigits")
     for model in ("wRNN", "iRNN"):
         found = networks(trained, "sdigits", model)
-        right = (found.outputs(task.sequence(task.test)).argmax(-1) == task.labels[task.test]).double().mean(-1)
+        right = (found(task.sequence(task.test)).argmax(-1) == task.labels[task.test]).double().mean(-1)
         rows = trained.rows
         chosen = (rows["task"] == "sdigits") & (rows["model"] == model) & (rows["quantity"] == "test accuracy")
         last = rows[chosen & (rows["iteration"] == rows["iteration"].max())]
@@ -110,7 +110,7 @@ def test_gated_and_two_layer_networks_are_trained_too() -> None:
     config = replace(TINY, tasks=("psdigits",), models=("wRNN + MLP",), further=("LSTM", "GRU"), runs=1)
     result = run(config, 0, "cpu", progress=False)
     assert set(result.rows["model"]) == {"wRNN + MLP", "LSTM", "GRU"}
-    assert networks(result, "psdigits", "GRU").parameters_dict()["W_hh"].shape == (1, 18, 6)
+    assert networks(result, "psdigits", "GRU").state_dict()["W_hh"].shape == (1, 18, 6)
     assert networks(result, "psdigits", "LSTM").K == 1
     assert networks(result, "psdigits", "wRNN + MLP").readout == "mlp"
 

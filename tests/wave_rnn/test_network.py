@@ -1,7 +1,8 @@
-"""The Wave-RNN and the network without waves: starts, shapes, parameter counts, and what they are equal to."""
+"""The Wave-RNN, the network without waves and gated networks: starts, shapes, parameter counts, and what they are equal to."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavemem.wave_rnn.network import PUBLISHED_SCALE, IdentityRNN, WaveRNN, shift_kernel
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.wave_rnn.network import PUBLISHED_SCALE, Cell, GatedRNN, IdentityRNN, WaveRNN, shift_kernel
+
+GATED = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def sequence(T: int, K: int, B: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -19,9 +21,9 @@ def sequence(T: int, K: int, B: int, d: int, seed: int = 0) -> torch.Tensor:
 
 def test_the_start_moves_every_ring_by_one_unit_per_step() -> None:
     network = WaveRNN.initialise([0], units=7, channels=3, inputs=1, outputs=2)
-    parameters = network.parameters_dict()
+    parameters = network.state_dict()
     parameters["b_u"].zero_()
-    network = WaveRNN.from_parameters(parameters)
+    network = WaveRNN(parameters)
     pulse = torch.zeros(9, 1, 1)
     pulse[0] = 1.0
     states = network.states(pulse)
@@ -88,22 +90,8 @@ def test_outputs_are_the_readout_of_the_states(readout: Any) -> None:
         expected = states @ network.W.mT + network.b_y[:, None]
     else:
         expected = torch.relu(states @ network.W1.mT + network.b1[:, None]) @ network.W2.mT + network.b2[:, None]
-    torch.testing.assert_close(network.outputs(x, every_step=True), expected)
-    torch.testing.assert_close(network.outputs(x), expected[-1])
-    torch.testing.assert_close(network.run(1)(x[:, 1:]), expected[-1, 1:])
-
-
-@pytest.mark.parametrize("build", [WaveRNN, IdentityRNN])
-def test_a_runs_weights_depend_on_its_seed_alone(build: Any) -> None:
-    def initialise(seeds: list[int]) -> RecurrentNetwork:
-        if build is WaveRNN:
-            return WaveRNN.initialise(seeds, 5, 2, 3, 2, u_init="uniform", V_init="normal")
-        return IdentityRNN.initialise(seeds, 5, 3, 2, U_init="uniform")
-
-    together, alone = initialise([7, 8]), initialise([8])
-    for name, value in together.run(1).parameters_dict().items():
-        assert torch.equal(value, alone.parameters_dict()[name]), name
-    assert not torch.equal(together.V[0], together.V[1])
+    torch.testing.assert_close(network(x, every_step=True), expected)
+    torch.testing.assert_close(network(x), expected[-1])
 
 
 @pytest.mark.parametrize("start", ["sparse", "normal"])
@@ -111,9 +99,9 @@ def test_a_runs_weights_depend_on_its_seed_alone(build: Any) -> None:
 def test_scale_and_biases_change_nothing_else_of_a_start(start: Any, biases: bool) -> None:
     for cls, sizes in ((WaveRNN, {"units": 5, "channels": 2}), (IdentityRNN, {"units": 7})):
         kind: Any = cls
-        published = kind.initialise([3], **sizes, inputs=2, outputs=1, V_init=start).parameters_dict()
+        published = kind.initialise([3], **sizes, inputs=2, outputs=1, V_init=start).state_dict()
         scaled = kind.initialise([3], **sizes, inputs=2, outputs=1, V_init=start, V_scale=0.5, biases=biases)
-        for name, value in scaled.parameters_dict().items():
+        for name, value in scaled.state_dict().items():
             if name == "V":
                 torch.testing.assert_close(value, published["V"] * 0.5 / PUBLISHED_SCALE[start])
             elif name.startswith("b_") and name != "b_y" and not biases:
@@ -144,63 +132,69 @@ def test_parameter_counts_of_the_paper() -> None:
     assert wave(1, 256, 16, 10, readout="mlp").parameter_count(biases=True) == 419_686  # printed 420k
 
 
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_gated_networks_are_pytorch_s_layers(cell: Cell) -> None:
+    network = GatedRNN.initialise([0, 1, 2], 5, 3, 4, cell)
+    inputs = sequence(7, 3, 6, 3)
+    states = network.states(inputs)
+    assert states.shape == (7, 3, 6, 1, 5)
+    for k in range(3):
+        layer = getattr(torch.nn, cell)(3, 5)
+        own = {f"{name}_l0": getattr(network, name.replace("weight", "W").replace("bias", "b"))[k] for name in GATED}
+        expected = torch.func.functional_call(layer, own, (inputs[:, k],))[0]
+        torch.testing.assert_close(states[:, k, :, 0], expected)
+        torch.testing.assert_close(network(inputs)[k], expected[-1] @ network.W[k].T + network.b_y[k])
+    assert all(float(value.abs().max()) <= 5**-0.5 for value in network.state_dict().values())
+    assert (network.hidden, network.d, network.o) == (5, 3, 4)
+
+
+def test_parameter_counts_of_gated_networks_that_the_wave_rnn_paper_prints() -> None:
+    assert GatedRNN.initialise([0], 256, 1, 10, "LSTM").parameter_count() == 267_786  # 267k
+    assert GatedRNN.initialise([0], 256, 1, 10, "GRU").parameter_count() == 201_482  # 201k
+    assert GatedRNN.initialise([0], 128, 96, 10, "GRU").parameter_count() == 88_074  # 88k
+    assert GatedRNN.initialise([0], 2, 1, 3, "GRU").parameter_count(biases=False) == 6 + 12 + 6
+
+
+def wave(**arguments: Any) -> WaveRNN:
+    return WaveRNN.initialise(**{"seeds": [0], "units": 4, "channels": 1, "inputs": 1, "outputs": 1, **arguments})
+
+
+def dense(**arguments: Any) -> IdentityRNN:
+    return IdentityRNN.initialise(**{"seeds": [0], "units": 4, "inputs": 1, "outputs": 1, **arguments})
+
+
+def gated(**arguments: Any) -> GatedRNN:
+    return GatedRNN.initialise(**{"seeds": [0], "units": 3, "inputs": 2, "outputs": 2, **arguments})
+
+
 @pytest.mark.parametrize(
-    ("build", "arguments", "message"),
+    ("call", "message"),
     [
-        (WaveRNN.initialise, {"seeds": [], "units": 4, "channels": 1, "inputs": 1, "outputs": 1}, "seeds is empty"),
-        (WaveRNN.initialise, {"seeds": [0], "units": 0, "channels": 1, "inputs": 1, "outputs": 1}, "units"),
+        (lambda: wave(seeds=[]), "seeds is empty"),
+        (lambda: wave(units=0), "units = 0"),
+        (lambda: wave(kernel=4), "odd"),
+        (lambda: wave(u_init="eye"), "u_init"),
+        (lambda: wave(channels=2, velocities=[1.0]), "velocities"),
+        (lambda: wave(velocities=[1.5]), "3 taps"),
+        (lambda: wave(velocities=[0.5], u_init="dirac"), "shift"),
         (
-            WaveRNN.initialise,
-            {"seeds": [0], "units": 4, "channels": 1, "inputs": 1, "outputs": 1, "kernel": 4},
-            "odd",
+            lambda: WaveRNN(wave().state_dict() | {"u": torch.zeros(1, 3, 3, 3), "b_u": torch.zeros(1, 3)}),
+            "a multiple of 3",
         ),
-        (
-            WaveRNN.initialise,
-            {"seeds": [0], "units": 4, "channels": 1, "inputs": 1, "outputs": 1, "u_init": "eye"},
-            "u_init",
-        ),
-        (
-            WaveRNN.initialise,
-            {"seeds": [0], "units": 4, "channels": 2, "inputs": 1, "outputs": 1, "velocities": [1.0]},
-            "velocities",
-        ),
-        (
-            WaveRNN.initialise,
-            {"seeds": [0], "units": 4, "channels": 1, "inputs": 1, "outputs": 1, "velocities": [1.5]},
-            "3 taps",
-        ),
-        (
-            WaveRNN.initialise,
-            {
-                "seeds": [0],
-                "units": 4,
-                "channels": 1,
-                "inputs": 1,
-                "outputs": 1,
-                "velocities": [0.5],
-                "u_init": "dirac",
-            },
-            "shift",
-        ),
-        (IdentityRNN.initialise, {"seeds": [0], "units": 4, "inputs": 1, "outputs": 1, "U_init": "eye"}, "U_init"),
-        (IdentityRNN.initialise, {"seeds": [0], "units": 4, "inputs": 1, "outputs": 1, "readout": "big"}, "readout"),
+        (lambda: WaveRNN(wave().state_dict() | {"b_u": torch.zeros(1, 3)}), "b_u has shape"),
+        (lambda: WaveRNN(wave().state_dict(), "sigmoid"), "activation"),  # type: ignore[arg-type]
+        (lambda: wave()(torch.zeros(3, 2, 2, 1)), "inputs has shape"),
+        (lambda: dense(U_init="eye"), "U_init"),
+        (lambda: dense(V_init="eye"), "V_init"),
+        (lambda: dense(readout="big"), "readout"),
+        (lambda: gated(seeds=[]), "seeds is empty"),
+        (lambda: gated(units=0), "units = 0"),
+        (lambda: gated(cell="RNN"), "cell = 'RNN'"),
+        (lambda: gated()(torch.zeros(4, 5, 3)), "inputs has shape"),
+        (lambda: GatedRNN({"W": torch.zeros(1, 2, 3)}), "parameters named W"),
+        (lambda: GatedRNN(gated(cell="GRU").state_dict(), "LSTM"), "4 rows per hidden unit"),
     ],
 )
-def test_bad_input_is_refused(build: Any, arguments: dict[str, Any], message: str) -> None:
+def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build(**arguments)
-
-
-def test_weights_that_do_not_fit_are_refused() -> None:
-    parameters = WaveRNN.initialise([0], 4, 2, 1, 1).parameters_dict()
-    with pytest.raises(ValueError, match="b_u has shape"):
-        WaveRNN({**parameters, "b_u": torch.zeros(1, 3)})
-    with pytest.raises(ValueError, match="parameters named"):
-        WaveRNN({name: value for name, value in parameters.items() if name != "b_V"})
-    with pytest.raises(ValueError, match="activation"):
-        WaveRNN(parameters, "sigmoid")
-    network = WaveRNN(parameters)
-    with pytest.raises(ValueError, match="inputs has shape"):
-        network(torch.zeros(3, 2, 2, 1))
-    with pytest.raises(ValueError, match="k = 1"):
-        network.run(1)
+        call()

@@ -25,7 +25,7 @@ def _batch(task: CopyTask, size: int = 16) -> CopyBatch:
 def _right(network: WaveRNN, task: CopyTask) -> torch.Tensor:
     """Which of the steps are right, (length, batch)."""
     batch = _batch(task)
-    return network.outputs(batch.inputs, every_step=True)[:, 0].argmax(-1) == batch.targets
+    return network(batch.inputs, every_step=True)[:, 0].argmax(-1) == batch.targets
 
 
 @settings(max_examples=25, deadline=None)
@@ -66,7 +66,7 @@ def test_the_loss_falls_with_the_gain_as_the_margin_says(make: object) -> None:
     losses = []
     for gain in (20.0, 40.0):
         network = make(task, 30, gain)
-        losses.append(float(copy_scores(network.outputs(batch.inputs, every_step=True), batch.targets).cross_entropy))
+        losses.append(float(copy_scores(network(batch.inputs, every_step=True), batch.targets).cross_entropy))
     # nearest wrong answers are γ/2 below the right one: one or two of them per position
     for gain, loss in zip((20.0, 40.0), losses, strict=True):
         assert 0.2 * math.exp(-gain / 2) < loss < 3 * math.exp(-gain / 2)

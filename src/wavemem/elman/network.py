@@ -14,24 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from wavemem.checks import one_of, positive_int
 from wavemem.kernels.elman import Activation, elman_scan
-from wavemem.streams import stream
+from wavemem.training.ensemble import Ensemble, draw_runs
 
 Initialisation = Literal["uniform", "gaussian"]
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-class ElmanEnsemble(nn.Module):
+class ElmanEnsemble(Ensemble):
     r"""K independent Elman networks, $h(t) = \sigma(W_{hh} h(t-1) + W_{uh} u(t))$, $y(t) = W_r h(t)$ (TWM Eq. 9).
 
     The runs never exchange anything: they are stacked so that one call of the kernel serves them all.
@@ -46,6 +42,10 @@ class ElmanEnsemble(nn.Module):
         ValueError: If the shapes do not fit together or the activation is unknown.
     """
 
+    W_hh: nn.Parameter
+    W_uh: nn.Parameter
+    W_r: nn.Parameter
+
     def __init__(
         self,
         W_hh: Float[Tensor, "K N N"],
@@ -54,28 +54,9 @@ class ElmanEnsemble(nn.Module):
         activation: Activation = "tanh",
     ) -> None:
         super().__init__()
-        _require(
-            W_hh.ndim == 3 and W_hh.shape[1] == W_hh.shape[2],
-            f"W_hh has shape {tuple(W_hh.shape)}; allowed: (K, N, N). Stack the runs' matrices along the first axis.",
-        )
-        K, N, _ = W_hh.shape
-        d = W_uh.shape[-1]
-        _require(
-            tuple(W_uh.shape) == (K, N, d),
-            f"W_uh has shape {tuple(W_uh.shape)}; allowed: (K, N, d) = ({K}, {N}, d). Give one (N, d) matrix per run.",
-        )
-        _require(
-            tuple(W_r.shape) == (K, d, N),
-            f"W_r has shape {tuple(W_r.shape)}; allowed: (K, d, N) = ({K}, {d}, {N}). Give one (d, N) matrix per run.",
-        )
-        _require(
-            activation in get_args(Activation),
-            f"activation is {activation!r}; allowed: {', '.join(get_args(Activation))}. Choose one of these.",
-        )
-        self.W_hh = nn.Parameter(W_hh.detach().clone())
-        self.W_uh = nn.Parameter(W_uh.detach().clone())
-        self.W_r = nn.Parameter(W_r.detach().clone())
-        self.activation: Activation = activation
+        self.activation: Activation = one_of("activation", activation, get_args(Activation))
+        axes = {"W_hh": "K N N", "W_uh": "K N d", "W_r": "K d N"}
+        self.set_parameters({"W_hh": W_hh, "W_uh": W_uh, "W_r": W_r}, axes)
 
     @classmethod
     def initialise(
@@ -87,7 +68,7 @@ class ElmanEnsemble(nn.Module):
         activation: Activation = "tanh",
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-    ) -> ElmanEnsemble:
+    ) -> Self:
         r"""Draw one network per seed (TWM App. B.3).
 
         Args:
@@ -106,31 +87,20 @@ class ElmanEnsemble(nn.Module):
         Raises:
             ValueError: If there is no seed, a size is not positive, or `init` is unknown.
         """
-        _require(len(seeds) > 0, "seeds is empty; allowed: at least one seed. Give one seed per run.")
-        _require(hidden_size > 0, f"hidden_size is {hidden_size}; allowed: integers >= 1. Give the number of units N.")
-        _require(d > 0, f"d is {d}; allowed: integers >= 1. Give the number of input dimensions.")
-        _require(
-            init in get_args(Initialisation),
-            f"init is {init!r}; allowed: {', '.join(get_args(Initialisation))}. Choose one of these.",
-        )
-        bound = 1.0 / math.sqrt(hidden_size)
-        shapes = ((hidden_size, hidden_size), (hidden_size, d), (d, hidden_size))
-        drawn: list[list[Tensor]] = [[], [], []]
-        for seed in seeds:
-            generator = stream(seed, "weights")
-            for weights, shape in zip(drawn, shapes, strict=True):
-                if init == "uniform":
-                    value = torch.rand(shape, generator=generator, dtype=torch.float64) * (2.0 * bound) - bound
-                else:
-                    value = torch.randn(shape, generator=generator, dtype=torch.float64) * bound
-                weights.append(value)
-        W_hh, W_uh, W_r = (torch.stack(weights).to(dtype=dtype, device=device) for weights in drawn)
-        return cls(W_hh, W_uh, W_r, activation=activation)
+        N, d = positive_int("hidden_size", hidden_size), positive_int("d", d)
+        one_of("init", init, get_args(Initialisation))
+        bound = 1.0 / math.sqrt(N)
 
-    @property
-    def K(self) -> int:
-        """Number of runs."""
-        return self.W_hh.shape[0]
+        def draw(generator: torch.Generator) -> dict[str, Tensor]:
+            drawn = {}
+            for name, shape in {"W_hh": (N, N), "W_uh": (N, d), "W_r": (d, N)}.items():
+                if init == "uniform":
+                    drawn[name] = torch.rand(shape, generator=generator, dtype=torch.float64) * (2.0 * bound) - bound
+                else:
+                    drawn[name] = torch.randn(shape, generator=generator, dtype=torch.float64) * bound
+            return drawn
+
+        return cls(**draw_runs(seeds, draw, dtype, device), activation=activation)
 
     @property
     def N(self) -> int:
@@ -172,17 +142,3 @@ class ElmanEnsemble(nn.Module):
     ) -> Float[Tensor, "T K B d"]:
         """Return the outputs y(1) … y(T); arguments as in `states`."""
         return self.outputs(self.states(inputs, h0=h0, steps=steps))
-
-    def run(self, k: int) -> ElmanEnsemble:
-        """Return run k alone, as an ensemble of one with copied weights.
-
-        Raises:
-            ValueError: If there is no run k.
-        """
-        _require(
-            -self.K <= k < self.K,
-            f"run {k} was asked for; allowed: 0 to {self.K - 1}. This ensemble has {self.K} runs.",
-        )
-        index = k % self.K
-        chosen = slice(index, index + 1)
-        return ElmanEnsemble(self.W_hh[chosen], self.W_uh[chosen], self.W_r[chosen], activation=self.activation)

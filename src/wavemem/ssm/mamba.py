@@ -69,7 +69,7 @@ def _add(module: nn.Module, name: str, value: Tensor, learn: bool) -> None:
     if learn:
         module.register_parameter(name, nn.Parameter(value))
     else:
-        module.register_buffer(name, value)
+        module.register_buffer(name, value, persistent=False)
 
 
 class Register(nn.Module, ABC):

@@ -360,8 +360,8 @@ def train(
     )
     label = "strings, " + ", ".join(f"{name} {value}" for name, value in names[0].items())
     with own_threads():
-        trained = fit(model.parameters_dict(), loss, training, where.progress, label, where.checkpoint, streams)
-    model.load(trained.parameters)
+        trained = fit(model.state_dict(), loss, training, where.progress, label, where.checkpoint, streams)
+    model.load_state_dict(trained.parameters)
     rows = []
     for entry in trained.log.to_dict("records"):
         at = {**names[int(entry["run"])], "iteration": int(entry["iteration"]), "length": 0}
@@ -396,7 +396,7 @@ def _train(config: Config, model: str, seeds: Sequence[int], where: Where) -> Re
             values["state velocity"] = float(network.state_velocities()[k].double().mean())
         at = {**name, "iteration": config.iterations, "length": 0}
         further += [{**at, "quantity": quantity, "value": value} for quantity, value in values.items()]
-    kept = {} if config.rates or not config.keep_weights else under(model, network.parameters_dict())
+    kept = {} if config.rates or not config.keep_weights else under(model, network.state_dict())
     return Result(pd.concat([rows, pd.DataFrame(further)], ignore_index=True), kept)
 
 
@@ -422,7 +422,9 @@ def networks(source: Source, config: Config, model: str) -> TokenModel:
     """
     parameters = weights_of(source, model)
     K = len(next(iter(parameters.values())))
-    return build(config, model, list(range(K))).load(parameters)
+    network = build(config, model, list(range(K)))
+    network.load_state_dict(parameters)
+    return network
 
 
 def _final_loss(rows: pd.DataFrame) -> float:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from wavemem.checks import positive_int, require, shape_is
 from wavemem.streams import stream
+from wavemem.training.ensemble import Ensemble
 
 State = dict[str, Tensor]
 """What one block keeps of the past of its sequences."""
@@ -110,7 +111,7 @@ class GenerationCost(NamedTuple):
     kept: int
 
 
-class TokenModel(nn.Module):
+class TokenModel(Ensemble):
     """K independent models: tokens → embedding → blocks → norm → logits of the next token, in float32.
 
     Args:
@@ -167,11 +168,6 @@ class TokenModel(nn.Module):
         return cls(embedding, blocks, StackedLinear.draw(draws, width, vocabulary, bias=False))
 
     @property
-    def K(self) -> int:
-        """Number of runs."""
-        return int(self.embedding.weight.shape[0])
-
-    @property
     def vocabulary(self) -> int:
         """Number of tokens V."""
         return int(self.embedding.weight.shape[1])
@@ -185,39 +181,6 @@ class TokenModel(nn.Module):
     def layers(self) -> tuple[Block, ...]:
         """The blocks."""
         return tuple(block for block in self.blocks if isinstance(block, Block))
-
-    def parameters_dict(self) -> dict[str, Tensor]:
-        """Name → weights (K, …), detached: what `wavemem.training.fit.fit` starts from."""
-        return {name: value.detach() for name, value in self.named_parameters()}
-
-    @torch.no_grad()
-    def load(self, parameters: dict[str, Tensor]) -> TokenModel:
-        """Take over weights that `parameters_dict` names; returns the model itself.
-
-        Raises:
-            ValueError: If names or shapes differ.
-        """
-        own = dict(self.named_parameters())
-        require(
-            set(own) == set(parameters),
-            f"weights named {', '.join(sorted(set(own) ^ set(parameters)))} on one side only",
-            "the names of parameters_dict()",
-            "Build the model with the configuration that these weights were trained with.",
-        )
-        for name, value in parameters.items():
-            require(
-                own[name].shape == value.shape,
-                f"{name} has shape {tuple(value.shape)}",
-                f"{tuple(own[name].shape)}",
-                "Build the model with the configuration that these weights were trained with.",
-            )
-        for name, value in parameters.items():
-            own[name].copy_(value)
-        return self
-
-    def parameter_count(self) -> int:
-        """Trained numbers of one run."""
-        return sum(value[0].numel() for value in self.parameters())
 
     def state_count(self, length: int) -> int:
         """Numbers kept per sequence while generating, after `length` tokens."""

@@ -35,12 +35,11 @@ from wavemem.records.experiment import (
 )
 from wavemem.records.fields import Batch, Count, Items, OneOf, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
+from wavemem.training.ensemble import stack
 from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.adding_task import BASELINE_MSE, SOLVED_MSE, AddingTask, adding_loss
-from wavemem.wave_rnn.gated import network_of, side_by_side
 from wavemem.wave_rnn.grids import TABLE_6, best_of
-from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN, network_of
 
 MODELS: Final = ("wRNN", "iRNN")
 
@@ -91,14 +90,14 @@ def start(
         ValueError: If the model is unknown or a size is not allowed.
     """
     one_of("model", model, MODELS)
-    drawn = []
+    drawn: list[RecurrentNetwork] = []
     for own in settings:
         how: Any = {"V_scale": own.V_scale, "biases": own.biases}
         if model == "wRNN":
-            drawn.append(WaveRNN.initialise(seeds, units, channels, 2, 1, **how).parameters_dict())
+            drawn.append(WaveRNN.initialise(seeds, units, channels, 2, 1, **how))
         else:
-            drawn.append(IdentityRNN.initialise(seeds, units, 2, 1, **how).parameters_dict())
-    return side_by_side(drawn)  # type: ignore[return-value]
+            drawn.append(IdentityRNN.initialise(seeds, units, 2, 1, **how))
+    return stack(drawn)
 
 
 class Training(Protocol):
@@ -171,7 +170,7 @@ def train(
     label = "adding " + ", ".join(f"{name} {value}" for name, value in names[0].items())
     with own_threads():
         fitted = fit(
-            network.parameters_dict(),
+            network.state_dict(),
             loss,
             training,
             where.progress,
@@ -180,10 +179,11 @@ def train(
             generators,
             None if margin is None else enough,
         )
-    log, trained = fitted.log, type(network).from_parameters(fitted.parameters)
+    log = fitted.log
+    network.load_state_dict(fitted.parameters)
     with torch.no_grad():
         x, y = _batches(task, config.test_batch, [stream(s, f"adding/{T}/test") for s in seeds], device)
-        errors = adding_loss(trained(x.repeat(1, S, 1, 1)).double(), y.repeat(S, 1).double()).tolist()
+        errors = adding_loss(network(x.repeat(1, S, 1, 1)).double(), y.repeat(S, 1).double()).tolist()
     curves = {"run": log["run"], "iteration": log["iteration"], "quantity": "train MSE", "value": log["loss"]}
     tests = {"run": range(len(errors)), "iteration": log["iteration"].max(), "quantity": "test MSE", "value": errors}
     rows = pd.concat([pd.DataFrame(curves), pd.DataFrame(tests)], ignore_index=True)

@@ -23,8 +23,8 @@ from wavemem.checks import one_of, require
 from wavemem.records.experiment import Configuration, Experiment, Pieces, Result, Rounds, Where, resumable
 from wavemem.records.fields import Batch, Clip, Count, Items, OneOf, Rate, Runs, Scale, Size
 from wavemem.streams import run_seeds
+from wavemem.training.ensemble import stack
 from wavemem.wave_rnn.adding import FATES, Length, Setting, fates, start, train
-from wavemem.wave_rnn.gated import side_by_side
 from wavemem.wave_rnn.network import PUBLISHED_SCALE, IdentityRNN, InputStart, RecurrentStart
 
 CELL = ("model", "T", "V_scale", "biases", "lr")
@@ -263,12 +263,11 @@ def start_networks(config: StartsConfig, seed: int, device: torch.device | str =
         network = IdentityRNN.initialise(
             seeds, N, 2, 1, U_init=start.U, V_init=start.V, V_scale=start.scale(N), device=device
         )
-        parameters = network.parameters_dict()
-        parameters["b_V"].zero_()
+        biases = network.state_dict()["b_V"].zero_()
         if start.biases:  # sparse starts have none of their own: the same as the normal start of this seed
-            parameters["b_V"] += IdentityRNN.initialise(seeds, N, 2, 1, device=device).b_V.detach()
-        drawn.append(parameters)
-    return side_by_side(drawn)  # type: ignore[return-value]
+            biases += IdentityRNN.initialise(seeds, N, 2, 1, device=device).b_V.detach()
+        drawn.append(network)
+    return stack(drawn)
 
 
 def _train_starts(config: StartsConfig, seed: int, where: Where) -> Result:

@@ -41,13 +41,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import factorial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.checks import finite, number_in, positive_int, require, shape_is
+from wavemem.training.ensemble import Ensemble
 
 BASELINE_MSE = 1 / 6
 """Mean squared error of the constant 1: the variance of a sum of two numbers from U(0, 1)."""
@@ -303,23 +304,6 @@ def single_ring_error(T: int, n: int) -> float:
     return float(error[apart].mean())
 
 
-class AddingNetwork(Protocol):
-    """What `marker_gradients` needs of a network: `wavemem.wave_rnn.recurrent.RecurrentNetwork` has it."""
-
-    @property
-    def K(self) -> int:
-        """Number of runs."""
-        ...
-
-    def outputs(self, inputs: Float[Tensor, "T B 2"], every_step: bool = False) -> Float[Tensor, "K B 1"]:
-        """The outputs after the last step."""
-        ...
-
-    def named_parameters(self) -> object:
-        """Name → parameter."""
-        ...
-
-
 def marked_at(task: AddingTask, batch: AddingBatch, place: int) -> AddingBatch:
     """The same sequences with the marker of one half moved to a given step; the other marker stays.
 
@@ -345,9 +329,7 @@ def marked_at(task: AddingTask, batch: AddingBatch, place: int) -> AddingBatch:
     return AddingBatch(inputs, (inputs[..., 0] * inputs[..., 1]).sum(0))
 
 
-def marker_gradients(
-    network: AddingNetwork, task: AddingTask, batch: AddingBatch
-) -> dict[str, Float[Tensor, "T weights"]]:
+def marker_gradients(network: Ensemble, task: AddingTask, batch: AddingBatch) -> dict[str, Float[Tensor, "T weights"]]:
     """Gradients of the output with respect to every weight, by the place of one marker, all else being equal.
 
     The gradient of the squared error is the output's times twice the error. It is the output's that says in which directions
@@ -365,11 +347,11 @@ def marker_gradients(
         ValueError: if the network holds several runs or the sequences have another length.
     """
     require(network.K == 1, f"an ensemble of {network.K} runs", "one run", "Pass network.run(k).")
-    parameters = dict(network.named_parameters())  # type: ignore[call-overload]
+    parameters = dict(network.named_parameters())
     rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
     for place in range(task.T):
         moved = marked_at(task, batch, place)
-        gradients = torch.autograd.grad(network.outputs(moved.inputs).mean(), list(parameters.values()))
+        gradients = torch.autograd.grad(network(moved.inputs).mean(), list(parameters.values()))
         for name, gradient in zip(parameters, gradients, strict=True):
             rows[name].append(gradient.detach().flatten())
     return {name: torch.stack(row) for name, row in rows.items()}
@@ -418,7 +400,7 @@ def directions(gradients: Float[Tensor, "T weights"]) -> float:
     return total**2 / float(squares.square().sum())
 
 
-def input_sensitivity(network: AddingNetwork, batch: AddingBatch) -> tuple[Float[Tensor, "K T"], Float[Tensor, "K T"]]:
+def input_sensitivity(network: Ensemble, batch: AddingBatch) -> tuple[Float[Tensor, "K T"], Float[Tensor, "K T"]]:
     """What a number is worth to the output, ∂y/∂x, by its age: mean over sequences, marked and unmarked numbers apart.
 
     A network that adds has 1 for marked and 0 for unmarked numbers at every age.
@@ -436,7 +418,7 @@ def input_sensitivity(network: AddingNetwork, batch: AddingBatch) -> tuple[Float
     shape_is("inputs", batch.inputs, ("T", "batch", 2))
     shown = batch.inputs[:, None].repeat(1, network.K, 1, 1).requires_grad_()
     with torch.enable_grad():
-        (slope,) = torch.autograd.grad(network.outputs(shown).sum(), [shown])
+        (slope,) = torch.autograd.grad(network(shown).sum(), [shown])
     marks = shown.detach()[..., 1]
     found = []
     for chosen in (marks, 1 - marks):

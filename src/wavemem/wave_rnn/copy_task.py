@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, one_hot
 
 from wavemem.checks import positive_int, require
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.wave_rnn.network import RecurrentNetwork
 
 
 class CopyBatch(NamedTuple):
@@ -350,7 +350,7 @@ def symbol_traces(network: RecurrentNetwork, task: CopyTask, size: int, generato
     m, before = task.memory, task.delimiter - 1
 
     def seen(sequences: Tensor) -> tuple[Tensor, Tensor]:
-        logits = network.outputs(sequences, every_step=True)[-m:, ..., 1:-1].double()
+        logits = network(sequences, every_step=True)[-m:, ..., 1:-1].double()
         return logits, network.states(sequences[: before + 1])[-1].flatten(-2).double()
 
     a = torch.randint(0, task.symbols, (size,), generator=generator, device=generator.device)

@@ -31,12 +31,11 @@ from wavemem.kernels.compiled import own_threads
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
+from wavemem.training.ensemble import stack
 from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.copy_task import CopyScores, CopyTask, copy_scores, exact_recall, paper_loss
-from wavemem.wave_rnn.gated import GatedRNN, network_of, side_by_side
 from wavemem.wave_rnn.grids import TABLE_5, best_of
-from wavemem.wave_rnn.network import PUBLISHED_SCALE, IdentityRNN, WaveRNN
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.wave_rnn.network import PUBLISHED_SCALE, GatedRNN, IdentityRNN, RecurrentNetwork, WaveRNN, network_of
 
 ABLATIONS = ("wRNN -V", "wRNN -u", "wRNN dirac", "wRNN -V -u", "iRNN +Σ", "iRNN +Σ +V")
 MODELS = ("wRNN", "iRNN", "iRNN large", "wRNN searched", "iRNN searched", "iRNN large searched", "GRU", *ABLATIONS)
@@ -260,7 +259,7 @@ def _train(
 ) -> Result:
     """Train and test one model at one length, all seeds of a point side by side."""
     task, S, device = CopyTask(T), len(points), where.device
-    network = side_by_side([initial(config, model, T, seeds, point).parameters_dict() for point in points]).to(device)
+    network = stack([initial(config, model, T, seeds, point) for point in points]).to(device)
     generators = [stream(seed, f"copying/{T}/training") for seed in seeds]
 
     def held_out(name: str, size: int) -> tuple[Tensor, Tensor]:
@@ -293,7 +292,7 @@ def _train(
     )
     label = f"copying T = {T}, {model}"
     with own_threads():
-        trained = fit(network.parameters_dict(), loss, settings, where.progress, label, where.checkpoint, generators)
+        trained = fit(network.state_dict(), loss, settings, where.progress, label, where.checkpoint, generators)
         found = trained.best
         assert found is not None
         found.update(scores(trained.parameters, validation).cross_entropy, config.iterations, trained.parameters)

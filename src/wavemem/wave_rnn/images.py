@@ -29,10 +29,10 @@ from wavemem.checks import one_of, require
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Count, Items, OneOf, Runs, Size
 from wavemem.streams import run_seeds, stream
+from wavemem.training.ensemble import stack
 from wavemem.training.fit import FitConfig, fit
-from wavemem.wave_rnn.gated import GatedRNN, network_of, side_by_side
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages
-from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
+from wavemem.wave_rnn.network import GatedRNN, IdentityRNN, WaveRNN, network_of
 
 Network = WaveRNN | IdentityRNN | GatedRNN
 
@@ -297,7 +297,7 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
     )
     job, setting, S = jobs[0], jobs[0].setting, len(seeds)
     task = SequentialImages(job.task, device=where.device)
-    network = side_by_side([initial(own, task, seeds).parameters_dict() for own in jobs]).to(where.device)
+    network = stack([initial(own, task, seeds) for own in jobs]).to(where.device)
     orders = _Orders(task, seeds, setting.batch)
     updates = orders.per_epoch * setting.epochs
     every = log_every or orders.per_epoch
@@ -319,7 +319,7 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
     drops = tuple(range(epochs * orders.per_epoch, updates + 1, epochs * orders.per_epoch))
     rates = tuple(own.setting.lr for own in jobs for _ in seeds)
     fitted = fit(
-        network.parameters_dict(),
+        network.state_dict(),
         loss,
         FitConfig(updates, rates, clip=setting.clip or None, log_every=every, milestones=drops, gamma=1 / rate),
         where.progress,

@@ -88,7 +88,7 @@ def _train(config: Config, name: str, rates: tuple[float, ...], seeds: list[int]
     )
     loss = recall_loss(network, task, config.batch, generators)
     fitted = fit(
-        network.parameters_dict(),
+        network.state_dict(),
         loss,
         training,
         where.progress,
@@ -96,17 +96,17 @@ def _train(config: Config, name: str, rates: tuple[float, ...], seeds: list[int]
         where.checkpoint,
         generators,
     )
-    trained = WaveRNN.from_parameters(fitted.parameters, ACTIVATIONS[name])
+    network.load_state_dict(fitted.parameters)
     held_out = task.batch(config.tests, stream(seeds[0], f"linear learning, {part}"), where.device)
     with torch.no_grad():
-        logits = trained(held_out.inputs, every_step=True).double()
+        logits = network(held_out.inputs, every_step=True).double()
         losses = copy_loss(logits, held_out.targets)
         right = exact_recall(logits, held_out.targets, config.memory)
         probes = held_out.inputs[:, :64]
         longer = torch.cat([probes, probes[-1:].expand(3 * config.units, -1, -1)])
-        response = state_response(trained, longer, config.memory, stream(seeds[0], "linear learning, disturbance"))
+        response = state_response(network, longer, config.memory, stream(seeds[0], "linear learning, disturbance"))
     rows = []
-    for k in range(trained.K):
+    for k in range(network.K):
         measured = {"loss": float(losses[k]), "right": float(right[k]), **pass_of(response[k])}
         at = {"activation": name, "part": part, "lr": rates[k // len(seeds)], "seed": every[k]}
         rows += [{**at, "quantity": quantity, "value": value} for quantity, value in measured.items()]
@@ -157,7 +157,7 @@ def networks(source: Source, name: str) -> WaveRNN:
     Raises:
         ValueError: If there is no such kind.
     """
-    return WaveRNN.from_parameters(weights_of(source, one_of("name", name, ACTIVATIONS)), ACTIVATIONS[name])
+    return WaveRNN(weights_of(source, one_of("name", name, ACTIVATIONS)), ACTIVATIONS[name])
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

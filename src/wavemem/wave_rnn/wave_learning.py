@@ -31,10 +31,8 @@ from wavemem.streams import run_seeds, stream
 from wavemem.theory.readings import Velocity
 from wavemem.training.fit import FitConfig, LossFunction, fit
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, exact_recall
-from wavemem.wave_rnn.gated import network_of
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages
-from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN, network_of
 from wavemem.wave_rnn.wave_readings import (
     direction,
     onset_order,
@@ -320,7 +318,7 @@ def _train(config: Config, model: str, seed: int, where: Where) -> Result:
         iterations, lr, snapshots = config.image_iterations, config.image_lr, (0, config.image_iterations)
         loss = naming_loss(network, images, config.image_batch, generators)
     training = FitConfig(iterations, lr=lr, clip=config.clip, log_every=max(1, iterations // 50), snapshots=snapshots)
-    trained = fit(network.parameters_dict(), loss, training, where.progress, model, where.checkpoint, generators)
+    trained = fit(network.state_dict(), loss, training, where.progress, model, where.checkpoint, generators)
     log = trained.log
     rows: list[dict[str, Any]] = [
         {"run": run, "channel": -1, "quantity": "loss", "value": value, "iteration": iteration}
@@ -328,10 +326,11 @@ def _train(config: Config, model: str, seed: int, where: Where) -> Result:
     ]
     weights: dict[str, Tensor] = {}
     inputs = probe_inputs(config, model, seed, images)
+    network.cpu()
     for iteration, parameters in trained.snapshots.items():
-        then = type(network).from_parameters(parameters)
-        found = _measure(config, model, then, inputs, seed, ends=iteration in (0, iterations))
-        for k, share in enumerate(_score(config, then, seed, images)):
+        network.load_state_dict(parameters)
+        found = _measure(config, model, network, inputs, seed, ends=iteration in (0, iterations))
+        for k, share in enumerate(_score(config, network, seed, images)):
             found.append({"run": k, "channel": -1, "quantity": "right", "value": share})
         rows += [{**row, "iteration": iteration} for row in found]
         weights |= under(f"{model}/{iteration}", parameters)

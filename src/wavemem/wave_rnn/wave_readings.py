@@ -17,7 +17,7 @@ from torch import Tensor
 from wavemem.checks import number_in, require, shape_is
 from wavemem.theory.readings import Velocity, estimate_velocity, spectrum_2d
 from wavemem.theory.waves import Wave, find_wave
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.wave_rnn.network import RecurrentNetwork
 
 SMALL = 1e-2
 """Largest entry of a disturbance: small beside activities of order one, large beside single precision."""

@@ -30,8 +30,7 @@ from wavemem.wave_rnn.adding_task import AddingTask, adding_loss
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, paper_loss
 from wavemem.wave_rnn.grids import EPOCHS, MODELS, TASKS, Grid, Setting, grid
 from wavemem.wave_rnn.image_tasks import SequentialImages
-from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN
 
 POINT = tuple(field.name for field in dataclasses.fields(Setting))
 """Columns of the rows that name a point of a grid."""
@@ -273,7 +272,7 @@ def train_setting(config: Config, setting: Setting, seeds: Sequence[int], where:
         gamma=1 / setting.drop_rate,
     )
     label = setting.name + " " + " ".join(f"{name}={getattr(config, name)}" for name in EFFORT)
-    log = fit(start.parameters_dict(), loss, training, where.progress, label, where.checkpoint, generators).log
+    log = fit(start.state_dict(), loss, training, where.progress, label, where.checkpoint, generators).log
     log["iteration"] -= 1  # values of a row are those before its update
     log["seed"] = log["run"].map(dict(enumerate(seeds)))
     log = log.rename(columns={"loss": "train", "grad_norm": "gradient"})

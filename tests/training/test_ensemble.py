@@ -26,9 +26,8 @@ from wavemem.ssm.h3 import h3_block
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.token_model import StackedEmbedding, StackedLinear, TokenModel, generators
 from wavemem.ssm.transformer import Transformer
-from wavemem.wave_rnn.gated import Cell, GatedRNN
-from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
-from wavemem.wave_rnn.recurrent import RecurrentNetwork
+from wavemem.training.ensemble import Ensemble, stack
+from wavemem.wave_rnn.network import Cell, GatedRNN, IdentityRNN, RecurrentNetwork, WaveRNN
 
 VOCABULARY, WIDTH, INPUTS = 7, 8, 3
 Shape = tuple[int, int, int]  # K runs, T steps, B entries
@@ -38,7 +37,7 @@ Shape = tuple[int, int, int]  # K runs, T steps, B entries
 class Model:
     """A model, the call that is tried, and the same by a loop over time for one run in float64."""
 
-    make: Callable[[Sequence[int]], nn.Module]
+    make: Callable[[Sequence[int]], Ensemble]
     inputs: Callable[[Shape], tuple[int, ...]]
     call: Callable[[Any, Tensor], Tensor]
     loop: Callable[[Any, Tensor], Tensor]
@@ -54,7 +53,7 @@ def _time_first(shape: Shape) -> tuple[int, ...]:
 def _recurrent(make: Callable[[Sequence[int]], RecurrentNetwork], what: str) -> Model:
     def states(net: RecurrentNetwork, x: Tensor) -> Tensor:
         h = wave_scan_reference(net.kernel(), net.V, net.bias(), x, activation=net.activation)
-        return h if isinstance(net, WaveRNN) else net._activity(h)
+        return h if isinstance(net, WaveRNN) else h.mT
 
     def read(net: RecurrentNetwork, x: Tensor) -> Tensor:
         h = wave_scan_reference(net.kernel(), net.V, net.bias(), x, activation=net.activation).flatten(3)
@@ -71,7 +70,7 @@ def _recurrent(make: Callable[[Sequence[int]], RecurrentNetwork], what: str) -> 
 
 def _gated(cell: Cell) -> Model:
     def loop(net: GatedRNN, x: Tensor) -> Tensor:
-        layer = getattr(nn, f"{cell}Cell")(net.d, net.N).double()
+        layer = getattr(nn, f"{cell}Cell")(net.d, net.hidden).double()
         weights = {"weight_ih": net.W_ih[0], "weight_hh": net.W_hh[0], "bias_ih": net.b_ih[0], "bias_hh": net.b_hh[0]}
         state, out = None, []
         for now in x[:, 0]:
@@ -101,7 +100,7 @@ def _token_loop(net: TokenModel, tokens: Tensor) -> Tensor:
     return torch.cat(entries, 1)
 
 
-def _tokens(make: Callable[[Sequence[int]], nn.Module]) -> Model:
+def _tokens(make: Callable[[Sequence[int]], Ensemble]) -> Model:
     return Model(make, lambda s: (s[0], s[2], s[1]), lambda net, x: net(x), _token_loop, (0, 0), tokens=True)
 
 
@@ -143,7 +142,9 @@ MODELS = {
     "GRU": _gated("GRU"),
     "Mamba": _tokens(lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 2)),
     "v-Wave": _tokens(lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="wave", velocity=0.4)),
-    "v-Wave, selective": _tokens(lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="selective")),
+    "v-Wave, selective": _tokens(
+        lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="selective", learn_velocity=False)
+    ),
     "v-Wave, ring and state": _tokens(
         lambda seeds: Mamba.initialise(seeds, VOCABULARY, WIDTH, 1, register="ring", state_velocity=0.7)
     ),
@@ -255,3 +256,27 @@ def test_modes_of_autograd_and_threads_change_no_number(name: str) -> None:
         for result, right in zip(results, wanted, strict=True):
             close(result.detach().clone(), right)
     assert not any(result.requires_grad for result in (*inferred, *silent))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_runs_are_taken_apart_stacked_and_put_back(name: str) -> None:
+    model, x = MODELS[name], draw(MODELS[name], (2, 5, 2), 0)
+    net, other, single = model.make([3, 4]), model.make([5, 6]), model.make([4])
+    outputs = model.call(net, x)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(model.call(other, x), outputs)
+    outputs.select(model.runs[1], 1).sum().backward()
+    for own, value in net.named_parameters():
+        assert value.shape[0] == 2
+        assert torch.equal(value[1:], single.get_parameter(own))
+        assert value.grad is None or not value.grad[0].any()
+    assert net.K == 2
+    assert torch.equal(model.call(stack([net.run(0), net.run(1)]), x), outputs)
+    first, count = net.run(0), sum(value[0].numel() for value in net.parameters())
+    with torch.no_grad():
+        for value in first.parameters():
+            value.zero_()  # a copy: the other has its own
+    assert torch.equal(model.call(net, x), outputs)
+    assert count == net.parameter_count(True) >= net.parameter_count(False)
+    with pytest.raises(ValueError, match="k = 2"):
+        net.run(2)
