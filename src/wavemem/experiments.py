@@ -11,7 +11,7 @@ EXPERIMENTS = {
     "gradient_propagation": "wavemem.elman.gradient_propagation",
     "image_search": "wavemem.wave_rnn.image_search",
     "images": "wavemem.wave_rnn.images",
-    "initialisations": "wavemem.elman.initialisations",
+    "initialisations": "wavemem.elman.repeat_copy",
     "linear_learning": "wavemem.wave_rnn.linear_learning",
     "repeat_copy": "wavemem.elman.table1",
     "self_attention": "wavemem.elman.self_attention",
@@ -20,6 +20,6 @@ EXPERIMENTS = {
     "table1": "wavemem.elman.table1",
     "wave_learning": "wavemem.wave_rnn.wave_learning",
     "wave_sweeps": "wavemem.wave_rnn.wave_sweeps",
-    "wide_repeat_copy": "wavemem.elman.wide_repeat_copy",
+    "wide_repeat_copy": "wavemem.elman.repeat_copy",
 }
 """Name → module. It is an experiment itself, or holds an `Experiment` of this name; see `wavemem.records.experiment`."""
