@@ -7,14 +7,12 @@ without the one and listings do not wait for the other.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import os
 import reprlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,14 +87,6 @@ class _RunCommand(TyperCommand):
             )
 
 
-@contextlib.contextmanager
-def _as_usage_errors(*kinds: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except kinds as error:
-        raise UsageError(str(error)) from error
-
-
 @app.command()
 def chapters() -> None:
     """List the chapters."""
@@ -155,31 +145,28 @@ def run(
 
     name = choose("experiment", experiment, experiment_names())
     parameters = Parameters(profile, device, seed)
-    if jobs > 1 and importlib.util.find_spec("joblib") is None:
-        raise UsageError(f"jobs is {jobs} but joblib is not installed; allowed: 1, or start the command several times")
     if scheduler and jobs > 1:
         raise UsageError(f"jobs is {jobs} beside a scheduler; allowed: one of them, a cluster has its own workers")
     chosen = parameters.on_this_machine().device
-    from wavemem.records.parallel import on_cluster, side_by_side
-    from wavemem.records.run import ExistingRecord, parse_settings, run_experiment, with_settings
-    from wavemem.records.sizes import differences
-    from wavemem.records.store import config_json, open_record, project_root
-    from wavemem.training.checkpoint import CheckpointError
-
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
+    from wavemem.records.parallel import on_cluster, side_by_side
+    from wavemem.records.run import parse_settings, run_experiment, with_settings
+    from wavemem.records.sizes import differences
+    from wavemem.records.store import config_json, open_record, project_root
+
     started = time.monotonic()
-    with _as_usage_errors(ValueError):
-        base = get_experiment(name).Config.profile(profile)
-        replaced = parse_settings(base, settings or [])
-        other = differences(type(base), config_json(with_settings(base, replaced)), profile)
-        if records is None:
-            records = project_root() / ("_build/records" if other and not keep else "records")
-    with contextlib.ExitStack() as stack:
-        with _as_usage_errors(ValueError):
-            stack.enter_context(on_cluster(scheduler) if scheduler else side_by_side(jobs))
-        with _as_usage_errors(ExistingRecord, CheckpointError):  # an experiment's own error keeps its traceback
-            folder = run_experiment(name, profile, seed, chosen, records, replace, replaced)
+    with contextlib.ExitStack() as workers:
+        try:
+            base = get_experiment(name).Config.profile(profile)
+            replaced = parse_settings(base, settings or [])
+            other = differences(type(base), config_json(with_settings(base, replaced)), profile)
+            if records is None:
+                records = project_root() / ("_build/records" if other and not keep else "records")
+            workers.enter_context(on_cluster(scheduler) if scheduler else side_by_side(jobs))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        folder = run_experiment(name, profile, seed, chosen, records, replace, replaced)
     rows = open_record(folder).rows
     print(get_experiment(name).summarise(rows).to_string())
     print(f"\n{folder}  ({len(rows)} rows, {time.monotonic() - started:.0f} s)")
@@ -203,6 +190,21 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+def _execute(layout: Layout, wanted: list[Any], parameters: Parameters, *options: Any) -> None:
+    """Execute chapters, say what became of them, and end here if one failed."""
+    from wavemem.building.schedule import execute_chapters
+
+    outcome = execute_chapters(wanted, layout, parameters, *options)
+    print("chapters:\n" + outcome.timings())
+    print(f"executed notebooks: {layout.chapters(parameters)}")
+    for failure in outcome.failures:
+        print("\n" + failure.describe(), file=sys.stderr)
+    if outcome.failures:
+        kept = len(outcome.seconds)
+        print(f"\n{len(outcome.failures)} failed; {kept} finished and kept", file=sys.stderr)
+        raise typer.Exit(1)
+
+
 @book.command("run")
 def book_run(
     names: Annotated[list[str] | None, typer.Argument(help="Chapters, by name or number; all if left out.")] = None,
@@ -215,17 +217,11 @@ def book_run(
     threads: Threads = 1,
 ) -> None:
     """Execute chapters that are out of date; build no pages."""
-    from wavemem.building.build import Order, execute, timings
+    from wavemem.building.chapters import discover, select
 
     layout = Layout(find_root())
-    order = Order(profile, device, seed, ",".join(names or []), jobs, force, timeout, threads)
-    outcome, parameters = execute(layout, order)
-    print("\n".join(timings(outcome)))
-    print(f"executed notebooks: {layout.chapters(parameters)}")
-    for failure in outcome.failures:
-        print("\n" + failure.describe(), file=sys.stderr)
-    if outcome.failures:
-        raise typer.Exit(1)
+    wanted = select(discover(layout), ",".join(names or []))
+    _execute(layout, wanted, Parameters(profile, device, seed).on_this_machine(), jobs, force, timeout, threads)
 
 
 @book.command("build")
@@ -240,25 +236,27 @@ def book_build(
     threads: Threads = 1,
     lenient: Annotated[bool, typer.Option("--lenient", help="Let warnings and missing pages pass.")] = False,
 ) -> None:
-    """Execute what is out of date, build the pages, and say where they are."""
-    from wavemem.building.build import Order, build_book, timings
+    """Execute what is out of date, build the pages, and say where they are.
+
+    Where only some chapters are asked for, the others appear as they were executed last, or without outputs, and warnings do
+    not stop the build.
+    """
+    from wavemem.building.chapters import discover, select
+    from wavemem.building.site import build_site
+    from wavemem.building.stage import contents
 
     started = time.monotonic()
     layout = Layout(find_root())
-    order = Order(profile, device, seed, chapters, jobs, force, timeout, threads)
-    outcome, site = build_book(layout, order, lenient)
-    print("\nchapters:\n" + "\n".join(timings(outcome)))
-    if site is None:
-        for failure in outcome.failures:
-            print("\n" + failure.describe(), file=sys.stderr)
-        kept = len(outcome.seconds)
-        print(f"\n{len(outcome.failures)} failed; {kept} finished and kept; no pages built", file=sys.stderr)
-        raise typer.Exit(1)
-    for page in site.left_out:
+    wanted = select(discover(layout), chapters)
+    parameters = Parameters(profile, device, seed).on_this_machine()
+    contents(layout, [] if lenient else wanted)
+    _execute(layout, wanted, parameters, jobs, force, timeout, threads)
+    staged, rebuilt = build_site(layout, parameters, discover(layout), strict=not lenient and not chapters.strip())
+    for page in staged.missing:
         print(f"left out, no such page: {page}")
-    for name in site.unexecuted:
+    for name in staged.unexecuted:
         print(f"shown without outputs, not executed: {name}")
-    print(f"\nsite:  {layout.site / 'index.html'}  ({'built' if site.rebuilt else 'up to date'})")
+    print(f"\nsite:  {layout.site / 'index.html'}  ({'built' if rebuilt else 'up to date'})")
     folder = shlex.quote(str(layout.site))
     print(f"serve: python3 -m http.server --bind 127.0.0.1 --directory {folder} 8000   then open http://localhost:8000")
     print(f"took {time.monotonic() - started:.0f} s")
@@ -278,7 +276,7 @@ def book_links() -> None:
 @book.command("serve")
 def book_serve(port: Annotated[int, _number("port", "Port on this machine; 0 takes a free one.")] = 8000) -> None:
     """Serve the built site on this machine."""
-    from wavemem.building.build import serve
+    from wavemem.building.site import serve
 
     serve(Layout(find_root()).site, port)
 
@@ -287,10 +285,8 @@ def _explained(error: BaseException) -> tuple[str, int] | None:
     """One line and the exit status for whatever a user can cause; None for a mistake of ours, which keeps its traceback."""
     from wavemem.checks import Unusable
 
-    if type(error) is typer.BadParameter:
-        return error.message, error.exit_code
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of the parser of the command line
-        return error.format_message(), error.exit_code
+        return error.message if type(error) is typer.BadParameter else error.format_message(), error.exit_code
     if isinstance(error, UsageError):
         return str(error), 2
     if isinstance(error, BuildError | Unusable):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,18 +41,21 @@ class Toy:
         """Write a module of the package; packages on the way get an empty file."""
         path = self.layout.package.joinpath(*name.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
-        for folder in path.relative_to(self.layout.package).parents:
-            if folder != Path("."):
-                (self.layout.package / folder / "__init__.py").touch()
+        for folder in [*path.relative_to(self.layout.package).parents][:-1]:
+            (self.layout.package / folder / "__init__.py").touch()
         path.write_text(source, encoding="utf-8")
         return path
+
+    def source(self, chapter: str) -> Path:
+        """The text file of a chapter."""
+        return self.layout.notebooks / f"{chapter}.md"
 
     def chapter(self, name: str, *cells: str, settings: str = "minutes: 1") -> Chapter:
         """Write a chapter whose code cells, after that of the parameters, are given."""
         text = _HEAD % settings
         for cell in cells:
             text += f"\nWords.\n\n```{{code-cell}} ipython3\n{cell}\n```\n"
-        (self.layout.notebooks / f"{name}.md").write_text(text, encoding="utf-8")
+        self.source(name).write_text(text, encoding="utf-8")
         return next(chapter for chapter in discover(self.layout) if chapter.name == name)
 
 
@@ -90,13 +92,3 @@ def new_toy() -> Callable[[Path], Toy]:
 def real() -> Layout:
     """This copy of the book, only to be read."""
     return Layout(REAL)
-
-
-@pytest.fixture
-def real_copy(tmp_path: Path) -> Layout:
-    """A copy of the book's sources that may be changed."""
-    root = tmp_path / "copy"
-    for name in ("src", "notebooks", "records/registry"):
-        shutil.copytree(REAL / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(REAL / "constraints.txt", root)
-    return Layout(root)

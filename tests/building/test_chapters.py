@@ -1,90 +1,82 @@
-"""Chapters as they stand in the folder: found, read, chosen."""
+"""Chapters found, read, chosen and made into notebooks; executed ones without traces of the moment."""
 
 from __future__ import annotations
 
+import jupytext
+import nbformat
 import pytest
+from nbformat import v4
 
-from wavemem.building.chapters import code_cells, discover, front_matter, parse, select
+from wavemem.building.chapters import code_cells, discover, executable, front_matter, plain, published, select
 from wavemem.building.layout import BuildError, Parameters, UsageError, find_root
 
 
 def test_discovered_in_the_order_of_their_numbers(toy) -> None:
-    toy.chapter("10-last", "x = 1")
+    toy.chapter("10-last", "x = 1", settings="")
     toy.chapter("02-second", "x = 1", settings="title: Second, minutes: 7, records: [a, b], timeout: 5")
     (toy.layout.notebooks / "notes.md").write_text("no chapter")
-    found = discover(toy.layout)
-    assert [(chapter.name, chapter.number) for chapter in found] == [("02-second", 2), ("10-last", 10)]
-    second = found[0]
+    second, last = discover(toy.layout)
+    assert (second.name, second.number, last.name, last.number) == ("02-second", 2, "10-last", 10)
     assert (second.title, second.minutes, second.records, second.timeout) == ("Second", 7, ("a", "b"), 5)
-    assert found[1].title == "10-last"
+    assert (last.title, last.minutes, last.records, last.timeout) == ("10-last", 0, (), 900)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("01-x", "---\nwavemem: {minutes: soon}\n---\n", "minutes in the front matter is 'soon'; allowed: a whole"),
-        ("01-x", "---\nwavemem: {records: a}\n---\n", "records in the front matter is 'a'; allowed: a list"),
-        ("01-x", "---\nwavemem: 3\n---\n", "'wavemem' in the front matter is 3; allowed: a mapping"),
-        ("01-x", "---\n- a\n---\n", "the front matter is a list, not a mapping"),
-        ("01-x", "---\na: [\n---\n", "not valid YAML"),
-        ("01-x", "---\njupytext: {}\n---\n", "has no 'wavemem'.*keep 'notebook_metadata_filter: wavemem'"),
-        ("01-x", "# Title\n", "has no 'wavemem'"),
-        ("1b-x", "", "begins with its number"),
+        ("01-x", b"---\nwavemem: {minutes: soon}\n---\n", "minutes in the front matter is 'soon'; allowed: a whole"),
+        ("01-x", b"---\nwavemem: {records: a}\n---\n", "records in the front matter is 'a'; allowed: a list"),
+        ("01-x", b"---\nwavemem: 3\n---\n", "'wavemem' in the front matter is 3; allowed: a mapping"),
+        ("01-x", b"---\n- a\n---\n", "has no 'wavemem'"),
+        ("01-x", b"---\na: [\n---\n", "not valid YAML"),
+        ("01-x", b"---\njupytext: {}\n---\n", "has no 'wavemem'.*keep 'notebook_metadata_filter: wavemem'"),
+        ("01-x", b"# Title\n", "has no 'wavemem'"),
+        ("1b-x", b"", "begins with its number"),
+        ("7-x", b"---\nwavemem:\n---\n", "07-a and 7-x share a number"),
+        ("01-x", "# Ü".encode("utf-16"), r"01-x\.md: not UTF-8 \(byte \d+\); save it as UTF-8"),
+        ("01-x", "# Ü".encode("latin-1"), r"01-x\.md: not UTF-8 \(byte 2\); save it as UTF-8"),
     ],
 )
-def test_bad_front_matter(toy, name: str, text: str, message: str) -> None:
-    (toy.layout.notebooks / f"{name}.md").write_text(text)
+def test_what_is_no_chapter_is_refused_by_name(toy, name: str, text: bytes, message: str) -> None:
+    toy.chapter("07-a", "x = 1")
+    toy.source(name).write_bytes(text)
     with pytest.raises(BuildError, match=message):
         discover(toy.layout)
 
 
-def test_two_chapters_of_one_number(toy) -> None:
-    toy.chapter("01-a", "x = 1")
-    (toy.layout.notebooks / "1-b.md").write_text("---\nwavemem:\n---\n")
-    with pytest.raises(BuildError, match="01-a and 1-b share a number"):
-        discover(toy.layout)
-
-
-def test_no_front_matter() -> None:
-    assert front_matter("# Title\n", "x") == {}
-    assert front_matter("---\n---\n# Title\n", "x") == {}
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_and_byte_order_marks_change_nothing(toy, end: str, mark: str) -> None:
+    chapter = toy.chapter("01-x", "x = 1", settings="title: Ü, records: [a]")
+    toy.source("01-x").write_bytes((mark + chapter.text.replace("\n", end)).encode())
+    assert discover(toy.layout) == [chapter]
 
 
 @pytest.mark.parametrize(
     ("wanted", "names"),
     [
-        (None, ["01-one", "02-two", "12-twelve"]),
-        ("", ["01-one", "02-two", "12-twelve"]),
-        (" , ", ["01-one", "02-two", "12-twelve"]),
-        ("2", ["02-two"]),
+        (" , ", ["01-one", "02-two", "10-one", "12-twelve"]),
         ("02,", ["02-two"]),
         ("12 1", ["01-one", "12-twelve"]),
         ("twelve, 01-o", ["01-one", "12-twelve"]),
         ("notebooks/02-two.md", ["02-two"]),
+        ("10-", ["10-one"]),
+        ("one", "ambiguous chapter 'one'; available: 01-one, 02-two, "),
+        ("3", "unknown chapter '3'; available: 01-one, 02-two, "),
+        ("1,99", "unknown chapter '99'"),
+        ("three", "unknown chapter 'three'"),
+        ("1²", "unknown chapter '1²'"),
     ],
 )
-def test_select(toy, wanted: str | None, names: list[str]) -> None:
-    for name in ("01-one", "02-two", "12-twelve"):
-        toy.chapter(name, "x = 1")
-    assert [chapter.name for chapter in select(discover(toy.layout), wanted)] == names
-
-
-@pytest.mark.parametrize("wanted", ["3", "three", "1,99", "1²"])
-def test_unknown_chapters(toy, wanted: str) -> None:
-    for name in ("01-one", "02-two"):
-        toy.chapter(name, "x = 1")
-    with pytest.raises(UsageError, match=r"unknown chapter '.*'; available: 01-one, 02-two"):
-        select(discover(toy.layout), wanted)
-
-
-def test_ambiguous_chapter(toy) -> None:
-    for name in ("10-one", "11-two"):
+def test_select(toy, wanted: str, names: list[str] | str) -> None:
+    for name in ("01-one", "02-two", "10-one", "12-twelve"):
         toy.chapter(name, "x = 1")
     chapters = discover(toy.layout)
-    assert [chapter.name for chapter in select(chapters, "10-")] == ["10-one"]
-    toy.chapter("12-one", "x = 1")
-    with pytest.raises(UsageError, match="ambiguous chapter 'one'"):
-        select(discover(toy.layout), "one")
+    if isinstance(names, list):
+        assert [chapter.name for chapter in select(chapters, wanted)] == names
+    else:
+        with pytest.raises(UsageError, match=names):
+            select(chapters, wanted)
 
 
 def test_code_cells_without_their_options() -> None:
@@ -117,65 +109,87 @@ _CELL = "```{code-cell} ipython3\nimport os\n```\n"
     ],
 )
 def test_a_cell_that_would_not_be_executed_is_refused_by_name(text: str, message: str) -> None:
-    assert code_cells(_CELL) == ["import os"]
     with pytest.raises(BuildError, match=f"^01-x.*{message}"):
         code_cells(text, "01-x")
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_line_ends_and_byte_order_marks_change_nothing(toy, end: str, mark: str) -> None:
-    plain = toy.chapter("01-x", "x = 1", settings="title: Ü, records: [a]")
-    plain.source.write_bytes((mark + plain.text.replace("\n", end)).encode())
-    assert discover(toy.layout) == [plain]
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_another_encoding_is_refused_by_name(toy, encoding: str) -> None:
-    plain = toy.chapter("01-x", "x = 1", settings="title: Ü")
-    plain.source.write_bytes(plain.text.encode(encoding))
-    with pytest.raises(BuildError, match=r"01-x\.md: not UTF-8 \(byte \d+\); save it as UTF-8"):
-        discover(toy.layout)
-
-
 def test_jupytext_writes_a_chapter_back_without_loss(real, toy) -> None:
-    import jupytext
-    import nbformat
-
-    for chapter in discover(real):
-        notebook = parse(chapter.text, chapter.name)
+    before = discover(real)
+    for chapter in before:
+        notebook = executable(chapter.text, chapter.name)
         # What JupyterLab adds before it saves.
         notebook.metadata["language_info"] = {"name": "python", "file_extension": ".py"}
         for cell in notebook.cells:
             cell.metadata["trusted"] = True
             if cell.cell_type == "code":
-                cell.update(execution_count=3, outputs=[nbformat.v4.new_output("stream", text="said")])
+                cell.update(execution_count=3, outputs=[v4.new_output("stream", text="said")])
         as_json = nbformat.reads(nbformat.writes(notebook), as_version=4)
-        (toy.layout.notebooks / f"{chapter.name}.md").write_text(jupytext.writes(as_json, fmt="md:myst"))
-    for before, after in zip(discover(real), discover(toy.layout), strict=True):
-        for name in ("name", "title", "minutes", "records", "timeout"):
-            assert getattr(after, name) == getattr(before, name), before.name
-        headers = [front_matter(chapter.text, chapter.name) for chapter in (before, after)]
-        for header in headers:
-            header["jupytext"]["text_representation"] = ...  # the writer adds its version
-        assert headers[0] == headers[1]
-        cells = [
-            [(cell.cell_type, cell.source, cell.metadata) for cell in parse(chapter.text, chapter.name).cells]
-            for chapter in (before, after)
-        ]
-        assert cells[0] == cells[1], before.name
+        toy.source(chapter.name).write_text(jupytext.writes(as_json, fmt="md:myst"))
+
+    def seen(chapter) -> list[object]:
+        header = front_matter(chapter.text, chapter.name)
+        header["jupytext"]["text_representation"] = ...  # the writer adds its version
+        cells = [(c.cell_type, c.source, c.metadata) for c in executable(chapter.text, chapter.name).cells]
+        return [chapter.name, chapter.title, chapter.minutes, chapter.records, chapter.timeout, header, cells]
+
+    for old, new in zip(before, discover(toy.layout), strict=True):
+        assert seen(old) == seen(new)
 
 
-def test_parameters() -> None:
+def test_parameters_and_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(device: str) -> str:
+        return Parameters(device=device).on_this_machine().device
+
     assert Parameters("paper", "cuda", 3).variant == "paper-cuda-seed3"
-    for arguments in (("slow", "cpu", 0), ("quick", "tpu", 0)):
-        with pytest.raises(UsageError, match="available: "):
-            Parameters(*arguments)
-    with pytest.raises(UsageError, match="seed is -1; allowed: 0"):
-        Parameters("quick", "cpu", -1)
+    with pytest.raises(UsageError, match="unknown profile 'slow'; available: quick, paper"):
+        Parameters("slow")
+    with pytest.raises(UsageError, match="unknown device 'tpu'; available: auto, cpu, cuda"):
+        Parameters("quick", "tpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert chosen("auto") == chosen("cpu") == "cpu"
+    with pytest.raises(UsageError, match="device is 'cuda'; allowed here: auto, cpu"):
+        chosen("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert chosen("auto") == chosen("cuda") == "cuda"
 
 
 def test_find_root(toy, tmp_path) -> None:
     assert find_root(toy.layout.notebooks) == toy.layout.root
     with pytest.raises(UsageError, match="no book here"):
         find_root(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [("seed = 0", "", "does not set seed"), ("[parameters]", "[else]", "no code cell is tagged 'parameters'")],
+)
+def test_executable_numbers_its_cells_and_has_parameters(toy, old: str, new: str, message: str) -> None:
+    text = toy.chapter("01-first", "x = 1", "y = 2").text
+    notebook = executable(text, "01-first")
+    assert [cell.id for cell in notebook.cells] == [f"cell-{index:03d}" for index in range(len(notebook.cells))]
+    assert [cell.source for cell in notebook.cells if cell.cell_type == "code"][1:] == ["x = 1", "y = 2"]
+    with pytest.raises(BuildError, match=message):
+        executable(text.replace(old, new), "01-first")
+
+
+def test_published_removes_what_differs() -> None:
+    def said(text: str, name: str = "stdout"):
+        return v4.new_output("stream", name=name, text=text)
+
+    shown = {"text/html": '<style id="T_1a2b3_row0">', "text/plain": "<A at 0x1234567>", "image/png": "0x1234567"}
+    cell = v4.new_code_cell("show()")
+    cell.metadata.update(papermill={"duration": 1.0}, execution={"iopub": "2026"}, tags=["injected-parameters"])
+    cell.outputs = [said("\x1b[31mred\x1b[0m at "), said("0x7f00deadbeef\n"), said("other", "stderr")]
+    cell.outputs += [v4.new_output("display_data", data=shown), said("after")]
+    notebook = v4.new_notebook(cells=[cell, v4.new_markdown_cell("# T")], metadata={"papermill": {}})
+
+    published(notebook)
+
+    assert "papermill" not in notebook.metadata
+    assert dict(cell.metadata) == {"tags": ["injected-parameters", "remove-cell"]}
+    assert [output.get("text") for output in cell.outputs] == ["red at 0x…\n", "other", None, "after"]
+    tidy = {"text/html": '<style id="T_cell_000_row0">', "text/plain": "<A at 0x…>", "image/png": "0x1234567"}
+    assert cell.outputs[2].data == tidy
+    once = str(notebook)
+    assert str(published(notebook)) == once
+    assert plain("\x1b[1;31mA\x1b[0m") == "A"

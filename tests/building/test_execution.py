@@ -14,20 +14,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 
 from wavemem.building import cache, schedule
-from wavemem.building.cache import chapter_key
+from wavemem.building.cache import chapter_key, compare, look_up
 from wavemem.building.chapters import discover, select
-from wavemem.building.layout import KEYED, BuildError, Layout, Parameters, UsageError
+from wavemem.building.layout import KEYED, Layout, Parameters
 from wavemem.building.progress import Display
 from wavemem.building.schedule import Outcome, execute_chapters, kernel_environment
+from wavemem.building.worker import Failure, stopped_at
 from wavemem.processes import claim
 
 SEVEN = Parameters("quick", "cpu", 7)
-BROKEN = {"02-fails", "03-dead", "04-slow", "05-killed", "06-exits"}
 
 _FIGURE = """import matplotlib.pyplot as plt
 from wavemem.plotting.style import figure_size, use_book_style
@@ -48,20 +49,30 @@ Path("written").write_text("x")
 Path("written").read_text()
 Path(os.environ["WAVEMEM_RESULTS_DIR"], os.environ["WAVEMEM_CHAPTER"] + ".json").write_text(json.dumps({"seed": seed}))"""
 
+# Name, cells, kind, number and first line of the cell, message. A kernel's parent is the process that executes the chapter.
+BROKEN: list[tuple[str, list[str], str, int, str, str]] = [
+    ("02-fails", ["x = 1", "# the culprit\ny = x / 0", "z = 3"], "error", 3, "# the culprit", "ZeroDivisionError: division"),
+    ("03-dead", ["x = 1", "import os\nos._exit(1)", "z = 3"], "dead kernel", 3, "import os", "the kernel died"),
+    ("04-slow", ["import time; time.sleep(600)", "z = 3"], "time-out", 2, "import time; time.sleep(600)", "time limit"),
+    ("05-killed", ["import os\nos.kill(os.getppid(), 9)", "z = 3"], "dead process", 2, "import os", "killed by signal 9"),
+    ("06-exits", ["import sys\nsys.exit(0)", "z = 3"], "error", 2, "import sys", "SystemExit: 0 (the chapter did not reach"),
+]  # fmt: skip
+
+
+def execute(layout: Layout, wanted: str = "", log: io.StringIO | None = None, force: bool = False) -> Outcome:
+    chapters = select(discover(layout), wanted)
+    return execute_chapters(
+        chapters, layout, SEVEN, 2, force, display=Display(len(chapters), log or io.StringIO(), interval=0.0)
+    )
+
 
 @dataclass
 class Ran:
     """A tree, what became of its chapters, and what the log says."""
 
-    toy: object
     layout: Layout
     outcome: Outcome
     log: str
-
-    def execute(self, wanted: str, force: bool = False) -> Outcome:
-        """Execute some chapters again."""
-        chapters = select(discover(self.layout), wanted)
-        return execute_chapters(chapters, self.layout, SEVEN, 2, force, display=Display(len(chapters), io.StringIO()))
 
 
 @pytest.fixture(scope="module")
@@ -70,59 +81,44 @@ def ran(tmp_path_factory: pytest.TempPathFactory, new_toy, real: Layout) -> Ran:
     toy.module("wavemem.plain", "X = 'from the tree'\n")
     toy.module("wavemem.elman.table1", "")
     toy.module("wavemem.plotting.style", (real.package / "wavemem/plotting/style.py").read_text(encoding="utf-8"))
-    # All that a reader may have lying about; the fixture sets variables that point to it.
-    (toy.layout.notebooks / "helpers.py").write_text("from wavemem.plain import X\n")
-    (toy.layout.root / "records").mkdir()
-    (toy.layout.root / "records" / "seen.csv").write_text("1")
-    (toy.layout.root / "matplotlibrc").write_text("lines.linewidth: 40\nsavefig.facecolor: red\n")
-    (toy.layout.root / "ipython_kernel_config.py").write_text("raise SystemExit\n")
-    (toy.layout.root / "random.py").write_text("raise SystemExit\n")
+    # All that a reader may have lying about; the variables point to it.
     mine = toy.layout.root.parent / "mine"
     spec = {"argv": ["/bin/false"], "display_name": "mine", "language": "python"}
-    (mine / "kernels" / "python3").mkdir(parents=True)
-    (mine / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
-    (mine / "startup.py").write_text("print('started')\n")
-    (mine / "profile_default").mkdir()
-    (mine / "profile_default" / "ipython_kernel_config.py").write_text("raise SystemExit\n")
-    (mine / "sitecustomize.py").write_text("print('customised')\n")
+    for path, text in {
+        toy.layout.notebooks / "helpers.py": "from wavemem.plain import X\n",
+        toy.layout.root / "records" / "seen.csv": "1",
+        toy.layout.root / "matplotlibrc": "lines.linewidth: 40\nsavefig.facecolor: red\n",
+        toy.layout.root / "ipython_kernel_config.py": "raise SystemExit\n",
+        toy.layout.root / "random.py": "raise SystemExit\n",
+        mine / "kernels" / "python3" / "kernel.json": json.dumps(spec),
+        mine / "startup.py": "print('started')\n",
+        mine / "profile_default" / "ipython_kernel_config.py": "raise SystemExit\n",
+        mine / "sitecustomize.py": "print('customised')\n",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     personal = {"JUPYTER_PATH": mine, "PYTHONSTARTUP": mine / "startup.py", "IPYTHONDIR": mine, "PYTHONPATH": mine}
     toy.chapter("01-good", _SPEAKS, _FIGURE)
-    toy.chapter("02-fails", "x = 1", "# the culprit\ny = x / 0", "z = 3")
-    toy.chapter("03-dead", "x = 1", "import os\nos._exit(1)")
-    toy.chapter("04-slow", "import time; time.sleep(600)", settings="timeout: 1")
-    # A kernel's parent is the process that executes the chapter.
-    toy.chapter("06-exits", "x = 1", "import sys\nsys.exit(0)", "raise RuntimeError('never reached')")
-    toy.chapter("05-killed", "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)")
+    for name, cells, *_ in BROKEN:
+        toy.chapter(name, *cells, settings="timeout: 1" if name == "04-slow" else "")
     log = io.StringIO()
-    chapters = discover(toy.layout)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**personal, "PYTHONOPTIMIZE": "1"}.items():
             patch.setenv(name, str(value))
-        outcome = execute_chapters(chapters, toy.layout, SEVEN, 2, display=Display(len(chapters), log, interval=0.0))
-    return Ran(toy, toy.layout, outcome, log.getvalue())
+        outcome = execute(toy.layout, log=log)
+    return Ran(toy.layout, outcome, log.getvalue())
 
 
-def _failure(ran: Ran, name: str):
-    return next(failure for failure in ran.outcome.failures if failure.chapter == name)
-
-
-def test_parameters_are_injected_and_hidden(ran: Ran) -> None:
-    notebook = nbformat.read(ran.layout.chapters(SEVEN) / "01-good.ipynb", as_version=4)
+def test_the_notebook_has_its_parameters_and_no_trace_of_the_moment(ran: Ran) -> None:
+    file = ran.layout.chapters(SEVEN) / "01-good.ipynb"
+    notebook = nbformat.read(file, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "seed = 7" in code[1].source
-    for cell in code[:2]:
-        assert "remove-cell" in cell.metadata.tags
-    assert "remove-cell" not in code[2].metadata.get("tags", [])
-    assert code[2].outputs[0].text.splitlines() == [
-        "True quick cpu 7 from the tree 1 PASSIVE",
-        "<object object at 0x…>",
-        "1",
-    ]
-
-
-def test_the_notebook_holds_no_trace_of_the_moment(ran: Ran) -> None:
-    text = (ran.layout.chapters(SEVEN) / "01-good.ipynb").read_text(encoding="utf-8")
+    assert ["remove-cell" in cell.metadata.get("tags", []) for cell in code] == [True, True, False, False]
+    said = "True quick cpu 7 from the tree 1 PASSIVE\n<object object at 0x…>\n1\n"
+    assert code[2].outputs[0].text == said
+    text = file.read_text(encoding="utf-8")
     assert "image/svg+xml" in text
     for trace in ('"papermill"', "start_time", "iopub", "dc:date", str(ran.layout.root)):
         assert trace not in text
@@ -130,84 +126,80 @@ def test_the_notebook_holds_no_trace_of_the_moment(ran: Ran) -> None:
 
 def test_twice_executed_gives_the_same_bytes(ran: Ran) -> None:
     files = [ran.layout.chapters(SEVEN) / "01-good.ipynb", ran.layout.results(SEVEN) / "01-good.json"]
-    before = [file.read_bytes() for file in files]
-    moments = [file.stat().st_ino for file in files]
+    before = [(file.read_bytes(), file.stat().st_ino) for file in files]
     shared, others = (ran.layout.build / "runs" / f"{name}-0123456789ab" for name in ("table1", "adding"))
     for folder in (shared, others):
         folder.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", None)
-        again = ran.execute("1")
+        again = execute(ran.layout, "1")
     assert (again.executed, list(again.seconds)) == ([], ["01-good"])
+    assert again.timings().endswith(" s   up to date")
     assert shared.is_dir()
     # This time with no personal setting at all.
     (ran.layout.root / "matplotlibrc").unlink()
-    assert ran.execute("1", force=True).executed == ["01-good"]
+    assert execute(ran.layout, "1", force=True).executed == ["01-good"]
     assert not shared.exists()  # what the chapter shares with others is trained anew too
     assert others.is_dir()  # and nothing else
-    assert [file.stat().st_ino for file in files] != moments
-    assert [file.read_bytes() for file in files] == before
+    for file, (content, inode) in zip(files, before, strict=True):
+        assert file.read_bytes() == content
+        assert file.stat().st_ino != inode
 
 
 def test_what_a_chapter_was_seen_to_read_is_in_its_key(ran: Ran) -> None:
-    entry = cache.look_up(ran.layout, SEVEN, "01-good")
-    assert cache.read_by(entry) == ("records/seen.csv",)
-    chapter = select(discover(ran.layout), "1")[0]
+    (chapter,) = select(discover(ran.layout), "1")
     seen = ran.layout.root / "records" / "seen.csv"
-    for change, text in ((lambda: seen.write_text("2"), "2"), (seen.unlink, None), (lambda: seen.write_text("1"), "1")):
+    for change in (lambda: seen.write_text("2"), seen.unlink):
         change()
-        key = chapter_key(chapter, ran.layout, SEVEN, read=cache.read_by(entry))
-        assert key.changes(entry.ingredients) == ([] if text == "1" else ["read records/seen.csv"])
-    assert cache.is_current(entry, key)
+        assert compare(chapter, ran.layout, SEVEN)[2] == "changed: read records/seen.csv"
+    seen.write_text("1")
+    assert compare(chapter, ran.layout, SEVEN)[2] == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "cell", "first_line", "message"),
-    [
-        ("02-fails", "error", 3, "# the culprit", "ZeroDivisionError: division by zero"),
-        ("03-dead", "dead kernel", 3, "import os", "the kernel died"),
-        ("04-slow", "time-out", 2, "import time; time.sleep(600)", "time limit"),
-        ("05-killed", "dead process", 2, "import os, signal, time", "killed by signal 9"),
-        ("06-exits", "error", 3, "import sys", "SystemExit: 0 (the chapter did not reach its end)"),
-    ],
-)
+@pytest.mark.parametrize(("name", "_cells", "kind", "cell", "first_line", "message"), BROKEN)
 def test_a_failure_says_where_and_what(
-    ran: Ran, name: str, kind: str, cell: int, first_line: str, message: str
+    ran: Ran, name: str, _cells: object, kind: str, cell: int, first_line: str, message: str
 ) -> None:
-    failure = _failure(ran, name)
+    (failure,) = [failure for failure in ran.outcome.failures if failure.chapter == name]
     assert (failure.kind, failure.cell, failure.first_line) == (kind, cell, first_line)
     assert message in failure.message
-    partial = Path(failure.notebook)
-    assert partial.is_file()
-    assert nbformat.read(partial, as_version=4).cells
+    assert nbformat.read(failure.notebook, as_version=4).cells
     said = failure.describe()
-    assert said.startswith(f"chapter {name}: {kind}")
-    assert f"code cell {cell}, which begins: {first_line}" in said
-    assert str(partial) in said
-
-
-def test_an_error_brings_its_traceback_without_colours(ran: Ran) -> None:
-    said = _failure(ran, "02-fails").describe()
-    assert "y = x / 0" in said
+    assert said.startswith(f"chapter {name}: {kind}\n  in code cell {cell}, which begins: {first_line}\n  ")
+    assert failure.notebook in said
+    assert ("y = x / 0" in said) == (name == "02-fails")
     assert "\x1b" not in said
+    assert look_up(ran.layout, SEVEN, name) is None
+
+
+def test_where_a_notebook_stopped_that_was_not_written_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "x.ipynb"
+    assert stopped_at(file) == {}
+    file.write_text('{"cells": [')
+    assert stopped_at(file) == {}
+
+
+def test_a_report_keeps_the_end_of_a_long_traceback() -> None:
+    failure = Failure("01-x", "error", "E: e", traceback="\n".join(f"\x1b[1mline {n}\x1b[0m" for n in range(50)))
+    first, _, *rest = failure.describe().split("\n")
+    assert (first, rest[-1], len(rest)) == ("chapter 01-x: error", "    line 49", 12)
 
 
 def test_the_good_chapter_is_kept_and_nothing_of_the_others(ran: Ran) -> None:
     assert ran.outcome.executed == list(ran.outcome.seconds) == ["01-good"]
-    assert {failure.chapter for failure in ran.outcome.failures} == BROKEN
+    assert {failure.chapter for failure in ran.outcome.failures} == {name for name, *_ in BROKEN}
     folder = ran.layout.chapters(SEVEN)
     assert sorted(path.name for path in folder.iterdir()) == ["01-good.ipynb", "01-good.key.json"]
     assert [path.name for path in ran.layout.results(SEVEN).iterdir()] == ["01-good.json"]
-    for name in BROKEN:
-        assert cache.look_up(ran.layout, SEVEN, name) is None
-
-
-def test_the_plain_log(ran: Ran) -> None:
     lines = ran.log.splitlines()
     assert "01-good: not executed yet" in lines
-    assert any(line.startswith("01-good: executed in ") for line in lines)
-    assert any(line.startswith("02-fails: FAILED after ") for line in lines)
-    assert any("/6 chapters; " in line and "04-slow" in line for line in lines)
+    for begin, part in (
+        ("01-good: executed in ", ""),
+        ("02-fails: FAILED after ", ""),
+        ("[", "/6 chapters; "),
+        ("[", "04-slow"),
+    ):
+        assert any(line.startswith(begin) and part in line for line in lines)
     assert "\r" not in ran.log
 
 
@@ -216,7 +208,7 @@ def test_only_the_mended_chapter_is_executed(ran: Ran) -> None:
     text = source.read_text(encoding="utf-8")
     try:
         source.write_text(text.replace("x / 0", "x / 1"), encoding="utf-8")
-        outcome = ran.execute("1,2")
+        outcome = execute(ran.layout, "1,2")
         assert outcome.executed == ["02-fails"]
         assert set(outcome.seconds) == {"01-good", "02-fails"}
         assert not ran.layout.work(SEVEN, "02-fails").exists()
@@ -227,11 +219,9 @@ def test_only_the_mended_chapter_is_executed(ran: Ran) -> None:
 
 
 def test_a_chapter_without_parameters_is_refused_with_advice(toy) -> None:
-    chapter = toy.chapter("01-first", "x = 1")
-    chapter.source.write_text(chapter.text.replace("[parameters]", "[other]"), encoding="utf-8")
-    display = Display(1, io.StringIO())
-    outcome = execute_chapters(discover(toy.layout), toy.layout, SEVEN, display=display)
-    assert "no code cell is tagged 'parameters'" in outcome.failures[0].message
+    text = toy.chapter("01-first", "x = 1").text
+    toy.source("01-first").write_text(text.replace("[parameters]", "[other]"), encoding="utf-8")
+    assert "no code cell is tagged 'parameters'" in execute(toy.layout).failures[0].message
 
 
 def test_a_chapter_in_another_build_s_hands_is_waited_for_and_not_executed_again(
@@ -243,13 +233,12 @@ def test_a_chapter_in_another_build_s_hands_is_waited_for_and_not_executed_again
     assert claimed is not None
     said = io.StringIO()
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(execute_chapters, [chapter], toy.layout, SEVEN, display=Display(1, said))
+        other = pool.submit(execute, toy.layout, log=said)
         with pytest.raises(TimeoutError):
             other.result(1.0)
         cache.publish(toy.layout, SEVEN, "01-first", chapter_key(chapter, toy.layout, SEVEN), b"{}", None, 3.0)
         claimed.close()
-        outcome = other.result(60.0)
-    assert (outcome.executed, outcome.failures, outcome.seconds) == ([], [], {"01-first": 3.0})
+        assert other.result(60.0) == Outcome({"01-first": 3.0})
     waited = f"01-first: another build executes it (process {os.getpid()}); waiting for it to end"
     assert said.getvalue().splitlines() == ["01-first: not executed yet", waited, "01-first: executed by another build"]
 
@@ -275,7 +264,7 @@ def test_a_killed_build_takes_its_chapters_with_it(toy) -> None:
 def test_a_chapter_whose_sources_changed_meanwhile_is_not_published(
     toy, monkeypatch: pytest.MonkeyPatch, revert: bool
 ) -> None:
-    chapter = toy.chapter("01-first", "import wavemem.plain")
+    toy.chapter("01-first", "import wavemem.plain")
 
     def start(chapter, layout, *_others):
         work = layout.work(SEVEN, chapter.name)
@@ -288,46 +277,17 @@ def test_a_chapter_whose_sources_changed_meanwhile_is_not_published(
         return subprocess.Popen(["true"])
 
     monkeypatch.setattr(schedule, "_start", start)
-    outcome = execute_chapters([chapter], toy.layout, SEVEN, display=Display(1, io.StringIO()))
-    assert [failure.kind for failure in outcome.failures] == ["changed while it ran"]
-    assert "plain.py; not published: run the same command again" in outcome.failures[0].message
-    assert cache.look_up(toy.layout, SEVEN, "01-first") is None
+    (failure,) = execute(toy.layout).failures
+    assert failure.kind == "changed while it ran"
+    assert "plain.py; not published: run the same command again" in failure.message
+    assert look_up(toy.layout, SEVEN, "01-first") is None
 
 
-@pytest.mark.parametrize(("jobs", "threads"), [(0, 1), (-1, 1), (1, 0)])
-def test_numbers_that_cannot_be(toy, jobs: int, threads: int) -> None:
-    with pytest.raises(UsageError, match="allowed: a positive integer"):
-        execute_chapters([], toy.layout, SEVEN, jobs, threads=threads)
-    with pytest.raises(BuildError, match="device has to be chosen"):
-        execute_chapters([], toy.layout, Parameters("quick", "auto", 0))
-
-
-PERSONAL = {
-    "ATEN_CPU_CAPABILITY": "default",
-    "DOCUTILSCONFIG": "/nowhere",
-    "IPYTHONDIR": "/nowhere",
-    "JUPYTER_PATH": "/nowhere",
-    "KMP_AFFINITY": "compact",
-    "LANG": "de_DE",
-    "LC_ALL": "de_DE",
-    "MATPLOTLIBRC": "/nowhere",
-    "MKL_CBWR": "COMPATIBLE",
-    "MPLBACKEND": "agg",
-    "OMP_DYNAMIC": "true",
-    "OMP_NUM_THREADS": "64",
-    "PYTHONDEVMODE": "1",
-    "PYTHONHASHSEED": "7",
-    "PYTHONHOME": "/nowhere",
-    "PYTHONOPTIMIZE": "2",
-    "PYTHONPATH": "/nowhere",
-    "PYTHONSTARTUP": "/nowhere",
-    "PYTHONWARNINGS": "error",
-    "TORCH_SHOW_CPP_STACKTRACES": "1",
-    "TRITON_INTERPRET": "1",
-    "TZ": "Asia/Tokyo",
-    "WAVEMEM_CHAPTER": "another",
-    "WAVEMEM_RUNS": "/nowhere",
-}
+PERSONAL = (
+    "ATEN_CPU_CAPABILITY DOCUTILSCONFIG IPYTHONDIR JUPYTER_PATH KMP_AFFINITY LANG LC_ALL MATPLOTLIBRC MKL_CBWR MPLBACKEND "
+    "OMP_DYNAMIC OMP_NUM_THREADS PYTHONDEVMODE PYTHONHASHSEED PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSTARTUP "
+    "PYTHONWARNINGS TORCH_SHOW_CPP_STACKTRACES TRITON_INTERPRET TZ WAVEMEM_CHAPTER WAVEMEM_RUNS"
+)
 
 
 def test_a_kernel_s_environment_is_nobody_s(toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,8 +295,8 @@ def test_a_kernel_s_environment_is_nobody_s(toy, monkeypatch: pytest.MonkeyPatch
         return kernel_environment(toy.layout, toy.layout.build / "w", "01-first", 1)
 
     quiet = made()
-    for name, value in PERSONAL.items():
-        monkeypatch.setenv(name, value)
+    for name in PERSONAL.split():
+        monkeypatch.setenv(name, "mine")
     assert made() == quiet
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         assert quiet[name] == "1"  # however many cores the machine has
@@ -349,37 +309,32 @@ class TestCache:
     """Publishing by hand, without a kernel."""
 
     @pytest.fixture
-    def entry(self, toy):
-        chapter = toy.chapter("01-first", "x = 1")
-        key = chapter_key(chapter, toy.layout, SEVEN)
+    def entry(self, toy) -> Any:
+        key = chapter_key(toy.chapter("01-first", "x = 1"), toy.layout, SEVEN)
         cache.publish(toy.layout, SEVEN, "01-first", key, b"{}", b"[1]", 1.234)
-        return toy, key
-
-    def test_published_is_found(self, entry) -> None:
-        toy, key = entry
-        found = cache.look_up(toy.layout, SEVEN, "01-first")
+        found = look_up(toy.layout, SEVEN, "01-first")
         assert found is not None
-        assert cache.is_current(found, key)
-        assert found.seconds == 1.23
-        assert found.results is not None
-        assert found.results.read_bytes() == b"[1]"
-        assert cache.look_up(toy.layout, Parameters(), "01-first") is None
+        assert (found.ingredients, found.seconds) == (key.ingredients, 1.23)
+        assert (toy.layout.results(SEVEN) / "01-first.json").read_bytes() == b"[1]"
+        assert look_up(toy.layout, Parameters(), "01-first") is None
+        return toy, key
 
     @pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"key": 1}'])
     def test_a_damaged_key_is_no_entry(self, entry, damage: str) -> None:
         toy, _ = entry
         (toy.layout.chapters(SEVEN) / "01-first.key.json").write_text(damage)
-        assert cache.look_up(toy.layout, SEVEN, "01-first") is None
+        assert look_up(toy.layout, SEVEN, "01-first") is None
 
     def test_changed_files_are_no_entry(self, entry) -> None:
         toy, key = entry
-        (toy.layout.results(SEVEN) / "01-first.json").write_bytes(b"[2]")
-        assert cache.look_up(toy.layout, SEVEN, "01-first") is None
+        results = toy.layout.results(SEVEN) / "01-first.json"
+        results.write_bytes(b"[2]")
+        assert look_up(toy.layout, SEVEN, "01-first") is None
         cache.publish(toy.layout, SEVEN, "01-first", key, b"{}", None, 1.0)
-        assert not (toy.layout.results(SEVEN) / "01-first.json").exists()
-        assert cache.look_up(toy.layout, SEVEN, "01-first") is not None
+        assert not results.exists()
+        assert look_up(toy.layout, SEVEN, "01-first") is not None
         (toy.layout.chapters(SEVEN) / "01-first.ipynb").write_bytes(b"{ }")
-        assert cache.look_up(toy.layout, SEVEN, "01-first") is None
+        assert look_up(toy.layout, SEVEN, "01-first") is None
 
     def test_a_publication_cut_short_leaves_no_half(self, entry, monkeypatch: pytest.MonkeyPatch) -> None:
         toy, key = entry
@@ -390,7 +345,7 @@ class TestCache:
         monkeypatch.setattr(cache, "write_json", fail)
         with pytest.raises(KeyboardInterrupt):
             cache.publish(toy.layout, SEVEN, "01-first", key, b"{ }", b"[1]", 1.0)
-        assert cache.look_up(toy.layout, SEVEN, "01-first") is None
+        assert look_up(toy.layout, SEVEN, "01-first") is None
         monkeypatch.undo()
         monkeypatch.setattr(os, "replace", fail)
         shutil.rmtree(toy.layout.chapters(SEVEN))
@@ -400,8 +355,9 @@ class TestCache:
 
     def test_why(self, entry) -> None:
         toy, _ = entry
-        found = cache.look_up(toy.layout, SEVEN, "01-first")
-        newer = chapter_key(toy.chapter("01-first", "x = 2"), toy.layout, Parameters("quick", "cpu", 8), threads=2)
-        assert not cache.is_current(found, newer)
-        assert cache.reason(found, newer) == "changed: chapter text, parameter seed, threads"
-        assert cache.reason(None, newer) == "not executed yet"
+        chapter = toy.chapter("01-first", "x = 2", settings="records: [a]")
+        (toy.layout.root / "constraints.txt").unlink()
+        (toy.layout.notebooks / "new.csv").touch()
+        said = compare(chapter, toy.layout, SEVEN, threads=2)[2]
+        assert said == "changed: chapter text, constraints.txt, data notebooks/new.csv and 1 more"
+        assert compare(chapter, toy.layout, Parameters())[2] == "not executed yet"

@@ -1,4 +1,4 @@
-"""The tree that Sphinx reads, and when the pages are built anew."""
+"""The tree that Sphinx reads, when the pages are built anew, and what the commands for the book make of it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 from nbformat import v4
+from typer.testing import CliRunner
 
 from wavemem import cli
-from wavemem.building import build, cache, generated, site, stage
-from wavemem.building.build import Order, build_book, serve, timings
+from wavemem.building import cache, layout, schedule, site, stage
 from wavemem.building.cache import chapter_key
-from wavemem.building.chapters import discover
-from wavemem.building.generated import BLOCKS
+from wavemem.building.chapters import discover, executable, notebook_bytes, published
 from wavemem.building.layout import BuildError, Parameters, UsageError
-from wavemem.building.notebooks import executable, published
 from wavemem.building.schedule import Outcome
-from wavemem.building.worker import Failure, notebook_bytes
+from wavemem.building.worker import Failure
 from wavemem.processes import claim
 
 QUICK = Parameters("quick", "cpu", 0)
@@ -36,90 +34,93 @@ def book(toy, monkeypatch: pytest.MonkeyPatch):
     chapter = toy.chapter("01-first", "import wavemem.plain")
     toy.chapter("02-second", "x = 2")
     notebook = published(executable(chapter.text, chapter.name))
-    notebook.cells[2].outputs = [v4.new_output("stream", name="stdout", text="measured\n")]
-    cache.publish(
-        toy.layout, QUICK, "01-first", chapter_key(chapter, toy.layout, QUICK), notebook_bytes(notebook), None, 12.4
-    )
+    notebook.cells[3].outputs = [v4.new_output("stream", name="stdout", text="measured\n")]
+    key = chapter_key(chapter, toy.layout, QUICK)
+    cache.publish(toy.layout, QUICK, "01-first", key, notebook_bytes(notebook), None, 12.4)
+    monkeypatch.chdir(toy.layout.root)
     return toy
 
 
+def staged(book) -> stage.Staged:
+    return stage.stage(book.layout, QUICK, discover(book.layout))
+
+
+def words(book, name: str) -> str:
+    """The prose of an assembled chapter."""
+    cells = json.loads((book.layout.source / "chapters" / f"{name}.ipynb").read_text())["cells"]
+    return "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+
+
 def test_stage(book) -> None:
-    layout = book.layout
-    staged = stage.stage(layout, QUICK, discover(layout))
-    assert staged.unexecuted == ["02-second"]
-    assert staged.missing == ["book/absent"]
-    toc = yaml.safe_load((layout.source / "_toc.yml").read_text())
+    made, source = staged(book), book.layout.source
+    assert (made.unexecuted, made.missing) == (["02-second"], ["book/absent"])
+    toc = yaml.safe_load((source / "_toc.yml").read_text())
     assert [entry["file"] for entry in toc["parts"][0]["chapters"]] == ["chapters/01-first", "pages/execution"]
-    cells = json.loads((layout.source / "chapters/01-first.ipynb").read_text())["cells"]
-    title = "".join(cells[0]["source"])
-    assert title.startswith("# A chapter")
-    assert "executed with profile `quick`" in title
-    assert "wavemem book run 01-first" in "".join(cells[-1]["source"])
-    assert any(output["text"] == "measured\n" for cell in cells for output in cell.get("outputs", []))
-    other = (layout.source / "chapters/02-second.ipynb").read_text()
-    assert "not executed in this build" in other
-    assert (layout.source / "downloads/01-first.md").read_text() == discover(layout)[0].text
-    assert "outputs" in (layout.source / "downloads/01-first.ipynb").read_text()
-    assert "measured" not in (layout.source / "downloads/01-first.ipynb").read_text()
-    page = (layout.source / "pages/execution.md").read_text()
+    prose = words(book, "01-first")
+    assert prose.startswith(
+        "# A chapter\n\n:::{div} chapter-facts\n1 minutes' read · executed with profile `quick` · dev"
+    )
+    assert prose.index("Words") < prose.index("wavemem book run 01-first")
+    assert '"measured\\n"' in (source / "chapters/01-first.ipynb").read_text()
+    assert "not executed in this build" in words(book, "02-second")
+    assert (source / "downloads/01-first.md").read_text() == discover(book.layout)[0].text
+    plain = (source / "downloads/01-first.ipynb").read_text()
+    assert "outputs" in plain
+    assert "measured" not in plain
+    page = (source / "pages/execution.md").read_text()
     assert page.startswith("(page-execution)=\n")
-    assert "| [](../chapters/01-first.ipynb) | 1 min | 12 s | 2 |" in page
-    assert "| [](../chapters/02-second.ipynb) | 1 min | not executed | 0 |" in page
+    assert "| [](../chapters/01-first.ipynb) | 1 min | 12 s | 2 |\n" in page
+    assert "| [](../chapters/02-second.ipynb) | 1 min | not executed | 0 |\n| All | 2 min | 12 s |  |\n" in page
 
 
 def test_claims_stand_after_the_summary_and_are_counted_on_the_welcome_page(
     book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = {"": "Of 3 claims.", "01-first": "## Claims\n\nrows", "02-second": "## Claims\n\nother rows"}
-    pages = {"claims.md": b"all claims", BLOCKS: json.dumps(blocks).encode(), "welcome.svg": b"<svg>"}
+    pages = {"claims.md": b"all claims", stage.BLOCKS: json.dumps(blocks).encode(), "welcome.svg": b"<svg>"}
     monkeypatch.setattr(stage, "generate", lambda layout, parameters: dict(pages))
-    layout = book.layout
-    source = layout.notebooks / "02-second.md"
-    source.write_text(source.read_text() + "\n## Summary\n\n- one\n\n## What to try\n\nA lot.\n")
-    stage.stage(layout, QUICK, discover(layout))
-    assert (layout.source / "pages/claims.md").read_text() == "all claims"
-    assert (layout.source / "book/welcome.svg").read_text() == "<svg>"
-    assert (layout.source / "pages/claims-count.txt").read_text() == "Of 3 claims."
-
-    def words(name: str) -> str:
-        cells = json.loads((layout.source / "chapters" / name).read_text())["cells"]
-        return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-
-    order = [words("02-second.ipynb").index(part) for part in ("- one", "other rows", "What to try", "Run it yourself")]
+    with book.source("02-second").open("a") as file:
+        file.write("\n## Summary\n\n- one\n\n## What to try\n\nA lot.\n")
+    staged(book)
+    for name, text in {
+        "pages/claims.md": "all claims",
+        "book/welcome.svg": "<svg>",
+        "pages/claims-count.txt": "Of 3 claims.",
+    }.items():
+        assert (book.layout.source / name).read_text() == text
+    prose = words(book, "02-second")
+    order = [prose.index(part) for part in ("- one", "other rows", "What to try", "Run it yourself")]
     assert order == sorted(order)
-    without_summary = words("01-first.ipynb")
+    without_summary = words(book, "01-first")
     assert without_summary.index("\nrows") < without_summary.index("Run it yourself")
     assert "other" not in without_summary
 
 
 def test_staging_again_touches_only_what_changed(book) -> None:
-    layout = book.layout
-    first = stage.stage(layout, QUICK, discover(layout))
-    (layout.source / "left-over").mkdir()
-    (layout.source / "book" / "old.md").write_text("old")
-    kept = (layout.source / "book/intro.md").stat().st_ino
-    assert stage.stage(layout, QUICK, discover(layout)) == first
-    assert not (layout.source / "left-over").exists()
-    assert not (layout.source / "book/old.md").exists()
-    assert (layout.source / "book/intro.md").stat().st_ino == kept
-    (layout.root / "book/intro.md").write_text("# Changed\n")
-    assert stage.stage(layout, QUICK, discover(layout)).digest != first.digest
-    assert (layout.source / "book/intro.md").read_text() == "# Changed\n"
+    source = book.layout.source
+    first = staged(book)
+    (source / "left-over").mkdir()
+    (source / "book" / "old.md").write_text("old")
+    kept = (source / "book/intro.md").stat().st_ino
+    assert staged(book) == first
+    assert not (source / "left-over").exists()
+    assert not (source / "book/old.md").exists()
+    assert (source / "book/intro.md").stat().st_ino == kept
+    (book.layout.root / "book/intro.md").write_text("# Changed\n")
+    assert staged(book).digest != first.digest
+    assert (source / "book/intro.md").read_text() == "# Changed\n"
 
 
-def test_a_hidden_folder_above_the_book_hides_nothing(tmp_path, new_toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
-    monkeypatch.setattr(stage, "generate", lambda layout, parameters: {})
-    toy = new_toy(tmp_path / ".hidden" / "toy")
-    (toy.layout.root / "book" / ".draft.md").write_text("no")
-    stage.stage(toy.layout, QUICK, [])
-    assert [path.name for path in (toy.layout.source / "book").iterdir()] == ["intro.md"]
+def test_a_hidden_folder_above_the_book_hides_nothing(book, tmp_path) -> None:
+    book.layout = layout.Layout(book.layout.root.rename(tmp_path / ".hidden"))
+    (book.layout.root / "book" / ".draft.md").write_text("no")
+    staged(book)
+    assert [path.name for path in (book.layout.source / "book").iterdir()] == ["intro.md"]
 
 
 def test_pages_of_measurements_know_nothing_of_whoever_builds(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPLBACKEND", "no such thing")
-    monkeypatch.setenv("PYTHONSTARTUP", "/nowhere")
-    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    for name in ("MPLBACKEND", "PYTHONSTARTUP", "PYTHONPATH"):
+        monkeypatch.setenv(name, "/nowhere")
     (toy.layout.build / "pages").mkdir(parents=True)
     (toy.layout.build / "pages" / "left-over.md").touch()
     asked = []
@@ -127,14 +128,14 @@ def test_pages_of_measurements_know_nothing_of_whoever_builds(toy, monkeypatch: 
     def run(command, **options):
         asked.append(options["env"])
         (options["cwd"] / "claims.md").write_text("x")
-        return subprocess.CompletedProcess(command, int(len(asked) > 1), b"", b"why")
+        return subprocess.CompletedProcess(command, int(len(asked) > 1), "", "why")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert generated.generate(toy.layout, QUICK) == {"claims.md": b"x"}
+    assert stage.generate(toy.layout, QUICK) == {"claims.md": b"x"}
     assert asked[0]["MPLBACKEND"] == "agg"
     assert "/nowhere" not in asked[0].values()
     with pytest.raises(BuildError, match="could not be written:\nwhy"):
-        generated.generate(toy.layout, QUICK)
+        stage.generate(toy.layout, QUICK)
 
 
 @pytest.fixture
@@ -154,19 +155,17 @@ def sphinx(book, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return runs
 
 
+def rebuilt(book) -> bool:
+    return site.build_site(book.layout, QUICK, discover(book.layout), strict=False)[1]
+
+
 def test_pages_are_built_only_when_something_changed(book, sphinx: list[bool]) -> None:
     layout = book.layout
-
-    def rebuilt() -> bool:
-        return site.build_site(layout, QUICK, discover(layout), strict=False).rebuilt
-
-    assert rebuilt()
-    assert not rebuilt()
-    (layout.root / "book/intro.md").write_text("# Changed\n")
-    assert rebuilt()
-    book.module("wavemem.plain", "X = 3\n")  # documented in the reference pages
-    assert rebuilt()
+    assert rebuilt(book)
+    assert not rebuilt(book)
     damages = [
+        lambda page: (layout.root / "book/intro.md").write_text("# Changed\n"),
+        lambda page: book.module("wavemem.plain", "X = 3\n"),  # documented in the reference pages
         lambda page: page.unlink(),
         lambda page: page.write_text(""),
         lambda page: page.write_text("<body>"),
@@ -177,71 +176,74 @@ def test_pages_are_built_only_when_something_changed(book, sphinx: list[bool]) -
     ]
     for damage in damages:
         damage(layout.site / "chapters" / "01-first.html")
-        assert rebuilt()
+        assert rebuilt(book)
         assert sorted(path.name for path in layout.site.rglob("*.html")) == ["01-first.html", "index.html"]
         assert (layout.site / "chapters" / "01-first.html").read_text() == "<html>"
-        assert not rebuilt()
-    assert sphinx == [False] * (3 + len(damages))
+        assert not rebuilt(book)
+    assert sphinx == [False] * (1 + len(damages))
 
 
 @pytest.mark.parametrize("revert", [False, True])
 def test_pages_of_sources_that_changed_meanwhile_are_not_kept(
     book, sphinx: list[bool], monkeypatch: pytest.MonkeyPatch, revert: bool
 ) -> None:
-    layout = book.layout
-    site.build_site(layout, QUICK, discover(layout), strict=False)
-    before = (layout.site / "index.html").stat().st_ino
+    assert rebuilt(book)
+    before = (book.layout.site / "index.html").stat().st_ino
     quiet = site._run_sphinx
 
-    def run(layout, strict, held):
+    def run(*arguments):
         file = book.module("wavemem.plain", "X = 4\n")
         if revert:
             file.write_text("X = 3\n")
-        return quiet(layout, strict, held)
+        return quiet(*arguments)
 
     book.module("wavemem.plain", "X = 3\n")
     monkeypatch.setattr(site, "_run_sphinx", run)
     with pytest.raises(
         BuildError, match=r"changed while the pages were built: .*plain\.py; run the same command again"
     ):
-        site.build_site(layout, QUICK, discover(layout), strict=False)
-    assert (layout.site / "index.html").stat().st_ino == before
+        rebuilt(book)
+    assert (book.layout.site / "index.html").stat().st_ino == before
     monkeypatch.setattr(site, "_run_sphinx", quiet)
-    assert site.build_site(layout, QUICK, discover(layout), strict=False).rebuilt
+    assert rebuilt(book)
 
 
 def test_two_builds_make_the_pages_one_after_the_other(book, sphinx: list[bool], capsys) -> None:
-    layout = book.layout
-    claimed, _ = claim(layout.build / "site.lock")
+    claimed, _ = claim(book.layout.build / "site.lock")
     assert claimed is not None
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(site.build_site, layout, QUICK, discover(layout), False)
+        other = pool.submit(rebuilt, book)
         with pytest.raises(TimeoutError):
             other.result(1.0)
         assert sphinx == []
         claimed.close()
-        assert other.result(60.0).rebuilt
+        assert other.result(60.0)
     assert f"another build makes the pages (process {os.getpid()})" in capsys.readouterr().err
 
 
+def build(*options: str):
+    """`wavemem book build` at the top of the toy."""
+    return CliRunner().invoke(cli.app, ["book", "build", "--device", "cpu", *options])
+
+
 def test_a_chapter_that_the_contents_do_not_name_is_said_before_any_work(book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "execute", None)
-    with pytest.raises(
-        UsageError, match=r"_toc.yml does not name 02-second; [\s\S]*\n      - file: chapters/02-second"
-    ):
-        build_book(book.layout, Order(device="cpu"))
+    monkeypatch.setattr(schedule, "execute_chapters", None)
+    said = build().exception
+    assert isinstance(said, UsageError)
+    assert re.match(r"_toc.yml does not name 02-second; [\s\S]*\n      - file: chapters/02-second$", str(said))
     for text in ("- a\n", "parts: [{chapters: [x]}]\n", "a: [\n"):
         (book.layout.root / "_toc.yml").write_text(text)
-        with pytest.raises(BuildError, match="no table of contents"):
-            build_book(book.layout, Order(device="cpu"))
+        said = build().exception
+        assert isinstance(said, BuildError)
+        assert "no table of contents" in str(said)
 
 
 def test_what_the_file_system_refuses_is_one_line(book, sphinx: list[bool]) -> None:
     shutil.rmtree(book.layout.build)
     book.layout.build.write_text("a file")
-    with pytest.raises(OSError, match="Not a directory") as caught:
-        build_book(book.layout, Order(device="cpu", chapters="1"), lenient=True)
-    line, status = cli._explained(caught.value) or ("", 0)
+    said = build("--chapters", "1", "--lenient").exception
+    assert isinstance(said, OSError)
+    line, status = cli._explained(said) or ("", 0)
     assert (re.search(r"_build\S*: Not a directory\. ", line) is not None, status) == (True, 1)
 
 
@@ -255,37 +257,45 @@ def test_a_second_build_executes_nothing_and_builds_nothing(
     book, sphinx: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
-    order = Order(device="cpu", chapters="1")
-    first, second = build_book(book.layout, order), build_book(book.layout, order)
-    assert first[0].executed == second[0].executed == []
-    assert first[1] is not None
-    assert second[1] is not None
-    assert (first[1].rebuilt, second[1].rebuilt) == (True, False)
-    assert timings(second[0])[0].split() == ["01-first", "12.4", "s", "up", "to", "date"]
+    for state in ("(built)", "(up to date)"):
+        said = build("--chapters", "1").stdout
+        assert state in said
+        assert re.search(r"01-first +12\.4 s   up to date\n", said)
+        assert "left out, no such page: book/absent\nshown without outputs, not executed: 02-second\n" in said
+    assert sphinx == [False]
 
 
 def test_a_failure_builds_no_pages(book, sphinx: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = Failure("02-second", "error", "E: e")
-    monkeypatch.setattr(build, "execute_chapters", lambda *arguments: Outcome({}, [], [failure]))
-    assert build_book(book.layout, Order(device="cpu"), lenient=True) == (Outcome({}, [], [failure]), None)
-    assert sphinx == []
+    outcome = Outcome({}, [], [Failure("02-second", "error", "E: e")])
+    monkeypatch.setattr(schedule, "execute_chapters", lambda *arguments: outcome)
+    done = build("--lenient")
+    assert (done.exit_code, sphinx) == (1, [])
+    assert "chapter 02-second: error" in done.stderr
 
 
-def test_sphinx_s_complaints_are_passed_on(book, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = subprocess.CompletedProcess([], 1, "", "a.md:3: WARNING: no such reference\nother\n")
-    monkeypatch.setattr(site, "_jupyter_book", lambda *arguments: done)
+@pytest.mark.parametrize("code", [0, 1])
+def test_sphinx_s_complaints_are_passed_on(book, monkeypatch: pytest.MonkeyPatch, capsys, code: int) -> None:
+    def run(layout, output, options, held):
+        assert options == ["--warningiserror", "--keep-going"]
+        (output / "_build" / "html").mkdir(parents=True)
+        return subprocess.CompletedProcess([], code, "", "a.md:3: WARNING: no such reference\nother\n")
+
+    monkeypatch.setattr(site, "_jupyter_book", run)
     book.layout.site.mkdir(parents=True)
-    with pytest.raises(BuildError, match=r"1 warnings or errors .*\n  a.md:3: WARNING: no such reference$"):
-        site._run_sphinx(book.layout, True)
+    if code:
+        with pytest.raises(BuildError, match=r"1 warnings or errors .*\n  a.md:3: WARNING: no such reference$"):
+            site._run_sphinx(book.layout, True, ())
+    else:
+        assert (site._run_sphinx(book.layout, True, ()) / ".nojekyll").is_file()
+        assert "1 warnings while building the pages" in capsys.readouterr().err
     assert book.layout.site.is_dir()
     assert (book.layout.build / "site.log").read_text().startswith("a.md:3")
 
 
 def test_broken_links(book, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = book.layout
     with pytest.raises(BuildError, match="build the book first"):
-        site.broken_links(layout)
-    stage.stage(layout, QUICK, discover(layout))
+        site.broken_links(book.layout)
+    staged(book)
     links = [
         {"filename": "a.md", "lineno": 3, "status": status, "uri": f"https://example.org/{status}", "info": "why"}
         for status in ("working", "broken", "redirected", "timeout")
@@ -299,15 +309,14 @@ def test_broken_links(book, monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess([], 1, "", "")
 
     monkeypatch.setattr(site, "_jupyter_book", run)
-    assert site.broken_links(layout) == [
-        "a.md:3: https://example.org/broken: why",
-        "a.md:3: https://example.org/timeout: why",
-    ]
+    done = CliRunner().invoke(cli.app, ["book", "links"])
+    assert done.exit_code == 1
+    assert done.stdout == "a.md:3: https://example.org/broken: why\na.md:3: https://example.org/timeout: why\n"
     monkeypatch.setattr(site, "_jupyter_book", lambda *arguments: subprocess.CompletedProcess([], 2, "", "no Sphinx"))
     with pytest.raises(BuildError, match="no Sphinx"):
-        site.broken_links(layout)
+        site.broken_links(book.layout)
 
 
-def test_serving_needs_a_site_and_a_port(toy) -> None:
+def test_serving_needs_a_site_and_a_port(book) -> None:
     with pytest.raises(BuildError, match="build it first"):
-        serve(toy.layout.site, 0)
+        site.serve(book.layout.site, 0)

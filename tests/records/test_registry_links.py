@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sphinx.pycode import ModuleAnalyzer
 
-from wavemem.building.generated import write_reference
+from wavemem.building.stage import write_reference
 from wavemem.records.entries import Entry, load_registry
 from wavemem.records.experiment import experiment_names
 from wavemem.records.status import chapter_has_label, symbol_exists, test_exists

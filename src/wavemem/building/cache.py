@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from wavemem.building.chapters import CHAPTER_FILES, Chapter, code_cells
-from wavemem.building.layout import KEYED, Layout, Parameters, write_atomically, write_json
+from wavemem.building.layout import KEYED, Layout, Parameters, digest, write_atomically, write_json
 from wavemem.kernels import compiled
 from wavemem.records.code import closure
 from wavemem.records.provenance import device_name
@@ -42,14 +41,10 @@ KEY_PACKAGES = (
 )
 """Distributions whose installed version can change an executed chapter, whatever the constraints file says."""
 
-READ = "read "
+_READ = "read "
 """How the names of ingredients begin that no import line and no front matter tells of, but that a chapter was seen to read."""
 
 _REGISTRY_MODULE = "wavemem.records.registry"
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def moments(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
@@ -74,20 +69,15 @@ class Key:
     ingredients: dict[str, str]
     moments: dict[Path, tuple[int, ...]] = field(default_factory=dict, compare=False)
 
-    @property
-    def value(self) -> str:
-        """The hash of all ingredients."""
-        return _digest(json.dumps(self.ingredients, sort_keys=True).encode())
-
-    def changes(self, previous: dict[str, str]) -> list[str]:
+    def changes(self, previous: Mapping[str, str]) -> list[str]:
         """Names of the ingredients that differ from those of an earlier key."""
         names = sorted(self.ingredients.keys() | previous.keys())
         return [name for name in names if self.ingredients.get(name) != previous.get(name)]
 
     @property
-    def read(self) -> tuple[str, ...]:
+    def read(self) -> list[str]:
         """Files that are ingredients because the chapter was seen to read them, relative to the top of the book."""
-        return tuple(name.removeprefix(READ) for name in self.ingredients if name.startswith(READ))
+        return [name.removeprefix(_READ) for name in self.ingredients if name.startswith(_READ)]
 
     def touched(self, before: Key) -> list[str]:
         """What was changed since an earlier key was made, even where all is as it was by now."""
@@ -107,10 +97,10 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-def _files_in(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    # What is being measured at this moment stands in hidden folders, what Python compiled in one of its own.
+def files_in(folder: Path) -> list[Path]:
+    """The files below a folder, without what is hidden (such as what is being measured at this moment) or compiled."""
     odd = (".", "__pycache__")
+    found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in found if not any(part.startswith(odd) for part in path.relative_to(folder).parts))
 
 
@@ -136,15 +126,14 @@ def read_files(layout: Layout, notes: Path, key: Key) -> list[str]:
     apart = [layout.build, layout.root / "records" / "registry", Path(sys.prefix)]
     known = key.moments.keys() - {layout.root / name for name in key.read}
     found = set()
-    for name in (line[2:] for line in lines if line.startswith("r ")):
+    for name in {line[2:] for line in lines if line.startswith("r ")} - written:
         path = Path(name)
         if path.parent.name == "__pycache__":
             path = path.parents[1] / f"{path.name.partition('.')[0]}.py"
-        parts = path.relative_to(layout.root).parts
-        if name in written or any(part.startswith(".") or part.endswith(".egg-info") for part in parts):
-            continue
-        if path not in known and not any(folder in path.parents for folder in apart):
-            found.add(path.relative_to(layout.root).as_posix())
+        inside = path.relative_to(layout.root)
+        odd = any(part.startswith(".") or part.endswith(".egg-info") for part in inside.parts)
+        if not odd and path not in known and not any(folder in path.parents for folder in apart):
+            found.add(inside.as_posix())
     return sorted(found)
 
 
@@ -160,26 +149,24 @@ def chapter_key(
     """
     # Other chapters, and what an editor keeps beside a chapter under its name, are nobody's data.
     texts = {path.stem for path in layout.notebooks.glob(CHAPTER_FILES)}
-    data = [path for path in (*_files_in(layout.notebooks), *layout.root.glob("*.py")) if path.stem not in texts]
+    data = [path for path in (*files_in(layout.notebooks), *layout.root.glob("*.py")) if path.stem not in texts]
     own = [path.read_text(encoding="utf-8", errors="replace") for path in data if path.suffix == ".py"]
-    modules = closure([*code_cells(chapter.text), *own], layout.package)
+    modules = closure([*code_cells(chapter.text, chapter.name), *own], layout.package)
     files = {f"module {name}": file for name, file in modules.items()}
     for name in chapter.records:
-        data += _files_in(layout.root / "records" / name)
+        data += files_in(layout.root / "records" / name)
     files |= {f"data {file.relative_to(layout.root).as_posix()}": file for file in data}
-    files |= {f"{READ}{name}": layout.root / name for name in read}
+    files |= {f"{_READ}{name}": layout.root / name for name in read}
     constraints = layout.root / "constraints.txt"
     if constraints.is_file():
         files["constraints.txt"] = constraints
     # First the moments: whatever changes from here on is noticed at the end.
-    key = Key({"chapter text": _digest(chapter.text.encode())}, moments(files.values()))
+    key = Key({"chapter text": digest(chapter.text)}, moments(files.values()))
     ingredients = key.ingredients
-    ingredients.update(
-        {name: _digest(file.read_bytes()) if file.is_file() else "absent" for name, file in files.items()}
-    )
-    ingredients.update({f"parameter {name}": str(setting) for name, setting in parameters.as_dict().items()})
-    ingredients.update({f"version {name}": version for name, version in installed_versions().items()})
-    ingredients.update(_machine(parameters, modules, threads))
+    ingredients |= {name: digest(file.read_bytes()) if file.is_file() else "absent" for name, file in files.items()}
+    ingredients |= {f"parameter {name}": str(setting) for name, setting in asdict(parameters).items()}
+    ingredients |= {f"version {name}": version for name, version in installed_versions().items()}
+    ingredients |= _machine(parameters, modules, threads)
     if _REGISTRY_MODULE in modules and (layout.root / "records" / "registry").is_dir():
         # The entries that the chapter names, not the files: a link filled in elsewhere re-executes nothing.
         ingredients["registry entries"] = fingerprint(chapter.text, layout.root / "records")
@@ -192,17 +179,13 @@ class Entry:
 
     Attributes:
         notebook: The executed notebook.
-        key: Hash of what it was made from.
-        ingredients: What it was made from, by name.
+        ingredients: What it was made from, see :class:`Key`.
         seconds: How long its execution took.
-        results: The measurements that it reported, or None if it reported none.
     """
 
     notebook: Path
-    key: str
     ingredients: dict[str, str]
     seconds: float
-    results: Path | None
 
 
 def _files(layout: Layout, parameters: Parameters, chapter: str) -> tuple[Path, Path, Path]:
@@ -215,36 +198,25 @@ def look_up(layout: Layout, parameters: Parameters, chapter: str) -> Entry | Non
     notebook, key_file, results = _files(layout, parameters, chapter)
     try:
         content: dict[str, Any] = json.loads(key_file.read_text(encoding="utf-8"))
-        whole = _digest(notebook.read_bytes()) == content["notebook"]
-        reported = content["results"]
-        if reported is not None:
-            whole = whole and _digest(results.read_bytes()) == reported
-        entry = Entry(
-            notebook, content["key"], content["ingredients"], content["seconds"], results if reported else None
-        )
+        whole = digest(notebook.read_bytes()) == content["notebook"]
+        if content["results"] is not None:
+            whole = whole and digest(results.read_bytes()) == content["results"]
+        return Entry(notebook, content["ingredients"], content["seconds"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return entry if whole else None
 
 
-def read_by(entry: Entry | None) -> tuple[str, ...]:
-    """Files that a chapter was seen to read when it was executed, see :func:`read_files`."""
-    names = entry.ingredients if entry is not None else {}
-    return tuple(name.removeprefix(READ) for name in names if name.startswith(READ))
-
-
-def is_current(entry: Entry | None, key: Key) -> bool:
-    """Whether a published notebook was made from exactly these ingredients."""
-    return entry is not None and entry.key == key.value
-
-
-def reason(entry: Entry | None, key: Key) -> str:
-    """In a few words, why a chapter has to be executed."""
+def compare(
+    chapter: Chapter, layout: Layout, parameters: Parameters, threads: int = 1
+) -> tuple[Entry | None, Key, str]:
+    """The published notebook of a chapter, the key of today, and in a few words what differs; empty if it is current."""
+    entry = look_up(layout, parameters, chapter.name)
     if entry is None:
-        return "not executed yet"
+        return None, chapter_key(chapter, layout, parameters, threads), "not executed yet"
+    key = chapter_key(chapter, layout, parameters, threads, Key(entry.ingredients).read)
     changes = key.changes(entry.ingredients)
-    shown = ", ".join(changes[:3])
-    return f"changed: {shown}" + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return entry, key, f"changed: {', '.join(changes[:3])}{more}" if changes else ""
 
 
 def publish(
@@ -255,7 +227,7 @@ def publish(
     notebook: bytes,
     results: bytes | None,
     seconds: float,
-) -> Entry:
+) -> None:
     """Put an executed notebook in the place of the former one.
 
     The key is written last and holds the hash of the other files: killed at any moment, this leaves the former
@@ -264,16 +236,13 @@ def publish(
     notebook_file, key_file, results_file = _files(layout, parameters, chapter)
     if results is not None:
         write_atomically(results_file, results)
-    elif results_file.is_file():
-        results_file.unlink()
+    else:
+        results_file.unlink(missing_ok=True)
     write_atomically(notebook_file, notebook)
-    took = round(seconds, 2)
     content = {
-        "key": key.value,
         "ingredients": key.ingredients,
-        "notebook": _digest(notebook),
-        "results": _digest(results) if results is not None else None,
-        "seconds": took,
+        "notebook": digest(notebook),
+        "results": None if results is None else digest(results),
+        "seconds": round(seconds, 2),
     }
     write_json(key_file, content)
-    return Entry(notebook_file, key.value, key.ingredients, took, results_file if results else None)

@@ -1,24 +1,33 @@
-"""The chapters as they stand in ``notebooks/``: discovery, front matter, selection."""
+"""The chapters as they stand in ``notebooks/``: found, chosen, and made into notebooks to execute and to publish.
+
+An executed notebook carries traces of its execution: timings, random cell ids, where a stream of text happened to be
+cut, memory addresses. All of them are removed here, so that the same command writes the same bytes twice.
+"""
 
 from __future__ import annotations
 
 import copy
 import functools
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from wavemem.building.layout import BuildError, Layout, UsageError
+from wavemem.building.layout import BuildError, Layout, Parameters, UsageError
 
 CHAPTER_FILES = "[0-9]*-*.md"
 """The chapters among the files of their folder."""
 
+PARAMETERS = tuple(field.name for field in fields(Parameters))
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*\n", re.DOTALL)
 _OPENED_CELL = re.compile(r"^[\s>]*(`{3,}|~{3,}|:{3,})\s*\{code-cell\}.*", re.IGNORECASE | re.MULTILINE)
 """What a writer means as a code cell, whether or not jupytext takes it for one."""
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+_STYLER = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"' ])")
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -27,8 +36,7 @@ class Chapter:
 
     Attributes:
         name: File name without suffix, e.g. ``04-linear-boundary``.
-        source: The text file.
-        text: Its content.
+        text: The content of the file.
         title: Title in the front matter, or the name.
         minutes: Reading time in minutes, 0 if not declared.
         records: Folders under ``records/`` whose measurements the chapter shows.
@@ -36,12 +44,11 @@ class Chapter:
     """
 
     name: str
-    source: Path
     text: str
     title: str
-    minutes: int = 0
-    records: tuple[str, ...] = ()
-    timeout: int = 900
+    minutes: int
+    records: tuple[str, ...]
+    timeout: int
 
     @property
     def number(self) -> int:
@@ -49,65 +56,114 @@ class Chapter:
         return int(self.name.split("-", 1)[0])
 
 
-def front_matter(text: str, where: str) -> dict[str, Any]:
-    """Parse the YAML block at the top of a text notebook; empty if there is none."""
+def front_matter(text: str, where: str) -> Any:
+    """Parse the YAML block at the top of a text notebook; None if there is none or it is empty."""
     match = _FRONT_MATTER.match(text)
-    if match is None:
-        return {}
     try:
-        content = yaml.safe_load(match.group(1))
+        return yaml.safe_load(match.group(1)) if match else None
     except yaml.YAMLError as error:
         raise BuildError(f"{where}: the front matter is not valid YAML: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise BuildError(f"{where}: the front matter is a {type(content).__name__}, not a mapping")
-    return content
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(text: str) -> Any:
+def _parsed(text: str, where: str) -> Any:
     from jupytext import reads
     from jupytext.myst import MystMetadataParsingError
 
     try:
         notebook = reads(text, fmt="md:myst")
     except (MystMetadataParsingError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot be read as a MyST text notebook: {error}") from error
+        raise BuildError(f"{where}: cannot be read as a MyST text notebook: {error}") from error
     for cell in notebook.cells:
         stray = _OPENED_CELL.search(cell.source)
         if stray is None:
             continue
         words = stray.group().strip()
         if cell.cell_type == "code":
-            raise ValueError(f"the code cell before {words!r} is not closed: {cell.source[:60]!r}")
+            raise BuildError(f"{where}: the code cell before {words!r} is not closed: {cell.source[:60]!r}")
         line = text[: text.index(words)].count("\n") + 1
-        raise ValueError(
-            f"line {line}: {words!r} is never executed; a code cell begins at the left margin, with ```{{code-cell}}, "
-            "inside nothing else"
+        raise BuildError(
+            f"{where}: line {line}: {words!r} is never executed; a code cell begins at the left margin, with "
+            "```{code-cell}, inside nothing else"
         )
     return notebook
 
 
-def _named(text: str, where: str) -> Any:
-    try:
-        return _parsed(text)
-    except ValueError as error:
-        raise BuildError(f"{where}: {error}") from error
-
-
-def parse(text: str, where: str) -> Any:
-    """The cells of a MyST text notebook, as jupytext reads them; a copy of the caller's own.
+def code_cells(text: str, where: str = "the chapter") -> list[str]:
+    """Source of each code cell of a MyST text notebook, without its option lines.
 
     Raises:
         BuildError: If it cannot be read, or holds a code cell that would not be executed.
     """
-    return copy.deepcopy(_named(text, where))
+    return [cell.source for cell in _parsed(text, where).cells if cell.cell_type == "code"]
 
 
-def code_cells(text: str, where: str = "the chapter") -> list[str]:
-    """Source of each code cell of a MyST text notebook, without its option lines."""
-    return [cell.source for cell in _named(text, where).cells if cell.cell_type == "code"]
+def executable(text: str, where: str) -> Any:
+    """The notebook of a MyST text notebook, its cells with ids that depend on their position alone.
+
+    Raises:
+        BuildError: If it cannot be read, or no cell tagged ``parameters`` sets each of the three.
+    """
+    notebook = copy.deepcopy(_parsed(text, where))
+    tagged = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if not tagged:
+        raise BuildError(f"{where}: no code cell is tagged 'parameters'; it has to set {', '.join(PARAMETERS)}")
+    missing = [name for name in PARAMETERS if not re.search(rf"^{name}\s*[:=]", tagged[0], re.MULTILINE)]
+    if missing:
+        raise BuildError(f"{where}: the cell tagged 'parameters' does not set {', '.join(missing)}")
+    _number_cells(notebook)
+    return notebook
+
+
+def _number_cells(notebook: Any) -> None:
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{index:03d}"
+
+
+def plain(text: str) -> str:
+    """Text without terminal colours."""
+    return _ANSI.sub("", text)
+
+
+def _outputs(cell: Any) -> list[Any]:
+    """Outputs with neighbouring streams joined and traces of the moment removed."""
+
+    def tidy(content: str) -> str:
+        return _STYLER.sub(f"T_{cell.id.replace('-', '_')}", _ADDRESS.sub("0x…", content))
+
+    kept: list[Any] = []
+    for output in cell.outputs:
+        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = tidy(plain(output.text))
+        for mime in {"text/plain", "text/html"} & output.get("data", {}).keys():
+            output.data[mime] = tidy(output.data[mime])
+    return kept
+
+
+def published(notebook: Any) -> Any:
+    """Strip an executed notebook of everything that differs between two executions; changes it in place."""
+    notebook.metadata.pop("papermill", None)
+    _number_cells(notebook)
+    for cell in notebook.cells:
+        for trace in ("papermill", "execution"):
+            cell.metadata.pop(trace, None)
+        tags = list(cell.metadata.get("tags", []))
+        if {"parameters", "injected-parameters"} & set(tags) and "remove-cell" not in tags:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+        if cell.cell_type == "code":
+            cell.outputs = _outputs(cell)
+    return notebook
+
+
+def notebook_bytes(notebook: Any) -> bytes:
+    """A notebook's bytes: UTF-8 JSON, keys sorted."""
+    return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def _read(path: Path) -> Chapter:
@@ -120,27 +176,24 @@ def _read(path: Path) -> Chapter:
     if not number.isdecimal():
         raise BuildError(f"{path.name}: a chapter's name begins with its number and a hyphen, e.g. 04-name.md")
     header = front_matter(text, path.name)
-    if "wavemem" not in header:
+    if not isinstance(header, dict) or "wavemem" not in header:
         raise BuildError(
             f"{path.name}: the front matter has no 'wavemem' (title, minutes, records). If an editor dropped it: restore "
             "it, and keep 'notebook_metadata_filter: wavemem' under 'jupytext', as the other chapters do"
         )
-    settings = header["wavemem"] or {}
-    if not isinstance(settings, dict):
-        raise BuildError(f"{path.name}: 'wavemem' in the front matter is {settings!r}; allowed: a mapping")
-    for name, kind in (("minutes", int), ("timeout", int), ("records", list)):
-        if name in settings and not isinstance(settings[name], kind):
-            allowed = "a list of folder names" if kind is list else "a whole number"
+    given = header["wavemem"] or {}
+    if not isinstance(given, dict):
+        raise BuildError(f"{path.name}: 'wavemem' in the front matter is {given!r}; allowed: a mapping")
+    settings: dict[str, Any] = {"title": path.stem, "minutes": 0, "records": [], "timeout": 900} | given
+    for name, kind, allowed in (
+        ("minutes", int, "a whole number"),
+        ("timeout", int, "a whole number"),
+        ("records", list, "a list of folder names"),
+    ):
+        if not isinstance(settings[name], kind):
             raise BuildError(f"{path.name}: {name} in the front matter is {settings[name]!r}; allowed: {allowed}")
-    return Chapter(
-        name=path.stem,
-        source=path,
-        text=text,
-        title=str(settings.get("title", path.stem)),
-        minutes=settings.get("minutes", 0),
-        records=tuple(map(str, settings.get("records", ()))),
-        timeout=settings.get("timeout", 900),
-    )
+    records = tuple(map(str, settings["records"]))
+    return Chapter(path.stem, text, str(settings["title"]), settings["minutes"], records, settings["timeout"])
 
 
 def discover(layout: Layout) -> list[Chapter]:
@@ -148,6 +201,7 @@ def discover(layout: Layout) -> list[Chapter]:
 
     Raises:
         BuildError: If a front matter cannot be read or two chapters share a number.
+        UsageError: If there are none.
     """
     found: dict[int, Chapter] = {}
     for path in sorted(layout.notebooks.glob(CHAPTER_FILES)):
@@ -155,10 +209,12 @@ def discover(layout: Layout) -> list[Chapter]:
         if chapter.number in found:
             raise BuildError(f"chapters {found[chapter.number].name} and {chapter.name} share a number")
         found[chapter.number] = chapter
+    if not found:
+        raise UsageError(f"no chapters in {layout.notebooks}")
     return [found[number] for number in sorted(found)]
 
 
-def select(chapters: list[Chapter], wanted: str | None) -> list[Chapter]:
+def select(chapters: list[Chapter], wanted: str) -> list[Chapter]:
     """Chapters named in a list such as ``"4,06 02-wave-equation"``; all of them if nothing is named.
 
     Args:
@@ -168,10 +224,9 @@ def select(chapters: list[Chapter], wanted: str | None) -> list[Chapter]:
     Raises:
         UsageError: If a name fits no chapter, or more than one.
     """
-    words = [word for word in re.split(r"[,\s]+", wanted or "") if word]
+    words = [word for word in re.split(r"[,\s]+", wanted) if word]
     if not words:
         return list(chapters)
-    available = ", ".join(chapter.name for chapter in chapters) or "none"
     picked: set[str] = set()
     for word in words:
         stem = word.removesuffix(".md").removeprefix("notebooks/")
@@ -181,7 +236,7 @@ def select(chapters: list[Chapter], wanted: str | None) -> list[Chapter]:
             fits = [chapter for chapter in chapters if chapter.name == stem]
             fits = fits or [c for c in chapters if c.name.startswith(stem) or c.name.split("-", 1)[1] == stem]
         if len(fits) != 1:
-            problem = "unknown chapter" if not fits else "ambiguous chapter"
-            raise UsageError(f"{problem} {word!r}; available: {available}")
+            available = ", ".join(chapter.name for chapter in chapters)
+            raise UsageError(f"{'ambiguous' if fits else 'unknown'} chapter {word!r}; available: {available}")
         picked.add(fits[0].name)
     return [chapter for chapter in chapters if chapter.name in picked]

@@ -8,39 +8,14 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-BROWSER_ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-"""Start as root without a display, and without the browser's own requests to its maker."""
-
-
 _PYTHONS = ((3, 11), (3, 13))
 _DISK_NEEDED = 5.8
 _DISK_LEAST = 0.5
-_CORE = ("torch", "numpy", "scipy", "pandas", "safetensors", "tqdm", "jaxtyping", "typer", "matplotlib", "seaborn")
-_BOOK = (
-    "jupyter-book",
-    "jupytext",
-    "papermill",
-    "ipykernel",
-    "sphinx-proof",
-    "sphinx-exercise",
-    "sphinxcontrib-bibtex",
-    "sphinx-mathjax-offline",
-    "pyyaml",
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +63,10 @@ def _python() -> Finding:
     return Finding("ok", "python", text)
 
 
-def _packages(subject: str, names: tuple[str, ...], advice: str, vital: bool) -> Finding:
+def _packages(subject: str, extra: str, advice: str, vital: bool) -> Finding:
+    """Whether what wavemem, or an extra of it, asks for is installed."""
+    lines = importlib.metadata.requires("wavemem") or []
+    names = [re.split(r"[^\w.-]", line)[0] for line in lines if line.partition("extra == ")[2].strip("'\" )") == extra]
     missing = [name for name in names if _installed(name) is None]
     if missing:
         return Finding("fail" if vital else "note", subject, f"not installed: {', '.join(missing)}; {advice}")
@@ -111,33 +89,30 @@ def _constraints(root: Path | None) -> Finding:
     return Finding("ok", "versions", f"all installed packages are as in constraints.txt ({len(pins)} pins)")
 
 
-def _torch() -> Iterator[Finding]:
-    if _installed("torch") is None:
-        yield Finding("fail", "device", "PyTorch is not installed; make book installs it, or pip install -e .")
-        return
+def _torch() -> list[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Finding("fail", "device", f"PyTorch is installed but does not load ({error}); install it again")
-        return
-
-    if torch.cuda.is_available():
-        yield Finding("ok", "device", f"cuda: {torch.cuda.get_device_name(0)}; cpu")
-    else:
-        yield Finding("ok", "device", "cpu (no CUDA device found)")
-    text = f"{torch.get_num_threads()} for PyTorch on {os.cpu_count()} cores"
+        return [
+            Finding("fail", "device", f"PyTorch does not load ({error}); make book installs it, or pip install -e .")
+        ]
+    found = f"cuda: {torch.cuda.get_device_name(0)}; cpu" if torch.cuda.is_available() else "cpu (no CUDA device found)"
     limit = os.environ.get("OMP_NUM_THREADS")
-    yield Finding("ok", "threads", text + (f"; OMP_NUM_THREADS={limit}" if limit else ""))
+    text = f"{torch.get_num_threads()} for PyTorch on {os.cpu_count()} cores"
+    return [
+        Finding("ok", "device", found),
+        Finding("ok", "threads", text + (f"; OMP_NUM_THREADS={limit}" if limit else "")),
+    ]
 
 
 def _kernels() -> Finding:
     from wavemem.kernels.compiled import cache_folder, compiler, load_library
 
-    slower = "Wave-RNNs train four to six times slower, Mamba about nine times"
+    slower = "networks train several times slower (Wave-RNNs four to six, Mamba about nine)"
     command = compiler()
     if command is None:
         return Finding("note", "kernels", f"no C compiler (cc, gcc, clang): {slower}")
-    if _installed("torch") is None or any(load_library(name) is None for name in ("_wave", "_register", "_selective")):
+    if any(load_library(name) is None for name in ("_elman", "_wave", "_register", "_selective")):
         return Finding("note", "kernels", f"{command} did not compile them: {slower}")
     return Finding("ok", "kernels", f"compiled by {command}, kept in {cache_folder()}")
 
@@ -174,9 +149,9 @@ def examine(root: Path | None) -> list[Finding]:
     Args:
         root: Top of the book, or None where the library is used without it.
     """
-    findings = [_python(), _packages("library", _CORE, "pip install -e .", vital=True)]
+    findings = [_python(), _packages("library", "", "pip install -e .", vital=True)]
     findings += [_constraints(root), *_torch(), _kernels()]
     # Where there is a book, its tools are needed; the library alone does without.
-    findings.append(_packages("book", _BOOK, "make book installs them, or pip install -e '.[book]'", root is not None))
+    findings.append(_packages("book", "book", "make book installs it, or pip install -e '.[book]'", root is not None))
     findings += [_browser(), _disk(root or Path.cwd())]
     return findings

@@ -9,7 +9,7 @@ between double backticks stay as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 # What must not be touched: double backticks, roles with their content, references with an underscore.
@@ -20,40 +20,30 @@ _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
 _TABLE_RULE = re.compile(r"^\s*\|[\s:|-]+\|\s*$")
 
 
-def _plain(text: str) -> str:
-    """Escape what reStructuredText would take for markup, outside emphasis."""
-
-    def escaped(part: str) -> str:
-        part = re.sub(r"(?<!\\)([*|])", r"\\\1", part)
-        part = re.sub(r"\btcp://", r"tcp\\://", part)  # an address that no browser opens is no link
-        return re.sub(r"(\w)_(?![\w\\])", r"\1\\_", part)
-
+def _mapped(
+    pattern: re.Pattern[str], text: str, match: Callable[[re.Match[str]], str], rest: Callable[[str], str]
+) -> str:
+    """A text with what a pattern finds, and what is between, replaced by functions of these."""
     done, position = "", 0
-    for match in _EMPHASIS.finditer(text):
-        done += escaped(text[position : match.start()])
-        done += f"{match[1]}{match[2].replace('|', chr(92) + '|')}{match[1]}"
-        position = match.end()
-    return done + escaped(text[position:])
+    for found in pattern.finditer(text):
+        done += rest(text[position : found.start()]) + match(found)
+        position = found.end()
+    return done + rest(text[position:])
+
+
+def _escaped(text: str) -> str:
+    """Escape what reStructuredText would take for markup."""
+    text = re.sub(r"(?<!\\)([*|])", r"\\\1", text)
+    text = re.sub(r"\btcp://", r"tcp\\://", text)  # an address that no browser opens is no link
+    return re.sub(r"(\w)_(?![\w\\])", r"\1\\_", text)
+
+
+def _plain(text: str) -> str:
+    return _mapped(_EMPHASIS, text, lambda m: f"{m[1]}{m[2].replace('|', chr(92) + '|')}{m[1]}", _escaped)
 
 
 def _inline(text: str) -> str:
-    pieces, position = [], 0
-    for match in _KEPT.finditer(text):
-        pieces.append((False, text[position : match.start()]))
-        pieces.append((True, match[0]))
-        position = match.end()
-    pieces.append((False, text[position:]))
-    done = ""
-    for kept, piece in pieces:
-        if kept:
-            done += piece
-            continue
-        last = 0
-        for match in _CODE.finditer(piece):
-            done += _plain(piece[last : match.start()]) + f"``{match[1]}``"
-            last = match.end()
-        done += _plain(piece[last:])
-    return done
+    return _mapped(_KEPT, text, lambda m: m[0], lambda rest: _mapped(_CODE, rest, lambda m: f"``{m[1]}``", _plain))
 
 
 def _cells(row: str) -> list[str]:
@@ -62,7 +52,7 @@ def _cells(row: str) -> list[str]:
     return [_inline(part.strip()) or "\\ " for part in parts]
 
 
-def _table(rows: Iterable[str]) -> list[str]:
+def _table(rows: list[str]) -> list[str]:
     body = [_cells(row) for row in rows if not _TABLE_RULE.match(row)]
     width = max(len(row) for row in body)
     lines = ["", ".. list-table::", "   :header-rows: 1", ""]

@@ -6,23 +6,13 @@ is in: hence no import of wavemem here.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
+import runpy
 import signal
 import sys
 from pathlib import Path
 from typing import Any
-
-
-def _processes() -> object:
-    """The module ``wavemem.processes`` beside this package, under a name that leaves the chapter's own alone."""
-    spec = importlib.util.spec_from_file_location("_processes", Path(__file__).parents[1] / "processes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def note_files(folder: str, notes: Path) -> None:
@@ -47,7 +37,8 @@ def note_files(folder: str, notes: Path) -> None:
 
 def main() -> None:
     """Start the kernel in an empty folder, then move to the book's."""
-    _processes().end_with_parent(int(os.environ["JPY_PARENT_PID"]), signal.SIGKILL)  # type: ignore[attr-defined]
+    processes = runpy.run_path(str(Path(__file__).parents[1] / "processes.py"))
+    processes["end_with_parent"](int(os.environ["JPY_PARENT_PID"]), signal.SIGKILL)
     # It reads its settings when it is imported, from the working folder first; and where it takes its time to list the
     # fonts, it says so on standard error, which is part of the page from here on.
     import matplotlib.font_manager  # noqa: F401

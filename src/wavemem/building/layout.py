@@ -1,11 +1,11 @@
-"""Where the book's sources lie and its generated files go, what a build is given, and what can go wrong with it.
+"""Where the book's sources lie and its generated files go, what a build is given, and what its processes see.
 
 Everything generated lives under ``_build/``, which git ignores::
 
     _build/chapters/<variant>/NN-name.ipynb      executed chapter, published whole or not at all
     _build/chapters/<variant>/NN-name.key.json   what it was made from
     _build/results/<variant>/NN-name.json        what the chapter measured, for the reproduction report
-    _build/scratch/<variant>/NN-name/               scratch of a running or failed execution
+    _build/scratch/<variant>/NN-name/            scratch of a running or failed execution
     _build/source/                               the tree that Sphinx reads, assembled from the above
     _build/html/                                 the site
 
@@ -14,15 +14,18 @@ A *variant* is one choice of the parameters, so that a look at another profile d
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import wavemem
+from wavemem.processes import child_command
 
 KEYED = ("LD_LIBRARY_PATH", "WAVEMEM_ELMAN_KERNEL", "WAVEMEM_SELECTIVE_KERNEL", "WAVEMEM_WAVE_KERNEL")
 """Variables that are handed on, can change a number, and so belong to a chapter's key."""
@@ -35,13 +38,7 @@ _PASSED = (
     *("SSL_CERT_DIR", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
-_FIXED = {
-    "LANG": "C.UTF-8",
-    "LC_ALL": "C.UTF-8",
-    "PYTHONHASHSEED": "0",
-    "PYTHONUTF8": "1",
-    "TZ": "UTC",
-}
+_FIXED = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "TZ": "UTC"}
 
 
 class UsageError(ValueError):
@@ -79,8 +76,6 @@ class Parameters:
 
         choose("profile", self.profile, PROFILES)
         choose("device", self.device, DEVICES)
-        if self.seed < 0:
-            raise UsageError(f"seed is {self.seed}; allowed: 0 or a larger integer")
 
     @property
     def variant(self) -> str:
@@ -99,10 +94,6 @@ class Parameters:
             return replace(self, device=choose_device(self.device).type)
         except ValueError as error:
             raise UsageError(str(error)) from error
-
-    def as_dict(self) -> dict[str, Any]:
-        """The parameters as papermill injects them."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -182,6 +173,40 @@ def clean_environment(threads: int = 1) -> dict[str, str]:
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
     environment["PYTHONPATH"] = str(Path(wavemem.__file__).parents[1])
     return environment
+
+
+def run_apart(
+    layout: Layout, folder: Path, entry: str, *arguments: str, held: tuple[int, ...] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Call a function in a process that knows nothing of whoever builds the book, and wait for it.
+
+    Args:
+        layout: Where the book lies.
+        folder: Where the process works; nothing in it may look like a setting.
+        entry: MODULE:FUNCTION.
+        arguments: Its command line.
+        held: File descriptors that it keeps open as long as it lives.
+        variables: What its environment holds beside :func:`clean_environment`.
+    """
+    settings = {"MPLBACKEND": "agg", "MPLCONFIGDIR": str(layout.build / "matplotlib"), "WAVEMEM_ROOT": str(layout.root)}
+    return subprocess.run(
+        child_command(entry, *arguments),
+        cwd=folder,
+        env=clean_environment() | settings | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        pass_fds=held,
+    )
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of bytes, or of anything that JSON can hold."""
+    data = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

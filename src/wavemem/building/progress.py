@@ -13,35 +13,18 @@ from tqdm import tqdm
 _TAIL = 4096
 
 
-def last_status(path: Path) -> dict[str, Any] | None:
-    """The last complete line of a kernel's progress file, or None."""
+def last_status(path: Path) -> str:
+    """The last complete line of a training's progress file, in words: ``T1 1200/4000, loss 0.012, accuracy 0.980``."""
     try:
         with path.open("rb") as handle:
-            handle.seek(0, 2)
-            handle.seek(max(0, handle.tell() - _TAIL))
-            lines = handle.read().split(b"\n")[:-1]
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            status = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(status, dict):
-            return status
-    return None
-
-
-def status_text(status: dict[str, Any] | None) -> str:
-    """A training's state in a few words, e.g. ``T1 1200/4000, loss 0.012, accuracy 0.98``."""
-    if status is None:
+            handle.seek(max(0, path.stat().st_size - _TAIL))
+            status = json.loads(handle.read().split(b"\n")[-2])
+    except (OSError, IndexError):
         return ""
-    parts = [f"{status.get('label', 'training')} {status.get('done', '?')}/{status.get('total', '?')}"]
-    loss, accuracy = status.get("loss"), status.get("accuracy")
-    if isinstance(loss, int | float):
-        parts.append(f"loss {loss:.3g}")
-    if isinstance(accuracy, int | float):
-        parts.append(f"accuracy {accuracy:.3f}")
+    parts = [f"{status['label']} {status['done']}/{status['total']}"]
+    for name, form in (("loss", ".3g"), ("accuracy", ".3f")):
+        if status[name] is not None:
+            parts.append(f"{name} {status[name]:{form}}")
     return ", ".join(parts)
 
 
@@ -50,9 +33,7 @@ class Display:
 
     def __init__(self, total: int, stream: TextIO | None = None, interval: float = 15.0) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._interval = interval
-        self._total = total
-        self._done = 0
+        self._interval, self._total, self._done = interval, total, 0
         self._started = self._spoken = time.monotonic()
         self._bar: tqdm[Any] | None = None
         if self._stream.isatty():
@@ -69,11 +50,10 @@ class Display:
     def running(self, states: dict[str, str]) -> None:
         """Show what each running chapter is doing; call as often as you like."""
         texts = [f"{name}: {state}" if state else name for name, state in states.items()]
+        now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str(" · ".join(texts))
-            return
-        now = time.monotonic()
-        if texts and now - self._spoken >= self._interval:
+        elif texts and now - self._spoken >= self._interval:
             self._spoken = now
             self.say(f"[{now - self._started:5.0f} s] {self._done}/{self._total} chapters; " + "; ".join(texts))
 

@@ -9,16 +9,16 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO
 
 from wavemem.building import cache
 from wavemem.building.cache import Key, chapter_key, read_files
 from wavemem.building.chapters import Chapter
-from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, clean_environment, write_json
-from wavemem.building.progress import Display, last_status, status_text
-from wavemem.building.worker import Failure, read_partial, running_cell
+from wavemem.building.layout import Layout, Parameters, clean_environment, write_json
+from wavemem.building.progress import Display, last_status
+from wavemem.building.worker import Failure, stopped_at
 from wavemem.processes import child_command, claim
 from wavemem.records.experiment import experiment_names, module_of
 
@@ -40,6 +40,11 @@ class Outcome:
     executed: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
+    def timings(self) -> str:
+        """One line per chapter: how long it took, and whether it was executed now."""
+        states = {name: "executed now" if name in self.executed else "up to date" for name in sorted(self.seconds)}
+        return "\n".join(f"  {name:32} {self.seconds[name]:7.1f} s   {state}" for name, state in states.items())
+
 
 @dataclass
 class _Job:
@@ -47,8 +52,8 @@ class _Job:
     key: Key
     work: Path
     process: subprocess.Popen[bytes]
-    lock: ExitStack
-    started: float
+    claimed: IO[str]
+    started: float = field(default_factory=time.monotonic)
 
 
 def kernel_environment(layout: Layout, work: Path, chapter: str, threads: int) -> dict[str, str]:
@@ -72,10 +77,6 @@ def kernel_environment(layout: Layout, work: Path, chapter: str, threads: int) -
     }
 
 
-def _lock_file(layout: Layout, parameters: Parameters, chapter: Chapter) -> Path:
-    return layout.work(parameters, chapter.name).with_name(f"{chapter.name}.lock")
-
-
 def _start(
     chapter: Chapter, layout: Layout, parameters: Parameters, threads: int, timeout: int | None, claimed: int
 ) -> subprocess.Popen[bytes]:
@@ -86,14 +87,13 @@ def _start(
     # The kernel executes the text that the key was computed from, even if the file changes meanwhile.
     source = work / "source.md"
     source.write_text(chapter.text, encoding="utf-8")
-    limit = timeout if timeout is not None else (chapter.timeout if parameters.profile == "quick" else 0)
     request = {
         "chapter": chapter.name,
         "source": str(source),
         "work": str(work),
         "package": str(layout.package),
-        "parameters": parameters.as_dict(),
-        "timeout": limit,
+        "parameters": asdict(parameters),
+        "timeout": timeout if timeout is not None else chapter.timeout if parameters.profile == "quick" else 0,
     }
     write_json(work / "request.json", request)
     with (work / "log.txt").open("wb") as log:
@@ -113,28 +113,24 @@ def _start(
 
 def _collect(job: _Job, layout: Layout, parameters: Parameters, threads: int) -> Failure | float:
     """Publish what a finished process left; the failure, or the seconds that it took."""
-    name = job.chapter.name
-    partial = job.work / f"{name}.ipynb"
+    name, work, code = job.chapter.name, job.work, job.process.returncode
     try:
-        outcome = json.loads((job.work / "outcome.json").read_text(encoding="utf-8"))
+        outcome = json.loads((work / "outcome.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        log = (job.work / "log.txt").read_text(encoding="utf-8", errors="replace")
-        code = job.process.returncode
+        log = (work / "log.txt").read_text(encoding="utf-8", errors="replace")
         reason = f"the process that executes it was killed by signal {-code}" if code < 0 else f"exit status {code}"
-        notebook = read_partial(partial)
-        cell, first_line = running_cell(notebook) if notebook is not None else (0, "")
-        return Failure(name, "dead process", reason, cell, first_line, log, str(partial) if partial.is_file() else "")
+        return Failure(name, "dead process", reason, log, **stopped_at(work / f"{name}.ipynb"))
     if "failure" in outcome:
         return Failure(**outcome["failure"])
     touched = chapter_key(job.chapter, layout, parameters, threads, job.key.read).touched(job.key)
     if touched:
         return Failure(name, "changed while it ran", f"{', '.join(touched)}; not published: run the same command again")
-    results_file = job.work / "results" / f"{name}.json"
-    results = results_file.read_bytes() if results_file.is_file() else None
-    notebook = (job.work / "published.ipynb").read_bytes()
-    key = chapter_key(job.chapter, layout, parameters, threads, read_files(layout, job.work / "files.txt", job.key))
+    reported = work / "results" / f"{name}.json"
+    results = reported.read_bytes() if reported.is_file() else None
+    notebook = (work / "published.ipynb").read_bytes()
+    key = chapter_key(job.chapter, layout, parameters, threads, read_files(layout, work / "files.txt", job.key))
     cache.publish(layout, parameters, name, key, notebook, results, outcome["seconds"])
-    shutil.rmtree(job.work, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     return float(outcome["seconds"])
 
 
@@ -144,13 +140,12 @@ def _stop(jobs: list[_Job]) -> None:
             os.killpg(job.process.pid, signal.SIGTERM)
     deadline = time.monotonic() + 15
     for job in jobs:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             job.process.wait(max(0.1, deadline - time.monotonic()))
-        if job.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(job.process.pid, signal.SIGKILL)
+        except subprocess.TimeoutExpired:
+            os.killpg(job.process.pid, signal.SIGKILL)
             job.process.wait()
-        job.lock.close()
+        job.claimed.close()
 
 
 def _forget_trainings(runs: Path, key: Key) -> None:
@@ -185,35 +180,23 @@ def execute_chapters(
         timeout: Seconds that one cell may take, 0 for no limit; each chapter's own limit if None.
         threads: Threads that each chapter gets, whatever ``jobs`` is.
         display: Where to show progress; standard error by default.
-
-    Raises:
-        UsageError: If ``jobs`` or ``threads`` is not positive.
-        BuildError: If a parameter is left to be chosen.
     """
-    for name, number in (("JOBS", jobs), ("THREADS", threads)):
-        if number < 1:
-            raise UsageError(f"{name} is {number}; allowed: a positive integer")
-    if parameters.device == "auto":
-        raise BuildError("the device has to be chosen before chapters are executed")
     outcome = Outcome()
     waiting: list[tuple[float, Chapter]] = []
     lines = []
     for chapter in chapters:
-        entry = cache.look_up(layout, parameters, chapter.name)
-        key = chapter_key(chapter, layout, parameters, threads, cache.read_by(entry))
-        current = cache.is_current(entry, key)
-        if entry is not None and current and not force:
+        entry, key, differs = cache.compare(chapter, layout, parameters, threads)
+        if entry is not None and not differs and not force:
             outcome.seconds[chapter.name] = entry.seconds
             continue
         waiting.append((entry.seconds if entry else _DEFAULT_SECONDS, chapter))
-        lines.append(f"{chapter.name}: {'forced' if current else cache.reason(entry, key)}")
+        lines.append(f"{chapter.name}: {differs or 'forced'}")
         if force:
             _forget_trainings(layout.build / "runs", key)
     if not waiting:
         return outcome
     # Longest first, so that no long chapter starts when the others have ended.
-    waiting.sort(key=lambda item: (item[0], item[1].name), reverse=True)
-    queue = [chapter for _, chapter in waiting]
+    queue = [chapter for _, chapter in sorted(waiting, key=lambda item: (item[0], item[1].name), reverse=True)]
     shown = display or Display(len(queue))
     for line in lines:
         shown.say(line)
@@ -221,36 +204,32 @@ def execute_chapters(
     said: set[str] = set()
     try:
         while queue or running:
-            for chapter in list(queue) if len(running) < jobs else []:
-                claimed, holder = claim(_lock_file(layout, parameters, chapter))
-                if claimed is None:
-                    if chapter.name not in said:
-                        shown.say(
-                            f"{chapter.name}: another build executes it (process {holder}); waiting for it to end"
-                        )
-                    said.add(chapter.name)
-                    continue
-                with ExitStack() as held:
-                    held.enter_context(claimed)
-                    queue.remove(chapter)
-                    # The sources may have changed since, and another build may have been here.
-                    entry = cache.look_up(layout, parameters, chapter.name)
-                    key = chapter_key(chapter, layout, parameters, threads, cache.read_by(entry))
-                    if entry is not None and cache.is_current(entry, key) and not force:
-                        outcome.seconds[chapter.name] = entry.seconds
-                        shown.finished(f"{chapter.name}: executed by another build")
-                        continue
-                    process = _start(chapter, layout, parameters, threads, timeout, claimed.fileno())
-                    work = layout.work(parameters, chapter.name)
-                    running.append(_Job(chapter, key, work, process, held.pop_all(), time.monotonic()))
+            for chapter in list(queue):
                 if len(running) == jobs:
                     break
+                name, work = chapter.name, layout.work(parameters, chapter.name)
+                claimed, holder = claim(work.with_name(f"{name}.lock"))
+                if claimed is None:
+                    if name not in said:
+                        shown.say(f"{name}: another build executes it (process {holder}); waiting for it to end")
+                    said.add(name)
+                    continue
+                queue.remove(chapter)
+                # The sources may have changed since, and another build may have been here.
+                entry, key, differs = cache.compare(chapter, layout, parameters, threads)
+                if entry is not None and not differs and not force:
+                    claimed.close()
+                    outcome.seconds[name] = entry.seconds
+                    shown.finished(f"{name}: executed by another build")
+                    continue
+                process = _start(chapter, layout, parameters, threads, timeout, claimed.fileno())
+                running.append(_Job(chapter, key, work, process, claimed))
             time.sleep(_POLL)
             for job in [job for job in running if job.process.poll() is not None]:
                 name = job.chapter.name
-                with job.lock:
-                    result = _collect(job, layout, parameters, threads)
                 running.remove(job)
+                with job.claimed:
+                    result = _collect(job, layout, parameters, threads)
                 if isinstance(result, Failure):
                     outcome.failures.append(result)
                     shown.finished(f"{name}: FAILED after {time.monotonic() - job.started:.0f} s")
@@ -258,7 +237,7 @@ def execute_chapters(
                     outcome.seconds[name] = result
                     outcome.executed.append(name)
                     shown.finished(f"{name}: executed in {result:.0f} s")
-            shown.running({job.chapter.name: status_text(last_status(job.work / "progress.jsonl")) for job in running})
+            shown.running({job.chapter.name: last_status(job.work / "progress.jsonl") for job in running})
     finally:
         _stop(running)
         shown.close()

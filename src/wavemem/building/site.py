@@ -1,26 +1,25 @@
-"""Build the pages with Jupyter Book, and serve them."""
+"""Build the pages with Jupyter Book, check their links, and serve them."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
+import http.server
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from wavemem.building.cache import moments
 from wavemem.building.chapters import Chapter
-from wavemem.building.layout import BuildError, Layout, Parameters, clean_environment, write_json
-from wavemem.building.stage import stage
-from wavemem.processes import child_command, claim
+from wavemem.building.layout import BuildError, Layout, Parameters, digest, run_apart, write_json
+from wavemem.building.stage import Staged, stage
+from wavemem.processes import claim
 
 _PAGE_PACKAGES = (
     "jupyter-book",
@@ -34,72 +33,27 @@ _POLL = 0.5
 _WARNING = re.compile(r"\b(WARNING|ERROR|CRITICAL|SEVERE)\b")
 
 
-@dataclass(frozen=True)
-class Site:
-    """A built site.
-
-    Attributes:
-        folder: Where its pages are.
-        rebuilt: Whether they were built now.
-        left_out: Pages of the table of contents that do not exist.
-        unexecuted: Chapters shown without outputs.
-    """
-
-    folder: Path
-    rebuilt: bool
-    left_out: list[str]
-    unexecuted: list[str]
-
-
-def _digest(folder: Path, pattern: str = "*") -> str:
-    """Hash of the files in a folder, by path and content; of nothing if there are none."""
-    whole = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob(pattern) if path.is_file()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        whole.update(f"{file.relative_to(folder).as_posix()}\0{content}\0".encode())
-    return whole.hexdigest()
-
-
-def _stamp(layout: Layout, digest: str, strict: bool) -> str:
-    """Hash of everything that the pages are made from: the assembled tree, documented code and the tools."""
-    parts = [digest, f"strict={strict}", _digest(layout.package, "*.py")]
-    parts += [f"{name} {importlib.metadata.version(name)}" for name in _PAGE_PACKAGES]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _folder_digest(folder: Path, pattern: str = "*") -> str:
+    """Hash of the files in a folder, by path and content."""
+    found = (path for path in folder.rglob(pattern) if path.is_file())
+    return digest({path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in found})
 
 
 def _jupyter_book(
-    layout: Layout, output: Path, options: list[str], held: tuple[int, ...] = ()
+    layout: Layout, output: Path, options: list[str], held: tuple[int, ...]
 ) -> subprocess.CompletedProcess[str]:
     """Run Jupyter Book on the assembled tree; it holds the given file descriptors as long as it lives."""
     arguments = ["build", str(layout.source), "--path-output", str(output), "--all", "--quiet", *options]
-    # Documented is the package of this book, if it is a whole one.
-    own = [str(layout.package)] if (layout.package / "wavemem" / "building").is_dir() else []
-    environment = clean_environment()
-    environment |= {
-        "PYTHONPATH": os.pathsep.join([*own, environment["PYTHONPATH"]]),
+    variables = {
         "DOCUTILSCONFIG": "",
         "JUPYTER_CONFIG_DIR": str(layout.build / "jupyter"),
-        "MPLBACKEND": "agg",
-        "MPLCONFIGDIR": str(layout.build / "matplotlib"),
         "NO_COLOR": "1",
         "SOURCE_DATE_EPOCH": "315532800",
     }
-    return subprocess.run(
-        child_command("jupyter_book.cli.main:main", *arguments),
-        # No file of the book's folder is taken for a setting.
-        cwd=layout.source,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-        pass_fds=held,
-    )
+    return run_apart(layout, layout.source, "jupyter_book.cli.main:main", *arguments, held=held, **variables)
 
 
-def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...] = ()) -> Path:
+def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...]) -> Path:
     """Run Jupyter Book on the assembled tree into a scratch folder, and return the pages."""
     scratch = layout.build / "site-new"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -129,22 +83,21 @@ def _swap_in(layout: Layout, pages: Path) -> None:
 
 
 @contextlib.contextmanager
-def _claimed(layout: Layout) -> Iterator[int]:
+def _claimed(layout: Layout) -> Iterator[tuple[int, ...]]:
     """Wait for other builds to be done with the pages, and give the file descriptor that keeps them away."""
-    said = False
-    while True:
-        file, holder = claim(layout.build / "site.lock")
-        if file is not None:
-            break
-        if not said:
-            print(f"another build makes the pages (process {holder}); waiting for it to end", file=sys.stderr)
-        said = True
+    file, holder = claim(layout.build / "site.lock")
+    if file is None:
+        print(f"another build makes the pages (process {holder}); waiting for it to end", file=sys.stderr)
+    while file is None:
         time.sleep(_POLL)
+        file, _ = claim(layout.build / "site.lock")
     with file:
-        yield file.fileno()
+        yield (file.fileno(),)
 
 
-def build_site(layout: Layout, parameters: Parameters, chapters: list[Chapter], strict: bool = True) -> Site:
+def build_site(
+    layout: Layout, parameters: Parameters, chapters: list[Chapter], strict: bool = True
+) -> tuple[Staged, bool]:
     """Build the pages from what has been executed, unless they already show exactly that.
 
     Args:
@@ -152,6 +105,9 @@ def build_site(layout: Layout, parameters: Parameters, chapters: list[Chapter], 
         parameters: Which variant to show.
         chapters: All chapters of the book.
         strict: Treat warnings, pages that do not exist and chapters that were not executed as errors.
+
+    Returns:
+        What the pages are made from, and whether they were built now.
 
     Raises:
         BuildError: If the pages cannot be built, or what they are made from changed meanwhile.
@@ -161,17 +117,19 @@ def build_site(layout: Layout, parameters: Parameters, chapters: list[Chapter], 
         if strict and (staged.missing or staged.unexecuted):
             absent = ", ".join([*staged.missing, *staged.unexecuted])
             raise BuildError(f"the table of contents names what does not exist or was not executed: {absent}")
-        stamp_file = layout.build / "site.json"
         before = moments(layout.package.rglob("*.py"))
-        stamp = _stamp(layout, staged.digest, strict)
+        # Everything that the pages are made from: the assembled tree, documented code and the tools.
+        tools = {name: importlib.metadata.version(name) for name in _PAGE_PACKAGES}
+        stamp = digest([staged.digest, strict, _folder_digest(layout.package, "*.py"), tools])
+        stamp_file = layout.build / "site.json"
         try:
             known = json.loads(stamp_file.read_text(encoding="utf-8"))
-            current = known["stamp"] == stamp and known["pages"] == _digest(layout.site)
-        except (OSError, ValueError, KeyError, TypeError):
+            current = known == {"stamp": stamp, "pages": _folder_digest(layout.site)}
+        except (OSError, ValueError):
             current = False
         if not current:
             stamp_file.unlink(missing_ok=True)
-            pages = _run_sphinx(layout, strict, (held,))
+            pages = _run_sphinx(layout, strict, held)
             after = moments(layout.package.rglob("*.py"))
             changed = sorted(str(file) for file in before.keys() | after.keys() if before.get(file) != after.get(file))
             if changed:
@@ -179,8 +137,8 @@ def build_site(layout: Layout, parameters: Parameters, chapters: list[Chapter], 
                     f"changed while the pages were built: {', '.join(changed)}; run the same command again"
                 )
             _swap_in(layout, pages)
-            write_json(stamp_file, {"stamp": stamp, "pages": _digest(layout.site)})
-    return Site(layout.site, not current, staged.missing, staged.unexecuted)
+            write_json(stamp_file, {"stamp": stamp, "pages": _folder_digest(layout.site)})
+    return staged, not current
 
 
 def broken_links(layout: Layout) -> list[str]:
@@ -197,7 +155,7 @@ def broken_links(layout: Layout) -> list[str]:
     output = layout.build / "links"
     with _claimed(layout) as held:
         shutil.rmtree(output, ignore_errors=True)
-        done = _jupyter_book(layout, output, ["--builder", "linkcheck"], (held,))
+        done = _jupyter_book(layout, output, ["--builder", "linkcheck"], held)
     report = output / "_build" / "linkcheck" / "output.json"
     if not report.is_file():
         raise BuildError(f"the links could not be checked:\n{(done.stdout + done.stderr).strip()[-3000:]}")
@@ -207,3 +165,21 @@ def broken_links(layout: Layout) -> list[str]:
         for link in found
         if link["status"] in ("broken", "timeout")
     ]
+
+
+def serve(folder: Path, port: int) -> None:
+    """Serve a built site on this machine until interrupted.
+
+    Raises:
+        BuildError: If there is no site, or the port is taken.
+    """
+    if not (folder / "index.html").is_file():
+        raise BuildError(f"no site in {folder}; build it first: make book")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise BuildError(f"port {port} cannot be used ({error.strerror}); choose another: --port N") from error
+    with server:
+        print(f"http://127.0.0.1:{server.server_address[1]}/  (stop with Ctrl-C)", flush=True)
+        server.serve_forever()

@@ -6,86 +6,136 @@ and its executed twin would be defined twice), and lets every chapter carry the 
 
 from __future__ import annotations
 
-import copy
-import hashlib
+import ast
 import json
 import re
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import yaml
 
 from wavemem.building import cache
-from wavemem.building.chapters import Chapter
-from wavemem.building.generated import BLOCKS, execution_page, generate
-from wavemem.building.layout import BuildError, Layout, Parameters, write_atomically
-from wavemem.building.notebooks import executable, published
-from wavemem.building.worker import notebook_bytes
+from wavemem.building.cache import Entry, files_in, installed_versions
+from wavemem.building.chapters import Chapter, executable, notebook_bytes, published
+from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, digest, run_apart, write_atomically
 
 SUMMARY = r"## (?:What we now know|Summary)\s*$"
 """The heading of a chapter's summary."""
+BLOCKS = "blocks.json"
+"""What stands in a chapter, by its name; under the empty name, on the welcome page."""
 
 _MATHJAX = "tex-svg-full.js"
+_REFERENCE = """\
+(page-api)=
+# Library reference
+
+Generated from the docstrings of `wavemem`. Shapes are written as in the code: `Float[Tensor, "*batch s d"]` is a floating-point
+tensor whose last two axes have sizes $s$ and $d$, with any number of axes before them. Public functions raise `ValueError` with
+what they got, what they allow, and what to do. Symbols are explained on the {ref}`notation page <page-notation>`.
+"""
 
 
-@dataclass(frozen=True)
-class Staged:
-    """An assembled tree.
+def write_reference(path: Path, source: Path) -> None:
+    """The library reference: every public module, under the packages in alphabetical order.
 
-    Attributes:
-        digest: Hash over every path and content in it.
-        missing: Pages that the table of contents names and that do not exist.
-        unexecuted: Chapters shown without their outputs.
+    Args:
+        path: Where to write.
+        source: The folder ``wavemem``.
     """
+    text = [_REFERENCE]
 
-    digest: str
-    missing: list[str]
-    unexecuted: list[str]
+    def add(folder: Path, prefix: str, without: str = "") -> None:
+        for file in sorted(folder.glob("[!_]*.py")):
+            if file.stem != without:
+                name = f"{prefix}{file.stem}"
+                text.append(f"### `{name}`\n\n```{{eval-rst}}\n.. automodule:: wavemem.{name}\n```\n")
+
+    for package in sorted(folder.parent for folder in source.glob("*/__init__.py")):
+        if package.name == "building":  # what makes the book, not what it is about
+            continue
+        summary = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+        text.append(f"## {package.name}\n\n{summary.splitlines()[0]}\n")
+        add(package, f"{package.name}.")
+    text.append("## Shared by all\n")
+    add(source, "", without="cli")
+    path.write_text("\n".join(text), encoding="utf-8")
 
 
-class _Tree:
-    """Files to be, written only where they differ from what is there."""
+def write_pages() -> None:
+    """Entry point of the process that writes the pages made from measurements and from the library.
 
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
+    Its arguments: the top of the book, the folder of what the chapters measured, the folder to write to.
+    """
+    from wavemem.plotting import welcome
+    from wavemem.records import claims_page, report_page
+    from wavemem.records.status import gather
 
-    def add(self, path: str, content: bytes | str) -> None:
-        self.files[path] = content.encode() if isinstance(content, str) else content
+    root, results, folder = map(Path, sys.argv[1:])
+    gathered = gather(results, root / "records")
+    (folder / BLOCKS).write_text(json.dumps(claims_page.blocks(gathered)), encoding="utf-8")
+    (folder / "claims.md").write_text(claims_page.render(gathered), encoding="utf-8")
+    (folder / "reproduction.md").write_text(report_page.render(gathered), encoding="utf-8")
+    write_reference(folder / "api.md", Path(__file__).resolve().parents[1])
+    welcome.write(folder / "welcome.svg")
 
-    def add_folder(self, folder: Path, below: str) -> None:
-        for file in sorted(folder.rglob("*")):
-            inside = file.relative_to(folder)
-            if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in inside.parts):
-                self.add(f"{below}/{inside.as_posix()}", file.read_bytes())
 
-    def write(self, target: Path) -> None:
-        for file in sorted(target.rglob("*"), reverse=True):
-            if file.is_dir() and not any(file.iterdir()):
-                file.rmdir()
-            elif file.is_file() and file.relative_to(target).as_posix() not in self.files:
-                file.unlink()
-        for path, content in self.files.items():
-            file = target / path
-            if not file.is_file() or file.read_bytes() != content:
-                write_atomically(file, content)
+def generate(layout: Layout, parameters: Parameters) -> dict[str, bytes]:
+    """The generated pages by file name, with ``BLOCKS``.
 
-    def digest(self) -> str:
-        whole = hashlib.sha256()
-        for path in sorted(self.files):
-            whole.update(f"{path}\0{hashlib.sha256(self.files[path]).hexdigest()}\0".encode())
-        return whole.hexdigest()
+    Raises:
+        BuildError: If they cannot be written.
+    """
+    folder = layout.build / "pages"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    arguments = [str(path) for path in (layout.root, layout.results(parameters), folder)]
+    done = run_apart(layout, folder, "wavemem.building.stage:write_pages", *arguments)
+    if done.returncode != 0:
+        raise BuildError(f"the pages of measurements could not be written:\n{done.stderr.strip()[-3000:]}")
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def _execution_page(chapters: list[Chapter], entries: Mapping[str, Entry], parameters: Parameters) -> str:
+    """How long the chapters take, where one was executed, by name."""
+    rows = []
+    for chapter in chapters:
+        entry = entries.get(chapter.name)
+        took = _duration(entry.seconds) if entry else "not executed"
+        modules = sum(name.startswith("module ") for name in entry.ingredients) if entry else 0
+        rows.append(f"| [](../chapters/{chapter.name}.ipynb) | {chapter.minutes} min | {took} | {modules} |\n")
+    total = _duration(sum(entry.seconds for entry in entries.values()))
+    versions = ", ".join(f"{name} {version}" for name, version in installed_versions().items())
+    return f"""\
+(page-execution)=
+# How long the chapters take
+
+Every chapter of this copy was executed with profile `{parameters.profile}`, device `{parameters.device}` and \
+seed `{parameters.seed}`. The times are wall-clock times of whole chapters, from the start of a kernel to its \
+end, with chapters running side by side where the machine has the cores. The last column counts the modules of \
+`wavemem` that a chapter imports, directly or through one another: a change in one of these, and in no other, \
+makes the next build execute the chapter again.
+
+| Chapter | Reading | Execution | Modules |
+| :-- | --: | --: | --: |
+{"".join(rows)}| All | {sum(chapter.minutes for chapter in chapters)} min | {total} |  |
+
+Versions: {versions}.
+"""
 
 
 def _mathjax() -> bytes:
     """The MathJax bundle that the book extra installs."""
-    try:
-        packaged = files("sphinx-mathjax-offline") or []
-    except PackageNotFoundError:
-        packaged = []
-    for file in packaged:
+    for file in files("sphinx-mathjax-offline") or []:
         if file.name == _MATHJAX and "mathjax" in file.parts:
             return Path(str(file.locate())).read_bytes()
     raise BuildError("no MathJax to put beside the pages; install the book's tools: pip install -e '.[book]'")
@@ -93,12 +143,9 @@ def _mathjax() -> bytes:
 
 def _facts(chapter: Chapter, parameters: Parameters, executed: bool) -> str:
     """The line under a chapter's title."""
+    facts = f"executed with profile `{parameters.profile}` · device `{parameters.device}`, seed `{parameters.seed}`"
     parts = [f"{chapter.minutes} minutes' read"] if chapter.minutes else []
-    if executed:
-        parts.append(f"executed with profile `{parameters.profile}`")
-        parts.append(f"device `{parameters.device}`, seed `{parameters.seed}`")
-    else:
-        parts.append("not executed in this build")
+    parts.append(facts if executed else "not executed in this build")
     return f":::{{div}} chapter-facts\n{' · '.join(parts)}\n:::"
 
 
@@ -117,66 +164,75 @@ def _footer(chapter: Chapter, parameters: Parameters) -> str:
 
 def _insert(notebook: Any, heading: str, text: str, before: str = "") -> bool:
     """Put text under a heading, at once or in front of the next line of its cell that matches; whether it was found."""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] != "markdown":
-            continue
-        source = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
-        lines = source.split("\n")
+    for cell in notebook.cells:
+        lines = cell.source.split("\n") if cell.cell_type == "markdown" else []
         title = next((index for index, line in enumerate(lines) if re.match(heading, line)), None)
         if title is not None:
             rest = range(title + 1, len(lines)) if before else ()
             place = next((i for i in rest if re.match(before, lines[i])), len(lines) if before else title + 1)
             lines[place:place] = ["", text, ""]
-            cell["source"] = "\n".join(lines)
+            cell.source = "\n".join(lines)
             return True
     return False
 
 
-def _with_frame(notebook: Any, facts: str, claims: str, footer: str) -> Any:
-    """A copy of a notebook with a line under its title, the papers' claims after its summary and a box at its end."""
-    framed = copy.deepcopy(notebook)
-    _insert(framed, "# ", facts)
-    ends = [footer]
-    if claims and not _insert(framed, SUMMARY, claims, before="## "):
-        ends.insert(0, claims)
-    for name, text in zip(("chapter-claims", "chapter-footer")[-len(ends) :], ends, strict=True):
-        framed["cells"].append({"cell_type": "markdown", "id": name, "metadata": {}, "source": text})
-    return framed
+def _frame(notebook: Any, facts: str, claims: str, footer: str) -> None:
+    """Put a line under a notebook's title, the papers' claims after its summary and a box at its end."""
+    _insert(notebook, "# ", facts)
+    ends = {"chapter-footer": footer}
+    if claims and not _insert(notebook, SUMMARY, claims, before="## "):
+        ends = {"chapter-claims": claims} | ends
+    notebook.cells += [nbformat.v4.new_markdown_cell(text, id=name) for name, text in ends.items()]
 
 
-def contents(layout: Layout) -> dict[str, Any]:
-    """The table of contents.
+def contents(layout: Layout, chapters: list[Chapter]) -> dict[str, Any]:
+    """The table of contents, after a look whether it names some chapters.
 
     Raises:
         BuildError: If it cannot be read.
+        UsageError: If it does not name one of the chapters.
     """
     file = layout.root / "_toc.yml"
     try:
-        toc = yaml.safe_load(file.read_text(encoding="utf-8"))
-        for part in toc.get("parts", []):
-            _ = [entry["file"] for entry in part.get("chapters", [])]
+        toc: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        entries = [entry["file"] for part in toc.get("parts", []) for entry in part["chapters"]]
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BuildError(f"{file} is no table of contents of parts with chapters: {error}") from error
-    return dict(toc)
+    absent = [chapter.name for chapter in chapters if f"chapters/{chapter.name}" not in entries]
+    if absent:
+        lines = "".join(f"\n      - file: chapters/{name}" for name in absent)
+        raise UsageError(
+            f"_toc.yml does not name {', '.join(absent)}; give each chapter a line in one of its parts:{lines}"
+        )
+    return toc
 
 
-def unlisted(layout: Layout, chapters: list[Chapter]) -> list[str]:
-    """Names of the chapters that the table of contents does not name."""
-    entries = [entry["file"] for part in contents(layout).get("parts", []) for entry in part.get("chapters", [])]
-    return [chapter.name for chapter in chapters if f"chapters/{chapter.name}" not in entries]
+def _write(tree: Mapping[str, bytes], target: Path) -> None:
+    """Let a folder hold these files and no others; those that are there already are not touched."""
+    for file in sorted(target.rglob("*"), reverse=True):
+        if file.is_dir() and not any(file.iterdir()):
+            file.rmdir()
+        elif file.is_file() and file.relative_to(target).as_posix() not in tree:
+            file.unlink()
+    for path, content in tree.items():
+        file = target / path
+        if not file.is_file() or file.read_bytes() != content:
+            write_atomically(file, content)
 
 
-def _prune(toc: dict[str, Any], exists: Callable[[str], bool]) -> tuple[dict[str, Any], list[str]]:
-    """The table of contents without entries that have no file, and the entries left out."""
-    missing: list[str] = []
-    kept = copy.deepcopy(toc)
-    for part in kept.get("parts", []):
-        for entry in list(part.get("chapters", [])):
-            if not exists(entry["file"]):
-                missing.append(entry["file"])
-                part["chapters"].remove(entry)
-    kept["parts"] = [part for part in kept.get("parts", []) if part.get("chapters")]
-    return kept, missing
+@dataclass(frozen=True)
+class Staged:
+    """An assembled tree.
+
+    Attributes:
+        digest: Hash over every path and content in it.
+        missing: Pages that the table of contents names and that do not exist.
+        unexecuted: Chapters shown without their outputs.
+    """
+
+    digest: str
+    missing: list[str]
+    unexecuted: list[str]
 
 
 def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> Staged:
@@ -187,35 +243,38 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
         parameters: Which variant of the executed chapters to take.
         chapters: All chapters of the book; one that was never executed is included without outputs.
     """
-    tree = _Tree()
-    tree.add("_config.yml", (layout.root / "_config.yml").read_bytes())
-    tree.add_folder(layout.root / "book", "book")
-    tree.add(f"static/mathjax/{_MATHJAX}", _mathjax())
+    book = layout.root / "book"
+    tree = {f"book/{file.relative_to(book).as_posix()}": file.read_bytes() for file in files_in(book)}
+    tree["_config.yml"] = (layout.root / "_config.yml").read_bytes()
+    tree[f"static/mathjax/{_MATHJAX}"] = _mathjax()
     pages = generate(layout, parameters)
     blocks: dict[str, str] = json.loads(pages.pop(BLOCKS, b"{}"))
-    if "" in blocks:
-        tree.add("pages/claims-count.txt", blocks[""])
+    tree["pages/claims-count.txt"] = blocks.get("", "").encode()
     for name, content in pages.items():
-        tree.add(f"book/{name}" if name == "welcome.svg" else f"pages/{name}", content)
-    unexecuted = []
+        tree[f"book/{name}" if name == "welcome.svg" else f"pages/{name}"] = content
     entries = {}
     for chapter in chapters:
-        plain = executable(chapter.text, chapter.name)
-        entry = cache.look_up(layout, parameters, chapter.name)
-        if entry is None:
-            unexecuted.append(chapter.name)
-            notebook = published(copy.deepcopy(plain))
+        name = chapter.name
+        notebook = executable(chapter.text, name)
+        tree[f"downloads/{name}.ipynb"] = notebook_bytes(notebook)
+        tree[f"downloads/{name}.md"] = chapter.text.encode()
+        entry = cache.look_up(layout, parameters, name)
+        if entry is not None:
+            entries[name] = entry
+            notebook = nbformat.reads(entry.notebook.read_text(encoding="utf-8"), as_version=4)
         else:
-            entries[chapter.name] = entry
-            notebook = json.loads(entry.notebook.read_text(encoding="utf-8"))
+            notebook = published(notebook)
         facts, footer = _facts(chapter, parameters, entry is not None), _footer(chapter, parameters)
-        framed = _with_frame(notebook, facts, blocks.get(chapter.name, ""), footer)
-        tree.add(f"chapters/{chapter.name}.ipynb", notebook_bytes(framed))
-        tree.add(f"downloads/{chapter.name}.ipynb", notebook_bytes(plain))
-        tree.add(f"downloads/{chapter.name}.md", chapter.text)
-    tree.add("pages/execution.md", execution_page(chapters, entries, parameters))
-    stems = {str(Path(path).with_suffix("")) for path in tree.files}
-    kept, missing = _prune(contents(layout), lambda name: name in stems)
-    tree.add("_toc.yml", yaml.safe_dump(kept, sort_keys=False))
-    tree.write(layout.source)
-    return Staged(tree.digest(), missing, unexecuted)
+        _frame(notebook, facts, blocks.get(name, ""), footer)
+        tree[f"chapters/{name}.ipynb"] = notebook_bytes(notebook)
+    tree["pages/execution.md"] = _execution_page(chapters, entries, parameters).encode()
+    stems, missing = {str(Path(path).with_suffix("")) for path in tree}, []
+    toc = contents(layout, [])
+    for part in toc.get("parts", []):
+        missing += [entry["file"] for entry in part["chapters"] if entry["file"] not in stems]
+        part["chapters"] = [entry for entry in part["chapters"] if entry["file"] in stems]
+    toc["parts"] = [part for part in toc.get("parts", []) if part["chapters"]]
+    tree["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
+    _write(tree, layout.source)
+    unexecuted = [chapter.name for chapter in chapters if chapter.name not in entries]
+    return Staged(digest({path: digest(content) for path, content in tree.items()}), missing, unexecuted)
