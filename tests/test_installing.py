@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -25,13 +25,8 @@ def _text(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def environment() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("environment", ROOT / "tools" / "environment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def environment() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / "environment.py")))
 
 
 def test_supported_versions_are_the_same_wherever_they_stand() -> None:
@@ -52,19 +47,13 @@ def test_both_sizes_and_the_smaller_build_come_first(name: str) -> None:
     assert f"python3 -m venv .venv && .venv/bin/pip install uv && {smaller}" in before
 
 
-def _pins(python: str, system: str = "linux", machine: str = "x86_64") -> dict[str, str]:
-    where = {
-        "python_full_version": python,
-        "python_version": ".".join(python.split(".")[:2]),
-        "sys_platform": system,
-        "platform_machine": machine,
-    }
+def _pins(where: dict[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in LOCK.splitlines():
         if line and line[0] not in "# ":
             pin = Requirement(line.rstrip(" \\"))
             if pin.marker is None or pin.marker.evaluate(where):
-                assert pin.name not in found, f"two versions of {pin.name} for {python}"
+                assert pin.name not in found, f"two versions of {pin.name} for {where}"
                 found[pin.name] = next(iter(pin.specifier)).version
     return found
 
@@ -73,17 +62,12 @@ def _pins(python: str, system: str = "linux", machine: str = "x86_64") -> dict[s
 @pytest.mark.parametrize("system", ["linux", "darwin"])
 def test_whatever_the_project_asks_for_is_locked(python: str, system: str) -> None:
     project = tomllib.loads(_text("pyproject.toml"))["project"]
-    pins = _pins(python, system)
-    wanted = [
-        *project["dependencies"],
-        *project["optional-dependencies"]["book"],
-        *project["optional-dependencies"]["test"],
-    ]
-    for line in wanted:
+    where = {"python_full_version": python, "python_version": python[:4], "sys_platform": system}
+    pins = _pins({**where, "platform_machine": "x86_64"}) | {"torch": TORCH[0].removeprefix("torch==")}
+    extras = project["optional-dependencies"]
+    for line in [*project["dependencies"], *extras["book"], *extras["test"]]:
         need = Requirement(line)
-        if need.name == "torch":
-            assert Requirement(TORCH[0]).specifier.__str__().removeprefix("==") in need.specifier
-        elif need.marker is None or need.marker.evaluate({"sys_platform": system, "python_version": python[:4]}):
+        if need.marker is None or need.marker.evaluate(where):
             assert pins.get(need.name, "0") in need.specifier, f"{line}: {pins.get(need.name)}; run KEEP=1 make lock"
     assert "setuptools" in pins
 
@@ -114,25 +98,23 @@ def test_a_checkout_keeps_line_ends_that_scripts_can_have() -> None:
     assert found[names[4], "text"] == "unset"
 
 
-def _installed(venv: Path, name: str, record: str | None) -> Path:
-    info = venv / "lib" / "python3.11" / "site-packages" / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").touch()
-    if record is not None:
-        (info / "RECORD").write_text(record)
-    return info
-
-
 def test_what_pip_did_not_finish_is_forgotten(environment, tmp_path) -> None:
-    whole = _installed(tmp_path, "whole", "whole-1.0.dist-info/INSTALLER,sha256=x,4\n")
-    unpacked = _installed(tmp_path, "unpacked", "unpacked/__init__.py,sha256=x,4\n")  # the wheel's own RECORD
-    begun = _installed(tmp_path, "begun", None)
-    (whole.parent / "~removed").mkdir()
-    (whole.parent / "~removed.pth").touch()
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    records = {
+        "whole": "whole-1.0.dist-info/INSTALLER,sha256=x,4\n",
+        "unpacked": "unpacked/__init__.py,sha256=x,4\n",  # the wheel's own RECORD
+        "begun": None,
+    }
+    for name, record in records.items():
+        info = packages / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").touch()
+        if record is not None:
+            (info / "RECORD").write_text(record)
+    (packages / "~removed").mkdir()
+    (packages / "~removed.pth").touch()
     environment.drop_unfinished(tmp_path)
-    assert list(whole.parent.iterdir()) == [whole]
-    assert not unpacked.exists()
-    assert not begun.exists()
+    assert list(packages.iterdir()) == [packages / "whole-1.0.dist-info"]
 
 
 @pytest.mark.parametrize("blank", ["", "two words/"])
@@ -166,19 +148,15 @@ def test_a_folder_that_is_no_environment_is_left_alone(environment, tmp_path) ->
 
 
 def test_personal_settings_of_pip_say_where_from_but_not_how(environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "PIP_USER",
-        "PIP_TARGET",
-        "PIP_NO_DEPS",
-        "PIP_REQUIRE_HASHES",
-        "PYTHONHOME",
-        "PIP_INDEX_URL",
-        "PIP_CERT",
-    ):
+    where, how = (
+        {"PIP_INDEX_URL", "PIP_CERT"},
+        {"PIP_USER", "PIP_TARGET", "PIP_NO_DEPS", "PIP_REQUIRE_HASHES", "PYTHONHOME"},
+    )
+    for name in where | how:
         monkeypatch.setenv(name, "1")
     seen = environment.surroundings()
-    assert {name for name in seen if name.startswith(("PIP_", "PYTHON"))} >= {"PIP_INDEX_URL", "PIP_CERT"}
-    assert not seen.keys() & {"PIP_USER", "PIP_TARGET", "PIP_NO_DEPS", "PIP_REQUIRE_HASHES", "PYTHONHOME"}
+    assert where <= seen.keys()
+    assert not seen.keys() & how
 
 
 def test_an_old_python_is_told_what_is_needed(tmp_path) -> None:

@@ -29,14 +29,20 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from wavemem.building.doctor import BROWSER_ARGUMENTS, BROWSER_NAMES, find_browser
+from wavemem.building.doctor import BROWSER_NAMES, find_browser
 from wavemem.building.layout import Layout, find_root
 
 LAYOUT = Layout(find_root(Path(__file__)))
 NOT_BUILT = f"there is no site under {LAYOUT.site}: run `make book` first"
 NO_BROWSER = "BROWSER TESTS SKIPPED: no Chromium found (install chromium or set WAVEMEM_CHROMIUM)"
+# Start as root without a display, and without the browser's own requests to its maker.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 # Whatever a page asks of another host fails without leaving this machine; the tests see that it asked.
-NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+ARGUMENTS += [
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 EXAMINE = Path(__file__).with_name("examine.js")
 
 Scheme = Literal["light", "dark"]
@@ -146,7 +152,7 @@ def browser() -> Iterator[Browser]:
         skipped_for_want_of_a_browser = True
         pytest.skip(NO_BROWSER)
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable, args=[*BROWSER_ARGUMENTS, NO_NETWORK])
+        launched = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield launched
         launched.close()
 
