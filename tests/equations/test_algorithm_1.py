@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.elman.estimates import corrected_power_iteration, intertwined_memories, operator_error, pollution
-from wavemem.elman.variable_memories import algorithm_1, true_histories
+from wavemem.elman.variable_memories import algorithm_1
 from wavemem.theory.basis import random_basis
 from wavemem.theory.boundary import fill, shift_operator
-from wavemem.theory.hds import LinearHDS, generalized_fibonacci, random_histories, repeat_copy
+from wavemem.theory.hds import LinearHDS, generalized_fibonacci, repeat_copy
 from wavemem.theory.selection import paper_task, signed_selection
 from wavemem.theory.spectrum import reduced_basis
 
@@ -106,9 +106,7 @@ def test_eq43_eq44_eq45_the_states_of_theory_and_of_the_power_iteration(seed: in
     newest = torch.linalg.pinv(W_r)
     powers = [newest @ u[0], W_hh @ newest @ u[0] + newest @ u[1]]
     torch.testing.assert_close(theory[0], powers[0])
-    torch.testing.assert_close(
-        theory[1], powers[1]
-    )  # as states they agree: the difference lies in what is called column s - 1
+    torch.testing.assert_close(theory[1], powers[1])  # the states agree: what is called column s - 1 differs
     Psi_by_column = Psi.unflatten(1, (s, d))
     F_newest = task.F[:, -d:]
     named_right = Psi_by_column[:, -2] @ u[0] + Psi_by_column[:, -1] @ (u[1] + F_newest @ u[0])
@@ -185,11 +183,3 @@ def test_only_repeat_copy_can_be_done_by_a_linear_network(name: str) -> None:
             by_age.setdefault(step + 4 - m, []).append(blocks[step, :, m])
     error = sum(float((torch.stack(b) - torch.stack(b).mean(0)).square().sum()) for b in by_age.values())
     assert (error == 0) == (name == "T1")
-
-
-def test_boundary_acting_during_the_input_phase_pollutes_the_state() -> None:
-    u = random_histories(8, 4, 4, generator(0), dtype=torch.float64)
-    for name in TASKS:
-        task = paper_task(name, 4, 4)
-        same = torch.equal(true_histories(task, u, 4), fill(u, task.f)[1:])
-        assert same == (name == "T1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +12,11 @@ from torch import Tensor
 from wavemem.theory.boundary import flatten, run, step
 from wavemem.theory.hds import HDS, LinearHDS, generalized_fibonacci
 
-sizes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**31 - 1))
-fast = settings(max_examples=30, deadline=None)
+
+def drawn(test: Callable[..., None]) -> Callable[..., None]:
+    """A test of sizes s, d, and of a seed."""
+    seed = st.integers(0, 2**31 - 1)
+    return settings(max_examples=30, deadline=None)(given(st.integers(1, 5), st.integers(1, 4), seed)(test))
 
 
 def _normal(seed: int, *shape: int) -> Tensor:
@@ -24,10 +29,8 @@ def _quadratic(h: Tensor) -> Tensor:
     return torch.tanh((weights * h).sum(dim=-2)) * h[..., 0, :].flip(-1)
 
 
-@fast
-@given(sizes)
-def test_eq1_state_i_is_f_of_the_s_states_before_it(size: tuple[int, int, int]) -> None:
-    s, d, seed = size
+@drawn
+def test_eq1_state_i_is_f_of_the_s_states_before_it(s: int, d: int, seed: int) -> None:
     u = _normal(seed, s, d)
     x = [u[i] for i in range(s)]
     for i in range(s, s + 9):
@@ -35,11 +38,9 @@ def test_eq1_state_i_is_f_of_the_s_states_before_it(size: tuple[int, int, int]) 
     torch.testing.assert_close(HDS(s, d, _quadratic).rollout(u, 9), torch.stack(x[s:]))
 
 
-@fast
-@given(sizes)
-def test_eq3_and_eq24_column_by_column(size: tuple[int, int, int]) -> None:
+@drawn
+def test_eq3_and_eq24_column_by_column(s: int, d: int, seed: int) -> None:
     """h_i(t+1) = h_{i+1}(t) below the top column, f(h) in it: waves travel from column s down to column 1."""
-    s, d, seed = size
     h = _normal(seed, s, d)
     after = step(h, _quadratic)
     for j in range(d):
@@ -48,10 +49,8 @@ def test_eq3_and_eq24_column_by_column(size: tuple[int, int, int]) -> None:
         assert after[s - 1, j] == _quadratic(h)[j]
 
 
-@fast
-@given(sizes)
-def test_theorem_3_1_the_substrate_with_boundary_f_runs_the_hds(size: tuple[int, int, int]) -> None:
-    s, d, seed = size
+@drawn
+def test_theorem_3_1_the_substrate_with_boundary_f_runs_the_hds(s: int, d: int, seed: int) -> None:
     system = HDS(s, d, _quadratic)
     u = _normal(seed, 3, s, d)
     states = run(u, system.f, 11)
@@ -62,10 +61,8 @@ def test_theorem_3_1_the_substrate_with_boundary_f_runs_the_hds(size: tuple[int,
         torch.testing.assert_close(states[t], everything[:, t : t + s])
 
 
-@fast
-@given(sizes)
-def test_eq4_and_eq26_each_vector_is_the_sum_of_the_last_s(size: tuple[int, int, int]) -> None:
-    s, d, seed = size
+@drawn
+def test_eq4_and_eq26_each_vector_is_the_sum_of_the_last_s(s: int, d: int, seed: int) -> None:
     u = _normal(seed, s, d)
     series = [u[n] for n in range(s)]
     for n in range(s, s + 8):
@@ -76,11 +73,9 @@ def test_eq4_and_eq26_each_vector_is_the_sum_of_the_last_s(size: tuple[int, int,
     torch.testing.assert_close(generalized_fibonacci(s, d).targets(u, 8), torch.stack(series[s:]))
 
 
-@fast
-@given(sizes)
-def test_eq5_the_boundary_sums_all_s_columns(size: tuple[int, int, int]) -> None:
+@drawn
+def test_eq5_the_boundary_sums_all_s_columns(s: int, d: int, seed: int) -> None:
     """Eq. 5 lists h_{s-1}, ..., h_1 as arguments but sums i = 1..s; only the sum of all s columns gives Eq. 4."""
-    s, d, seed = size
     h = _normal(seed, s, d)
     system = generalized_fibonacci(s, d)
     for j in range(d):
@@ -89,10 +84,8 @@ def test_eq5_the_boundary_sums_all_s_columns(size: tuple[int, int, int]) -> None
     assert not torch.allclose(system.f(h), without_newest), "the list of arguments would leave out the newest vector"
 
 
-@fast
-@given(sizes)
-def test_eq1_linear_systems_act_on_the_flattened_history(size: tuple[int, int, int]) -> None:
-    s, d, seed = size
+@drawn
+def test_eq1_linear_systems_act_on_the_flattened_history(s: int, d: int, seed: int) -> None:
     F, h = _normal(seed, d, s * d), _normal(seed + 1, s, d)
     expected = torch.zeros(d, dtype=torch.float64)
     for i in range(s):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.theory.basis import Basis, random_basis
-from wavemem.theory.boundary import repeat_copy_phi
 from wavemem.theory.repeat_copy import (
     input_phase_state,
     output,
@@ -17,8 +17,12 @@ from wavemem.theory.repeat_copy import (
     subspace,
 )
 
-SIZES = st.tuples(st.integers(2, 5), st.integers(1, 3))
-SEEDS = st.integers(0, 2**31)
+
+def drawn(test: Callable[..., None]) -> Callable[..., None]:
+    """A test of sizes s, d, and of a seed."""
+    return settings(max_examples=8, deadline=None)(
+        given(st.integers(2, 5), st.integers(1, 3), st.integers(0, 2**31))(test)
+    )
 
 
 def _setup(s: int, d: int, seed: int) -> tuple[Basis, torch.Tensor, tuple[torch.Tensor, ...]]:
@@ -35,29 +39,8 @@ def _ket(basis: Basis, k: int) -> torch.Tensor:
     return basis.Psi[:, k - 1]
 
 
-@settings(max_examples=8, deadline=None)
-@given(SIZES, SEEDS)
-def test_eq29_operators_are_sums_over_the_basis(sizes: tuple[int, int], seed: int) -> None:
-    s, d = sizes
-    basis, _, (W_hh, W_uh, W_r) = _setup(s, d, seed)
-    bra = basis.dual
-    Phi = torch.zeros_like(W_hh)
-    for mu in range(1, (s - 1) * d + 1):
-        Phi += torch.outer(_ket(basis, mu), bra[mu + d - 1])
-    for mu in range((s - 1) * d + 1, s * d + 1):
-        Phi += torch.outer(_ket(basis, mu), bra[mu - (s - 1) * d - 1])
-    torch.testing.assert_close(W_hh, Phi, rtol=0, atol=1e-11)
-    torch.testing.assert_close(W_uh, basis.Psi[:, (s - 1) * d :])
-    torch.testing.assert_close(W_r, bra[(s - 1) * d :])
-    # The content of subspace i goes to subspace i - 1, that of the first to the s-th.
-    for i in range(s):
-        torch.testing.assert_close(W_hh @ basis.block(i, d), basis.block((i - 1) % s, d), rtol=0, atol=1e-11)
-
-
-@settings(max_examples=8, deadline=None)
-@given(SIZES, SEEDS)
-def test_eq30_to_eq33_first_step(sizes: tuple[int, int], seed: int) -> None:
-    s, d = sizes
+@drawn
+def test_eq30_to_eq33_first_step(s: int, d: int, seed: int) -> None:
     basis, u, (_, W_uh, _) = _setup(s, d, seed)
     h = W_uh @ u[0]
     e = torch.eye(d, dtype=torch.float64)
@@ -74,10 +57,8 @@ def test_eq30_to_eq33_first_step(sizes: tuple[int, int], seed: int) -> None:
         torch.testing.assert_close(value, h, rtol=0, atol=1e-11)
 
 
-@settings(max_examples=8, deadline=None)
-@given(SIZES, SEEDS)
-def test_eq34_to_eq36_second_step(sizes: tuple[int, int], seed: int) -> None:
-    s, d = sizes
+@drawn
+def test_eq34_to_eq36_second_step(s: int, d: int, seed: int) -> None:
     basis, u, (W_hh, W_uh, _) = _setup(s, d, seed)
     h = W_hh @ (W_uh @ u[0]) + W_uh @ u[1]
     last = [_ket(basis, (s - 1) * d + i) for i in range(1, d + 1)]
@@ -87,10 +68,8 @@ def test_eq34_to_eq36_second_step(sizes: tuple[int, int], seed: int) -> None:
         torch.testing.assert_close(value, h, rtol=0, atol=1e-11)
 
 
-@settings(max_examples=8, deadline=None)
-@given(SIZES, SEEDS)
-def test_eq35_covectors_pick_one_term_of_phi(sizes: tuple[int, int], seed: int) -> None:
-    s, d = sizes
+@drawn
+def test_eq35_covectors_pick_one_term_of_phi(s: int, d: int, seed: int) -> None:
     basis, _, _ = _setup(s, d, seed)
     for i in range(1, d + 1):
         picked = basis.dual @ _ket(basis, (s - 1) * d + i)
@@ -99,10 +78,8 @@ def test_eq35_covectors_pick_one_term_of_phi(sizes: tuple[int, int], seed: int) 
         torch.testing.assert_close(picked, expected, rtol=0, atol=1e-11)
 
 
-@settings(max_examples=8, deadline=None)
-@given(SIZES, SEEDS)
-def test_eq37_end_of_the_input_phase(sizes: tuple[int, int], seed: int) -> None:
-    s, d = sizes
+@drawn
+def test_eq37_end_of_the_input_phase(s: int, d: int, seed: int) -> None:
     basis, u, (W_hh, W_uh, _) = _setup(s, d, seed)
     h = torch.zeros(basis.N, dtype=torch.float64)
     for t in range(s):
@@ -112,11 +89,9 @@ def test_eq37_end_of_the_input_phase(sizes: tuple[int, int], seed: int) -> None:
     torch.testing.assert_close(eq37, h, rtol=0, atol=1e-10)
 
 
-@settings(max_examples=8, deadline=None)
-@given(SIZES, SEEDS, st.integers(0, 12))
-def test_eq38_output_phase_with_the_corrected_index(sizes: tuple[int, int], seed: int, t: int) -> None:
-    s, d = sizes
-    basis, u, (W_hh, _, W_r) = _setup(s, d, seed)
+@drawn
+def test_eq38_output_phase_with_the_corrected_index(s: int, d: int, seed: int) -> None:
+    (basis, u, (W_hh, _, W_r)), t = _setup(s, d, seed), seed % 13
     h = torch.linalg.matrix_power(W_hh, t) @ input_phase_state(u, s, basis)
     corrected = sum(
         u[mu - 1, i - 1] * _ket(basis, ((mu - t - 1) % s) * d + i) for mu in range(1, s + 1) for i in range(1, d + 1)
@@ -129,26 +104,3 @@ def test_eq38_output_phase_with_the_corrected_index(sizes: tuple[int, int], seed
         torch.testing.assert_close(content, u[mu - 1], rtol=0, atol=1e-9)
     if t >= 1:
         torch.testing.assert_close(output(u, t), W_r @ h, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("t", range(7))
-def test_eq38_as_printed_leaves_the_substrate(t: int) -> None:
-    """The printed index ((mu-t-1 mod s)+1)d+i asks for vectors beyond sd, and read cyclically it is one block off."""
-    s, d = 4, 2
-    basis, u, (W_hh, _, _) = _setup(s, d, 0)
-    h = torch.linalg.matrix_power(W_hh, t) @ input_phase_state(u, s, basis)
-    printed = {(mu, i): ((mu - t - 1) % s + 1) * d + i for mu in range(1, s + 1) for i in range(1, d + 1)}
-    assert sum(k > s * d for k in printed.values()) == d
-    cyclic = sum(u[mu - 1, i - 1] * _ket(basis, (k - 1) % (s * d) + 1) for (mu, i), k in printed.items())
-    assert isinstance(cyclic, torch.Tensor)
-    assert float((cyclic - h).norm()) > 0.1
-    one_step_earlier = torch.linalg.matrix_power(W_hh, s - 1) @ h
-    torch.testing.assert_close(cyclic, one_step_earlier, rtol=0, atol=1e-9)
-
-
-def test_eq29_eigenvalues_are_the_s_th_roots_of_unity_d_times_each() -> None:
-    s, d = 6, 3
-    values = torch.linalg.eigvals(repeat_copy_phi(s, d))
-    torch.testing.assert_close(values**s, torch.ones_like(values), rtol=0, atol=1e-10)
-    step = torch.round(values.angle() / (2 * torch.pi / s)).long() % s
-    assert torch.equal(torch.bincount(step, minlength=s), torch.full((s,), d))

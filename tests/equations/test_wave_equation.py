@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,26 +23,28 @@ def packet(v: Tensor) -> Tensor:
     return torch.exp(-((v - 4.0) ** 2) / 3.0) * torch.cos(1.3 * v)
 
 
+def slopes(
+    nu: float, v: float, t: float, inflow: Callable[[Tensor], Tensor] | None = None, length: float | None = None
+) -> tuple[float, float]:
+    """∂h/∂t and ∂h/∂v of the exact solution, by autograd."""
+    place, time = (torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in (v, t))
+    in_space, in_time = torch.autograd.grad(exact_solution(packet, nu, place, time, inflow, length), (place, time))
+    return float(in_time), float(in_space)
+
+
 @settings(max_examples=50, deadline=None)
 @given(nu=velocities, v=st.floats(-5, 12), t=st.floats(0, 5))
 def test_eq2_and_eq19_the_travelling_profile_solves_the_equation(nu: float, v: float, t: float) -> None:
-    position = torch.tensor(v, dtype=torch.float64, requires_grad=True)
-    time = torch.tensor(t, dtype=torch.float64, requires_grad=True)
-    h = exact_solution(packet, nu, position, time)
-    in_space, in_time = torch.autograd.grad(h, (position, time))
-    assert in_time.item() == pytest.approx(nu * in_space.item(), abs=1e-12)
+    in_time, in_space = slopes(nu, v, t)
+    assert in_time == pytest.approx(nu * in_space, abs=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
 @given(nu=st.floats(0.1, 3), v=st.floats(0, 7.9), t=st.floats(0, 8))
 def test_eq2_holds_on_both_sides_of_the_front_that_entered(nu: float, v: float, t: float) -> None:
-    if abs(v + nu * t - 8.0) < 1e-6:
-        return  # on the front itself the solution has a corner
-    position = torch.tensor(v, dtype=torch.float64, requires_grad=True)
-    time = torch.tensor(t, dtype=torch.float64, requires_grad=True)
-    h = exact_solution(packet, nu, position, time, inflow=lambda x: torch.sin(2 * x), length=8.0)
-    in_space, in_time = torch.autograd.grad(h, (position, time))
-    assert in_time.item() == pytest.approx(nu * in_space.item(), abs=1e-12)
+    if abs(v + nu * t - 8.0) >= 1e-6:  # on the front itself the solution has a corner
+        in_time, in_space = slopes(nu, v, t, lambda x: torch.sin(2 * x), 8.0)
+        assert in_time == pytest.approx(nu * in_space, abs=1e-12)
 
 
 def test_eq20_the_boundary_value_is_what_enters() -> None:
@@ -71,18 +75,8 @@ def test_eq22_to_eq24_unit_velocity_is_the_shift_and_the_inflow_is_the_boundary(
     assert torch.equal(marched, step(h, f))
 
 
-def test_eq23_h_i_minus_1_as_eq3_prints_it_travels_the_wrong_way() -> None:
-    h = torch.zeros(8, dtype=torch.float64)
-    h[5] = 1.0  # column 6
-    towards_column_1 = upwind_step(h, 1.0)
-    as_printed = torch.cat([torch.zeros(1, dtype=torch.float64), h[:-1]])  # h_i ← h_{i-1}
-    assert towards_column_1.argmax() == 4
-    assert as_printed.argmax() == 6
-    assert torch.equal(as_printed, upwind_step(h, -1.0))
-
-
-@pytest.mark.parametrize(("scheme_order", "courant"), [(1.0, 0.5), (1.0, 0.8)])
-def test_the_upwind_scheme_converges_with_order_one(scheme_order: float, courant: float) -> None:
+@pytest.mark.parametrize("courant", [0.5, 0.8])
+def test_the_upwind_scheme_converges_with_order_one(courant: float) -> None:
     sizes, errors = (64, 128, 256, 512), []
     for n in sizes:
         x = torch.arange(n, dtype=torch.float64) / n
@@ -91,8 +85,4 @@ def test_the_upwind_scheme_converges_with_order_one(scheme_order: float, courant
         for _ in range(steps):
             h = upwind_step(h, courant, periodic=True)
         errors.append((h - torch.sin(2 * math.pi * (x + steps * courant / n))).abs().max().item())
-    slope = torch.linalg.lstsq(
-        torch.stack([torch.log(torch.tensor(sizes, dtype=torch.float64)), torch.ones(4, dtype=torch.float64)], 1),
-        -torch.log(torch.tensor(errors, dtype=torch.float64))[:, None],
-    ).solution[0, 0]
-    assert slope.item() == pytest.approx(scheme_order, abs=0.06)
+    assert -np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(1, abs=0.06)
