@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wavemem.checks import number_in, one_of, positive_int, require, shape_is
+from wavemem.checks import choose_device, number_in, one_of, positive_int, require, shape_is
 
 H = torch.zeros(5, 3, 2)
 
@@ -47,3 +47,13 @@ def test_what_is_allowed_is_returned() -> None:
 def test_what_is_not_is_refused(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_device_names() -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(ValueError, match="auto, cpu, cuda"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no CUDA device"):
+            choose_device("cuda")

@@ -222,7 +222,8 @@ def network(source: Source, hidden_size: int, seed: int) -> ElmanEnsemble:
     one_of("hidden_size", hidden_size, sorted(int(n) for n in trained["hidden_size"].unique()))
     seeds = [int(own) for own in trained.loc[trained["hidden_size"] == hidden_size, "seed"]]
     k = seeds.index(one_of("seed", seed, seeds))
-    return ElmanEnsemble(*(source.weights[f"N{hidden_size} {key}"][k : k + 1] for key in ("W_hh", "W_uh", "W_r")))
+    W_hh, W_uh, W_r = (source.weights[f"N{hidden_size} {key}"][k : k + 1] for key in ("W_hh", "W_uh", "W_r"))
+    return ElmanEnsemble(W_hh, W_uh, W_r)
 
 
 def networks_by_size(rows: pd.DataFrame) -> pd.DataFrame:
