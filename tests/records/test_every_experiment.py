@@ -23,6 +23,7 @@ from wavemem.training.checkpoint import Checkpoint
 LARGEST = {10_000: 4, 100_000: 3, 1_000_000: 2, 1_000_000_000: 2}
 """Upper end of a field's declared range → the value that is large enough to be tried."""
 OWN: dict[str, dict[str, Any]] = {
+    "adding_grid": {"lengths": (100,)},
     "gradient_propagation": {"snapshots": (0, 2)},
     "image_search": {"models": ("GRU",), "rounds": 0, "epochs": 1, "log_every": 54},
     "images": {

@@ -116,8 +116,10 @@ def test_the_command_line_refuses_it_before_any_work(
 
 CROSSED = {
     "adding_compared": [["runs=5"], ["updates=7,8"]],
+    "adding_grid": [["lengths=7"]],
     "adding_search": [["dense_updates=5"]],
     "copying": [["search=2", "models=iRNN"], ["models=wRNN -V", "ablation_lengths="]],
+    "copying_grid": [["lengths=7"], ["units=7"], ["clips=7"]],
     "gradient_propagation": [["iterations=10"]],
     "image_search": [["task=smnist", "models=GRU"]],
     "images": [["models=", "further="], ["tasks=smnist", "models=GRU"]],
@@ -131,7 +133,6 @@ CROSSED = {
     ],
     "string_spans": [["velocities=", "learned_registers="], ["lengths=9x8"], ["context=5"]],
     "wave_learning": [["iterations=10"], ["T=0", "memory=2"]],
-    "wave_sweeps": [["lengths=7"], ["units=7"], ["clips=7"], ["tasks=smnist", "learning_rates=0.01"]],
 }
 
 

@@ -27,10 +27,10 @@ from wavemem.streams import stream
 from wavemem.theory.hds import random_histories
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import angle_error, eigenvalues, reduced_basis, theoretical_eigenvalues
+from wavemem.wave_rnn.adding import TABLE_6
 from wavemem.wave_rnn.adding_task import SOLVED_MSE, AddingTask
 from wavemem.wave_rnn.copy_task import CopyTask
-from wavemem.wave_rnn.copying import PAPER_TEST_BATCH
-from wavemem.wave_rnn.grids import TABLE_5, TABLE_6
+from wavemem.wave_rnn.copying import PAPER_TEST_BATCH, TABLE_5
 
 ALL = [(entry, quantity) for entry in load_registry().entries for quantity in entry.quantities if not quantity.exact]
 

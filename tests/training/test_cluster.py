@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from wavemem.cli import app, main
 from wavemem.records.parallel import on_cluster
 from wavemem.records.store import open_record
-from wavemem.wave_rnn.wave_sweeps import POINT
+from wavemem.wave_rnn.grids import POINT
 
 SWEEP = ["iterations=150", "runs=1", "small=12", "learning_rates=0.01", "batch=16", "held_out=64", "evaluations=3"]
 
@@ -90,7 +90,7 @@ def _kill_one_at_work(cluster: Cluster, records: Path, found: dict[str, object])
         victim = next(address for address, pid in pids.items() if pid == cluster.workers[0].pid)
         end = time.monotonic() + 240
         while time.monotonic() < end:
-            done = len(list(records.glob("wave_sweeps/.running-*/*.safetensors")))
+            done = len(list(records.glob("copying_grid/.running-*/*.safetensors")))
             if done >= 3 and client.processing()[victim]:
                 cluster.workers[0].send_signal(signal.SIGKILL)
                 found.update(done=done, killed=cluster.workers[0].wait())
@@ -103,7 +103,7 @@ def _kill_one_at_work(cluster: Cluster, records: Path, found: dict[str, object])
 
 def test_a_sweep_survives_the_death_of_a_worker(cluster: Cluster, tmp_path: Path) -> None:
     settings = [argument for value in SWEEP for argument in ("--set", value)]
-    command = ["run", "wave_sweeps", "--device", "cpu", *settings, "--records"]
+    command = ["run", "copying_grid", "--device", "cpu", *settings, "--records"]
     found: dict[str, object] = {}
     killer = threading.Thread(target=_kill_one_at_work, args=(cluster, tmp_path / "cluster", found))
     killer.start()
@@ -116,13 +116,13 @@ def test_a_sweep_survives_the_death_of_a_worker(cluster: Cluster, tmp_path: Path
 
     alone = CliRunner().invoke(app, [*command, str(tmp_path / "alone")])
     assert alone.exit_code == 0, (alone.output, alone.exception)
-    (one,), (other,) = (list((tmp_path / name / "wave_sweeps").glob("quick-*")) for name in ("cluster", "alone"))
+    (one,), (other,) = (list((tmp_path / name / "copying_grid").glob("quick-*")) for name in ("cluster", "alone"))
     assert one.name == other.name
     assert (one / "rows.csv").read_bytes() == (other / "rows.csv").read_bytes()
     rows = open_record(one).rows
     assert len(rows[list(POINT)].drop_duplicates()) == 2 + 8
     assert not rows.duplicated([*POINT, "seed", "iteration", "quantity"]).any()
-    assert not list(tmp_path.glob("*/wave_sweeps/.running-*"))
+    assert not list(tmp_path.glob("*/copying_grid/.running-*"))
 
 
 def test_what_is_no_cluster_is_named(
@@ -133,7 +133,7 @@ def test_what_is_no_cluster_is_named(
         on_cluster("tcp://127.0.0.1:9", patience=0.2),
     ):
         pass
-    monkeypatch.setattr(sys, "argv", ["wavemem", "run", "wave_sweeps", "--scheduler", "tcp://x", "--jobs", "2"])
+    monkeypatch.setattr(sys, "argv", ["wavemem", "run", "copying_grid", "--scheduler", "tcp://x", "--jobs", "2"])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2

@@ -1,47 +1,68 @@
-"""The adding experiment: its rows, settings, repeatability, resumption, summary."""
+"""The adding experiments: settings, rows, what becomes of a run, repeatability, tables."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from wavemem.records.experiment import Result
+from wavemem.records.experiment import Result, Where
 from wavemem.streams import stream
 from wavemem.wave_rnn import adding, adding_search
 from wavemem.wave_rnn.adding import (
+    DIVERGED_MSE,
     SEARCHED,
+    SOLVED_MSE,
+    TABLE_6,
     ComparedConfig,
     Config,
     Setting,
     adding_compared,
     by_run,
+    fates,
     networks,
     run,
     setting,
-    solved_at,
     start,
     summarise,
+    train,
 )
 from wavemem.wave_rnn.adding_task import AddingTask
-from wavemem.wave_rnn.grids import TABLE_6, Best
+from wavemem.wave_rnn.grids import best_settings
+from wavemem.wave_rnn.network import IdentityRNN
 
-TINY = replace(
-    Config.profile("quick"),
-    lengths=(6, 9),
-    units=10,
-    channels=2,
-    dense_units=5,
-    runs=2,
-    iterations=4,
-    dense_iterations=6,
-    batch=4,
-    test_batch=8,
+TINY = Config(
+    lengths=(6, 9), units=10, channels=2, dense_units=5, runs=2, iterations=4, dense_iterations=6, batch=4, test_batch=8,
     log_every=2,
-)
+)  # fmt: skip
+COMPARED = ComparedConfig(
+    contestants=("wRNN published", "iRNN published", "iRNN searched"), lengths=(6, 9), runs=(2, 1), updates=(6, 4), units=5,
+    channels=2, batch=4, test_batch=8, log_every=2,
+)  # fmt: skip
+QUIET = Setting(0.1, False, 1e-3, 1.0)
+
+
+def measured(curves: dict[int, tuple[float, ...]], ends: dict[str, tuple[float, ...]], **names: object) -> pd.DataFrame:
+    """Rows of a setting: training errors by seed, every 10 updates, and what was measured at the end, one value per seed."""
+    at = 10 * max(map(len, curves.values()))
+    rows = [
+        {**names, "seed": seed, "iteration": 10 * (i + 1), "quantity": "train MSE", "value": value}
+        for seed, errors in curves.items()
+        for i, value in enumerate(errors)
+    ]
+    for quantity, values in ends.items():
+        rows += [
+            {**names, "seed": s, "iteration": at, "quantity": quantity, "value": v}
+            for s, v in zip(curves, values, strict=True)
+        ]
+    return pd.DataFrame(rows)
 
 
 @pytest.fixture(scope="module")
@@ -76,42 +97,120 @@ def test_settings_are_the_papers_table() -> None:
     assert dense.parameter_count() == 10_300  # printed 10.3k
 
 
+def test_lengths_between_take_the_next_shorter_searched_and_the_next_longer_published_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {T: Setting(0.1, False, lr, 1.0) for T, lr in ((10, 1e-1), (20, 1e-2), (40, 1e-3))}
+    monkeypatch.setitem(SEARCHED, "iRNN", found)
+    table = best_settings("iRNN", 100, 1, *((T, own.lr, own.clip, "identity") for T, own in found.items()))
+    monkeypatch.setattr(adding, "TABLE_6", table)
+    for T, searched, published in ((5, 10, 10), (10, 10, 10), (15, 10, 20), (20, 20, 20), (30, 20, 40), (50, 40, 40)):
+        assert setting("iRNN searched", T) == found[searched]
+        assert setting("iRNN published", T).lr == found[published].lr
+
+
+def test_a_start_is_its_settings() -> None:
+    network = start("iRNN", [QUIET._replace(V_scale=0.5), Setting(None, True, 1e-3, 1.0)], [3, 4], 5)
+    assert network.K == 4
+    alone = IdentityRNN.initialise([4], 5, 2, 1, V_scale=0.5, biases=False)
+    assert torch.equal(network.run(1).V, alone.V)
+    assert not network.run(0).b_V.any()
+    assert network.run(2).b_V.any()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "frozen", "margin", "updates"),
+    [
+        (10.0, False, 4, 5),  # solved at the first look: a margin later all is over
+        (10.0, True, 3, 4),  # a run that is frozen from the start is not waited for
+        (-1.0, True, 3, 6),  # one that has not solved is
+    ],
+)
+def test_training_ends_a_margin_after_the_last_run_has_solved(
+    threshold: float, frozen: bool, margin: int, updates: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(adding, "SOLVED_MSE", threshold)
+    config, where, ended = (
+        Config(batch=4, test_batch=8, log_every=1),
+        Where(torch.device("cpu"), False, tmp_path / "c"),
+        [],
+    )
+    for _ in range(2):  # the second reads the checkpoint
+        network = start("iRNN", [QUIET], [0, 1], 5)
+        if frozen:
+            with torch.no_grad():
+                network.V[0] = math.nan
+        ended.append(train(config, network, 6, 6, [QUIET], [{"model": "iRNN"}], [0, 1], where, margin).rows)
+    assert ended[0]["iteration"].max() == updates
+    pd.testing.assert_frame_equal(*ended)
+
+
+def fate_by_hand(curve: list[float], margin: int) -> tuple[str, float]:
+    """The rule of `fates`, word by word."""
+    times = [10 * (i + 1) for i in range(len(curve))]
+    solved = [t for t, error in zip(times, curve, strict=True) if error <= SOLVED_MSE]
+    if not solved:
+        return ("stalled" if curve[-1] <= DIVERGED_MSE else "diverged"), math.nan
+    within = [e for t, e in zip(times, curve, strict=True) if solved[0] <= t <= solved[0] + margin]
+    last = [math.inf if math.isnan(e) else e for e in within[-5:]]
+    return ("solved" if statistics.median(last) <= SOLVED_MSE else "lost"), solved[0]
+
+
+ERRORS = st.sampled_from([0.01, SOLVED_MSE, 1.01 * SOLVED_MSE, DIVERGED_MSE, 1.01 * DIVERGED_MSE, math.inf, math.nan])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ERRORS, min_size=1, max_size=12), st.sampled_from([10, 50, 55, 60]), st.randoms(use_true_random=False))
+def test_fates_are_what_the_rule_says(values: list[float], margin: int, shuffled: object) -> None:
+    rows = measured({0: tuple(values)}, {}, model="a").to_dict("records")
+    shuffled.shuffle(rows)
+    line = fates(pd.DataFrame(rows), ["model"], margin).iloc[0]
+    fate, at = fate_by_hand(values, margin)
+    assert (line["fate"], line["updates"]) == (fate, 10 * len(values))
+    assert line["solved at"] == pytest.approx(at, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "fate", "at"),
+    [
+        ((0.2, 0.05, 0.04, 0.2, 0.01), 100, "solved", 20.0),
+        ((0.2, 0.04, 0.04, *10 * [0.2]), 100, "lost", 20.0),
+        ((0.2, 0.04, 0.04, math.nan, math.nan, math.nan), 100, "lost", 20.0),
+        ((0.2, 0.17, 0.16), 100, "stalled", math.nan),
+        ((0.2, math.nan), 100, "diverged", math.nan),
+        ((*6 * [0.04], *20 * [9.0]), 50, "solved", 10.0),  # what happens after the margin does not count
+        ((*6 * [0.04], *20 * [9.0]), 500, "lost", 10.0),
+    ],
+)
+def test_examples_of_fates(values: tuple[float, ...], margin: int, fate: str, at: float) -> None:
+    line = fates(measured({0: values}, {}, model="a"), ["model"], margin).iloc[0]
+    assert line["fate"] == fate
+    assert line["solved at"] == pytest.approx(at, nan_ok=True)
+
+
 def test_solved_is_the_first_error_at_or_below_the_threshold() -> None:
-    rows = [
-        {"model": "wRNN", "T": 5, "seed": seed, "iteration": i, "quantity": "train MSE", "value": v}
-        for seed, values in ((0, (0.2, 0.05, 0.06)), (1, (0.2, 0.2, 0.2)))
-        for i, v in zip((1, 10, 20), values, strict=True)
-    ]
-    rows += [
-        {"model": "wRNN", "T": 5, "seed": seed, "iteration": 20, "quantity": q, "value": v}
-        for seed in (0, 1)
-        for q, v in (("test MSE", 0.1 + seed), ("parameters", 7.0))
-    ]
-    table = solved_at(pd.DataFrame(rows))
-    assert table["iteration"].iloc[0] == 10
-    assert math.isnan(table["iteration"].iloc[1])
-    line = summarise(pd.DataFrame(rows)).iloc[0]
-    assert (line["solved"], line["n"], line["updates"], line["solved at"]) == (1, 2, 20, 10)
+    ends = {"test MSE": (0.1, 1.1), "parameters": (7.0, 7.0)}
+    rows = measured({0: (0.2, 0.05, 0.06), 1: (0.2, 0.2, 0.2)}, ends, model="wRNN", T=5)
+    line = summarise(rows).iloc[0]
+    assert line[["solved", "n", "updates", "solved at", "parameters"]].tolist() == [1, 2, 30, 20, 7]
     assert line["median test MSE"] == pytest.approx(0.6)
 
 
-COMPARED = ComparedConfig(
-    contestants=("wRNN published", "iRNN published", "iRNN searched"),
-    lengths=(6, 9),
-    runs=(2, 1),
-    updates=(6, 4),
-    units=5,
-    channels=2,
-    batch=4,
-    test_batch=8,
-    log_every=2,
-)
+def test_medians_are_of_those_that_solved_it_and_of_all_tests() -> None:
+    """A frozen run whose last batch looks harmless has diverged if its test error says so."""
+    curves = {0: (0.01, 0.01), 1: (0.2, 0.01), 2: (0.2, 0.2), 3: (0.2, 0.2), 4: (0.2, 0.2)}
+    ends = {"test MSE": (0.02, 0.3, math.nan, 1e27, 0.17), "parameters": 5 * (7.0,), "state": 5 * (5.0,)}
+    rows = measured(curves, ends, contestant="iRNN searched", T=6)
+    assert by_run(rows)["fate"].tolist() == ["solved", "solved", "diverged", "diverged", "stalled"]
+    line = adding_compared.summarise(rows).iloc[0]
+    assert line[["n", "solved", "diverged", "stalled"]].tolist() == [5, 2, 2, 1]
+    assert line[["median", "median test MSE", "parameters", "state"]].tolist() == [15, 0.3, 7, 5]
 
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that has found something."""
-    monkeypatch.setitem(SEARCHED, "iRNN", {6: Setting(0.1, False, 1e-3, 1.0)})
+    monkeypatch.setitem(SEARCHED, "iRNN", {6: QUIET})
 
 
 @pytest.mark.usefixtures("found")
@@ -127,16 +226,6 @@ def test_rows_weights_and_table() -> None:
     assert networks(result, "wRNN published", 6).K == 2
 
 
-def test_a_frozen_run_with_a_harmless_last_batch_has_diverged() -> None:
-    base = {"contestant": "iRNN searched", "T": 6, "iteration": 10}
-    rows = [
-        {**base, "seed": seed, "quantity": quantity, "value": value}
-        for seed, test in ((0, 1e27), (1, 0.17), (2, float("nan")))
-        for quantity, value in (("train MSE", 0.2), ("test MSE", test))
-    ]
-    assert by_run(pd.DataFrame(rows))["fate"].tolist() == ["diverged", "stalled", "diverged"]
-
-
 @pytest.mark.usefixtures("found")
 def test_contestants_see_the_same_sequences_and_the_start_is_what_differs() -> None:
     same = replace(COMPARED, contestants=("iRNN published", "iRNN searched"), lengths=(6,), updates=(1,))
@@ -145,34 +234,6 @@ def test_contestants_see_the_same_sequences_and_the_start_is_what_differs() -> N
     first, second = (setting(name, 6) for name in same.contestants)
     assert (first.V_scale, first.biases) == (None, True)
     assert (second.V_scale, second.biases) == (0.1, False)
-
-
-def test_lengths_between_take_the_next_shorter_searched_and_the_next_longer_published_setting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = {T: Setting(0.1, False, lr, 1.0) for T, lr in ((10, 1e-1), (20, 1e-2), (40, 1e-3))}
-    monkeypatch.setitem(SEARCHED, "iRNN", found)
-    table = tuple(Best("iRNN", 100, 1, T, own.lr, own.clip, "identity") for T, own in found.items())
-    monkeypatch.setattr(adding, "TABLE_6", table)
-    for T, searched, published in ((5, 10, 10), (10, 10, 10), (15, 10, 20), (20, 20, 20), (30, 20, 40), (50, 40, 40)):
-        assert setting("iRNN searched", T) == found[searched]
-        assert setting("iRNN published", T).lr == found[published].lr
-
-
-def test_medians_are_of_those_that_solved_it_and_of_all_tests() -> None:
-    base = {"contestant": "iRNN searched", "T": 6}
-    rows = []
-    for seed, (curve, test) in enumerate((((0.01, 0.01), 0.02), ((0.2, 0.01), 0.3), ((0.2, 0.2), float("nan")))):
-        rows += [
-            {**base, "seed": seed, "iteration": 10 * (i + 1), "quantity": "train MSE", "value": value}
-            for i, value in enumerate(curve)
-        ]
-        for quantity, value in (("test MSE", test), ("parameters", 7.0), ("state", 5.0)):
-            rows.append({**base, "seed": seed, "iteration": 20, "quantity": quantity, "value": value})
-    line = adding_compared.summarise(pd.DataFrame(rows)).iloc[0]
-    assert (line["n"], line["solved"], line["diverged"], line["stalled"]) == (3, 2, 1, 0)
-    assert (line["median"], line["median test MSE"]) == (15, 0.3)
-    assert (line["parameters"], line["state"]) == (7, 5)
 
 
 def test_the_search_and_the_test_have_the_same_sizes() -> None:
@@ -188,4 +249,4 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="contestant"):
         setting("LSTM", 100)
     with pytest.raises(ValueError, match="model"):
-        start("LSTM", [Setting(0.5, False, 1e-3, 1.0)], [0], 5)
+        start("LSTM", [QUIET], [0], 5)

@@ -1,66 +1,133 @@
-"""The search grids of the Wave-RNN paper as data."""
+"""Grid searches: the paper's grids, every point of which is trained and chosen on validation; the edges of ours."""
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import product
+
+import pandas as pd
 import pytest
+import torch
 
-from wavemem.wave_rnn.grids import MODELS, PAPER_GRIDS, TABLE_5, TABLE_6, TASKS, Grid, grid
+from wavemem.records.experiment import Result
+from wavemem.wave_rnn import adding, adding_search, copying
+from wavemem.wave_rnn.grids import POINT, Best, at_edge, best, neighbour, scores, search, summarise
 
-
-@pytest.mark.parametrize(
-    ("task", "model", "count"),
-    [
-        ("copy", "wRNN", 5 * 9),
-        ("copy", "iRNN", 5 * 2 * 36),
-        ("copy ablation", "wRNN", 4 * 54),
-        ("copy ablation", "iRNN", 4 * 108),
-        ("adding", "wRNN", 5 * 15),
-        ("adding", "iRNN", 5 * 15),
-        ("smnist", "wRNN", 48),
-        ("smnist", "iRNN", 12),
-        ("psmnist", "wRNN", 60),
-        ("psmnist", "iRNN", 60),
-        ("nscifar10", "wRNN", 6),
-        ("nscifar10", "iRNN", 12),
-    ],
-)
-def test_the_paper_s_grids_have_their_sizes(task: str, model: str, count: int) -> None:
-    points = list(grid(task, model).points())
-    assert len(points) == count
-    assert len(set(points)) == count
+TINY = copying.GridConfig(
+    learning_rates=(1e-2, 1e-3), clips=(0.0,), small=8, iterations=12, batch=8, held_out=20, evaluations=4, memory=2
+)  # fmt: skip
+PAPER = {**copying.PAPER_GRIDS, **adding_search.PAPER_GRIDS}
 
 
-def test_every_task_has_a_grid_for_both_models_and_no_two_points_a_name() -> None:
-    assert set(PAPER_GRIDS) == {(task, model) for task in TASKS for model in MODELS}
-    names = [point.name for each in PAPER_GRIDS.values() for point in each.points()]
-    assert len(set(names)) == len(names)
+def test_the_paper_s_grids_have_their_sizes_and_no_two_points_a_name() -> None:
+    counts = {name: len(list(product(*grid.values()))) for name, grid in PAPER.items()}
+    assert list(counts.values()) == [5 * 9, 5 * 2 * 36, 4 * 54, 4 * 108, 5 * 15, 5 * 15]
+    names = [
+        point.name for cls in (copying.GridConfig, adding_search.GridConfig) for point in cls.profile("paper").points
+    ]
+    assert len(set(names)) == len(names) == sum(counts.values())
     assert not any(set(name) & set(" /") for name in names)
 
 
-@pytest.mark.parametrize(("task", "table"), [("copy", TABLE_5), ("adding", TABLE_6)])
-def test_what_the_paper_found_best_is_a_point_of_its_grid(task: str, table: tuple) -> None:
+@pytest.mark.parametrize(("task", "table"), [("copy", copying.TABLE_5), ("adding", adding.TABLE_6)])
+def test_what_the_paper_found_best_is_a_point_of_its_grid(task: str, table: tuple[Best, ...]) -> None:
     assert len(table) == (15 if task == "copy" else 10)
     for found in table:
-        points = grid(task, found.model).points()
-        same = [
-            p for p in points if (p.T, p.units, p.channels, p.lr) == (found.T, found.units, found.channels, found.lr)
-        ]
-        assert any((p.clip, p.recurrent, p.activation) == (found.clip, found.recurrent, "relu") for p in same)
+        grid = PAPER[task, found.model]
+        wanted = {**found._asdict(), "activation": "relu"}
+        assert all(wanted[name] in values for name, values in grid.items() if name != "inputs")
 
 
-def test_a_part_of_a_grid() -> None:
-    part = grid("copy", "iRNN").only(lengths=(0, 30), units=(100,), clips=())
-    assert (part.lengths, part.units, part.clips) == ((0, 30), (100,), (0.0, 1.0, 10.0))
-    with pytest.raises(ValueError, match=r"learning_rates = \(0\.5,\) for copy, iRNN; allowed: among \(0\.01"):
-        part.only(learning_rates=(0.5,))
-    with pytest.raises(ValueError, match="hyper-parameter"):
-        part.only(momentum=(0.9,))
+@pytest.fixture(scope="module")
+def tiny() -> Result:
+    return search(TINY, 3, progress=False)
 
 
-def test_unknown_or_empty_grids_are_refused() -> None:
-    with pytest.raises(ValueError, match="task = 'sorting'; allowed: 'copy'"):
-        grid("sorting", "wRNN")
-    with pytest.raises(ValueError, match="model = 'LSTM'"):
-        grid("copy", "LSTM")
-    with pytest.raises(ValueError, match="clips of copy, wRNN is empty"):
-        Grid("copy", "wRNN", clips=())
+def test_every_point_is_trained_and_scored_on_the_same_sequences(tiny: Result) -> None:
+    counts = tiny.rows.groupby(list(POINT))["seed"].agg(["nunique", "count"])
+    assert len(counts) == len(TINY.points) == 2 + 8
+    assert (counts["nunique"] == 2).all()
+    assert (counts["count"] == 2 * 4 * 5).all()  # seeds, quantities, looks: at the start and four times after it
+    assert sorted(tiny.rows["seed"].unique()) == [3000, 3001]
+    assert not tiny.rows.duplicated([*POINT, "seed", "iteration", "quantity"]).any()
+    start = tiny.rows.query("iteration == 0 and quantity == 'test' and model == 'wRNN'")
+    assert start.groupby("seed")["value"].nunique().tolist() == [1, 1]  # before training the points are equal
+
+
+def test_a_point_s_numbers_depend_on_neither_the_other_points_nor_the_other_seeds(tiny: Result) -> None:
+    alone = search(dataclasses.replace(TINY, models=("wRNN",), learning_rates=(1e-3,), runs=1), 3, progress=False).rows
+    same = tiny.rows.query("model == 'wRNN' and lr == 1e-3 and seed == 3000")
+    keys = ["quantity", "iteration"]
+    one, other = (torch.tensor(rows.sort_values(keys)["value"].to_numpy()) for rows in (alone, same))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_adding_and_the_ablation_are_trained_too() -> None:
+    few = {"learning_rates": (1e-3,), "runs": 1, "iterations": 2}
+    ablation = dataclasses.replace(TINY, tasks=("copy ablation",), lengths=(10,), **few)
+    rows = search(ablation, 0, progress=False).rows
+    assert set(rows["recurrent"]) == {"shift", "dirac", "uniform", "identity"}
+    assert rows["value"].notna().all()
+    rows = search(adding_search.GridConfig(clips=(0.0,), small=8, batch=8, held_out=20, **few), 0, progress=False).rows
+    assert (set(rows["task"]), set(rows["T"])) == ({"adding"}, {100})
+    assert rows["value"].notna().all()
+
+
+def _rows(numbers: dict[float, list[tuple[float, float]]]) -> pd.DataFrame:
+    """Rows of a family whose points differ in the learning rate: lr → (validation, test) of each seed at two times."""
+    setting = dataclasses.asdict(TINY.points[0])
+    return pd.DataFrame(
+        {**setting, "lr": lr, "seed": seed, "iteration": iteration, "quantity": name, "value": value + worse}
+        for lr, seeds in numbers.items()
+        for seed, (validation, test) in enumerate(seeds)
+        for iteration, worse in ((10, 2.0), (20, 0.0), (30, 1.0))
+        for name, value in {"train": 0.0, "validation": validation, "test": test}.items()
+    )
+
+
+def test_the_best_setting_is_chosen_on_validation_and_by_the_mean_over_seeds() -> None:
+    lucky = [(0.1, 0.001), (9.0, 9.0)]  # the luckiest run of all on validation and on test
+    steady = [(1.0, 1.5), (2.0, 2.5)]
+    failed = [(float("nan"), 0.01), (0.2, 0.01)]
+    rows = _rows({1e-2: lucky, 1e-3: steady, 1e-4: failed})
+    chosen = best(rows).iloc[0]
+    assert chosen[["lr", "validation", "test", "points"]].tolist() == [1e-3, 1.5, 2.0, 3]
+    assert chosen["lowest_test"] == 0.001  # told, not used
+    table = summarise(rows)
+    assert table["lr"].tolist() == [1e-3, 1e-2, 1e-4]
+    assert table["validation"].tolist() == [1.5, 4.55, float("inf")]
+    assert set(scores(rows)["iteration"]) == {20, 10}  # stopped where validation is lowest; a failed run anywhere
+
+
+def test_of_equal_settings_the_first_is_chosen_and_of_equal_times_the_earlier() -> None:
+    rows = _rows({1e-4: [(1.0, 3.0), (1.0, 5.0)], 1e-3: [(1.0, 1.0), (1.0, 2.0)], 1e-2: [(0.5, 9.0), (2.0, 9.0)]})
+    rows.loc[(rows["iteration"] == 30) & (rows["quantity"] == "validation"), "value"] -= 1.0  # as low as at 20
+    assert set(scores(rows)["iteration"]) == {20}
+    table = summarise(rows)
+    assert table["rank"].tolist() == [1, 2, 3]
+    assert table["validation"].tolist() == [1.0, 1.0, 1.25]
+    assert table["lr"].tolist() == [1e-4, 1e-3, 1e-2]
+    assert table["seeds"].tolist() == [2, 2, 2]
+    assert table["test_sd"].iloc[0] == pytest.approx(2**0.5)
+
+
+def test_what_cannot_be_searched_is_refused() -> None:
+    assert {point.units for point in dataclasses.replace(TINY, small=0, units=(625,)).points} == {625}
+    for change in ({"lengths": (7,)}, {"clips": (3.0,)}):
+        with pytest.raises(ValueError, match=rf"{next(iter(change))} = \(.*allowed: wRNN: "):
+            dataclasses.replace(TINY, **change)
+    with pytest.raises(ValueError, match="column"):
+        scores(pd.DataFrame({"value": [1.0]}))
+
+
+def test_neighbours_on_the_ladder_and_edges_of_what_was_tried() -> None:
+    assert [neighbour(3.0, 1), neighbour(1e-3, -1)] == [10.0, 3e-4]
+    tried = pd.DataFrame(
+        product(["iRNN"], [10], [0.1, 1.0, 3.0], [1e-3, 3e-3]), columns=["model", "T", "V_scale", "lr"]
+    )
+    for scale, lr, edges in ((1.0, 1e-3, [False, True]), (3.0, 3e-3, [True, True])):
+        chosen = tried[(tried["V_scale"] == scale) & (tried["lr"] == lr)]
+        found = at_edge(tried, chosen.reset_index(drop=True))
+        assert found[["V_scale at an edge", "lr at an edge"]].iloc[0].tolist() == edges
+    one = tried[tried["lr"] == 1e-3]  # a single rate has no edge
+    assert not at_edge(one, one.head(1))["lr at an edge"].any()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ from wavemem.streams import run_seeds, stream
 from wavemem.training.ensemble import stack
 from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.adding_task import BASELINE_MSE, SOLVED_MSE, AddingTask, adding_loss
-from wavemem.wave_rnn.grids import TABLE_6, best_of
+from wavemem.wave_rnn.grids import best_of, best_settings, draw
 from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN, network_of
 
 MODELS: Final = ("wRNN", "iRNN")
@@ -67,6 +67,15 @@ class Setting(NamedTuple):
     biases: bool
     lr: float
     clip: float
+
+
+TABLE_6: Final = (
+    *best_settings("wRNN", 100, 27, (100, 1e-3, 100, "shift"), (200, 1e-4, 100, "shift"), (400, 1e-4, 1, "shift"),
+                   (700, 1e-4, 100, "shift"), (1000, 1e-4, 10, "shift")),
+    *best_settings("iRNN", 100, 1, (100, 1e-3, 1000, "identity"), (200, 1e-3, 100, "identity"), (400, 1e-3, 10, "identity"),
+                   (700, 1e-4, 100, "identity"), (1000, 1e-3, 1, "identity")),
+)  # fmt: skip
+"""The paper's Table 6: the best settings of the adding task."""
 
 
 def published(model: str, T: int) -> Setting:
@@ -100,24 +109,8 @@ def start(
     return stack(drawn)
 
 
-class Training(Protocol):
-    """What the configurations of all experiments on the adding task have: sequences per update and test, updates between rows."""
-
-    @property
-    def batch(self) -> int: ...
-    @property
-    def test_batch(self) -> int: ...
-    @property
-    def log_every(self) -> int: ...
-
-
-def _batches(task: AddingTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
-    drawn = [task.batch(size, generator, device) for generator in generators]
-    return torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn])
-
-
 def train(
-    config: Training,
+    config: Any,
     network: RecurrentNetwork,
     T: int,
     updates: int,
@@ -126,11 +119,11 @@ def train(
     seeds: Sequence[int],
     where: Where,
     margin: int | None = None,
-) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+) -> Result:
     """Train an ensemble of settings × seeds and test it. All settings of a seed see the same sequences.
 
     Args:
-        config: batches, and how often the training is logged.
+        config: of an experiment: `batch` and `test_batch` sequences, `log_every` updates between two rows.
         network: from `start`.
         T: length of the sequences.
         updates: how long to train.
@@ -148,8 +141,8 @@ def train(
     generators = [stream(seed, f"adding/{T}/training") for seed in seeds]
 
     def loss(parameters: dict[str, Tensor], done: int) -> Tensor:
-        x, y = _batches(task, config.batch, generators, device)
-        return adding_loss(functional_call(network, parameters, (x.repeat(1, S, 1, 1),)), y.repeat(S, 1))
+        inputs, targets = draw(task, config.batch, generators, device, S)
+        return adding_loss(functional_call(network, parameters, (inputs,)), targets)
 
     solved: dict[int, int] = {}
 
@@ -161,39 +154,34 @@ def train(
         settled = [row for row in latest if row["iteration"] - solved.get(row["run"], np.inf) >= (margin or 0)]
         return len(settled) + sum(not row["finite"] and row["run"] not in solved for row in latest) == network.K
 
-    training = FitConfig(
-        updates,
-        lr=tuple(own.lr for own in settings for _ in seeds),
-        clip=tuple(own.clip for own in settings for _ in seeds),
-        log_every=config.log_every,
+    rates, clips = (
+        tuple(values) for values in zip(*((own.lr, own.clip) for own in settings for _ in seeds), strict=True)
     )
-    label = "adding " + ", ".join(f"{name} {value}" for name, value in names[0].items())
+    training = FitConfig(updates, lr=rates, clip=clips, log_every=config.log_every)
+    initial, label = (
+        network.state_dict(),
+        "adding " + ", ".join(f"{name} {value}" for name, value in names[0].items()),
+    )
     with own_threads():
-        fitted = fit(
-            network.state_dict(),
-            loss,
-            training,
-            where.progress,
-            label,
-            where.checkpoint,
-            generators,
-            None if margin is None else enough,
-        )
+        on_log = None if margin is None else enough
+        fitted = fit(initial, loss, training, where.progress, label, where.checkpoint, generators, on_log)
     log = fitted.log
     network.load_state_dict(fitted.parameters)
     with torch.no_grad():
-        x, y = _batches(task, config.test_batch, [stream(s, f"adding/{T}/test") for s in seeds], device)
-        errors = adding_loss(network(x.repeat(1, S, 1, 1)).double(), y.repeat(S, 1).double()).tolist()
+        test = [stream(seed, f"adding/{T}/test") for seed in seeds]
+        inputs, targets = draw(task, config.test_batch, test, device, S)
+        errors = adding_loss(network(inputs).double(), targets.double()).tolist()
     curves = {"run": log["run"], "iteration": log["iteration"], "quantity": "train MSE", "value": log["loss"]}
     tests = {"run": range(len(errors)), "iteration": log["iteration"].max(), "quantity": "test MSE", "value": errors}
     rows = pd.concat([pd.DataFrame(curves), pd.DataFrame(tests)], ignore_index=True)
     runs = rows.pop("run")
     rows.insert(0, "seed", [seeds[k] for k in runs % count])
-    return pd.concat([pd.DataFrame(names).loc[runs // count].reset_index(drop=True), rows], axis=1), fitted.parameters
+    named = pd.DataFrame(names).loc[runs // count].reset_index(drop=True)
+    return Result(pd.concat([named, rows], axis=1), fitted.parameters)
 
 
 def _train_one(
-    config: Training,
+    config: Any,
     column: str,
     name: str,
     T: int,
@@ -207,14 +195,15 @@ def _train_one(
 ) -> Result:
     """Train and test one model at one length, sizes being n and c, or N and 1; its numbers of parameters and states are rows."""
     network, names = start(name.split()[0], [own], seeds, *sizes), {column: name, "T": T}
-    rows, parameters = train(config, network, T, updates, [own], [names], seeds, where, margin)
-    counts = {"parameters": network.parameter_count(), "state": network.hidden}
+    trained = train(config, network, T, updates, [own], [names], seeds, where, margin)
+    at, counts = trained.rows["iteration"].max(), {"parameters": network.parameter_count(), "state": network.hidden}
     further = [
-        {**names, "seed": seed, "iteration": rows["iteration"].max(), "quantity": each, "value": float(counts[each])}
+        {**names, "seed": seed, "iteration": at, "quantity": each, "value": float(counts[each])}
         for seed in seeds
         for each in counted
     ]
-    return Result(pd.concat([rows, pd.DataFrame(further)], ignore_index=True), under(f"{name}/T{T}", parameters))
+    rows = pd.concat([trained.rows, pd.DataFrame(further)], ignore_index=True)
+    return Result(rows, under(f"{name}/T{T}", trained.weights))
 
 
 @dataclass(frozen=True)
@@ -266,15 +255,7 @@ def run(config: Config, seed: int) -> Pieces:
     updates = {"wRNN": config.iterations, "iRNN": config.dense_iterations}
     return {
         f"{model}-T{T}": partial(
-            _train_one,
-            config,
-            "model",
-            model,
-            T,
-            published(model, T),
-            seeds,
-            sizes[model],
-            updates[model],
+            _train_one, config, "model", model, T, published(model, T), seeds, sizes[model], updates[model]
         )
         for model in config.models
         for T in config.lengths
@@ -290,10 +271,10 @@ def networks(source: Source, name: str, T: int) -> RecurrentNetwork:
     return network_of(weights_of(source, f"{name}/T{T}"))  # type: ignore[return-value]
 
 
-def fates(rows: pd.DataFrame, keys: Sequence[str], margin: int, threshold: float = SOLVED_MSE) -> pd.DataFrame:
+def fates(rows: pd.DataFrame, keys: Sequence[str], margin: int = 200) -> pd.DataFrame:
     """What became of every run, from its training errors.
 
-    A run is *solved* if a logged error is at most the threshold and the median of the last five logged errors within
+    A run is *solved* if a logged error is at most `SOLVED_MSE` and the median of the last five logged errors within
     `margin` updates of the first such one is so, too; *lost* if only the first holds. Of the others, one has *diverged* if its
     last logged error is not finite or above `DIVERGED_MSE`, and *stalled* otherwise. What happens later than `margin` updates
     after the task was first solved does not count, so that a run which is trained on has no disadvantage.
@@ -302,7 +283,6 @@ def fates(rows: pd.DataFrame, keys: Sequence[str], margin: int, threshold: float
         rows: with the columns `keys`, seed, iteration, quantity, value.
         keys: columns that tell the settings apart.
         margin: updates.
-        threshold: error at which the task counts as solved.
 
     Returns:
         One line per setting and seed: `keys`, seed, "solved at" (NaN where it never was), "fate", "updates".
@@ -312,11 +292,11 @@ def fates(rows: pd.DataFrame, keys: Sequence[str], margin: int, threshold: float
     for name, run in curves.groupby([*keys, "seed"], sort=False, dropna=False):
         own = run.sort_values("iteration")
         at, errors = own["iteration"].to_numpy(), own["value"].to_numpy(dtype=float)
-        below = np.flatnonzero(errors <= threshold)
+        below = np.flatnonzero(errors <= SOLVED_MSE)
         first = float(at[below[0]]) if len(below) else float("nan")
         if len(below):
             late = errors[(at >= first) & (at <= first + margin)][-5:]
-            fate = "solved" if np.median(np.where(np.isnan(late), np.inf, late)) <= threshold else "lost"
+            fate = "solved" if np.median(np.where(np.isnan(late), np.inf, late)) <= SOLVED_MSE else "lost"
         else:
             fate = "stalled" if errors[-1] <= DIVERGED_MSE else "diverged"  # NaN is not <= anything
         line = dict(zip([*keys, "seed"], name, strict=True))
@@ -324,20 +304,13 @@ def fates(rows: pd.DataFrame, keys: Sequence[str], margin: int, threshold: float
     return pd.DataFrame(table)
 
 
-def solved_at(rows: pd.DataFrame, threshold: float = SOLVED_MSE) -> pd.DataFrame:
-    """The first logged update with a training error of at most the threshold, for every model, length and seed.
-
-    Returns:
-        One line per model, T and seed: "iteration" (nan where it never happened) and "updates", how many there were.
-    """
-    curves = rows[rows["quantity"] == "train MSE"]
+def outcomes(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """One line per setting: `keys`, "n", the number of runs of each fate, "median" (updates until solved, of those that did)."""
     table = []
-    for (model, T, seed), group in curves.groupby(["model", "T", "seed"], sort=False):
-        below = group[group["value"] <= threshold]["iteration"]
-        first = float(below.min()) if len(below) else float("nan")
-        table.append(
-            {"model": model, "T": T, "seed": seed, "iteration": first, "updates": int(group["iteration"].max())}
-        )
+    for values, own in runs.groupby(list(keys), sort=False):
+        counts = {fate: int((own["fate"] == fate).sum()) for fate in FATES}
+        median = float(own.loc[own["fate"] == "solved", "solved at"].median())
+        table.append({**dict(zip(keys, values, strict=True)), "n": len(own), **counts, "median": median})
     return pd.DataFrame(table)
 
 
@@ -347,26 +320,19 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     The median test error is that of all runs, the solving update that of those which solved it: no run that diverged or never
     learned is averaged with others.
     """
-    solved = solved_at(rows)
-    tested = rows[rows["quantity"] == "test MSE"]
-    counted = rows[rows["quantity"] == "parameters"]
-    table = []
-    for (model, T), group in tested.groupby(["model", "T"], sort=False):
-        own = solved[(solved["model"] == model) & (solved["T"] == T)]
-        size = counted[(counted["model"] == model) & (counted["T"] == T)]["value"]
-        table.append(
-            {
-                "model": model,
-                "T": T,
-                "parameters": int(size.iloc[0]),
-                "median test MSE": float(group["value"].fillna(float("inf")).median()),
-                "solved at": float(own["iteration"].median()),
-                "solved": int(own["iteration"].notna().sum()),
-                "updates": int(own["updates"].max()),
-                "n": len(group),
-            }
-        )
-    return pd.DataFrame(table)
+    keys = ["model", "T"]
+    first = fates(rows, keys).groupby(keys, sort=False)
+    tests = rows[rows["quantity"] == "test MSE"].fillna({"value": np.inf}).groupby(keys, sort=False)["value"]
+    sizes = rows[rows["quantity"] == "parameters"].groupby(keys, sort=False)["value"]
+    columns = {
+        "parameters": sizes.first().astype(int),
+        "median test MSE": tests.median(),
+        "solved at": first["solved at"].median(),
+        "solved": first["solved at"].count(),
+        "updates": first["updates"].max(),
+        "n": tests.size(),
+    }
+    return pd.DataFrame(columns).reset_index()
 
 
 CONTESTANTS: Final = ("wRNN published", "wRNN searched", "iRNN published", "iRNN searched")
@@ -496,18 +462,12 @@ def _summarise_compared(rows: pd.DataFrame, margin: int = ComparedConfig.margin)
         Columns contestant, T, parameters, state, n, the number of runs of each fate, "median" (updates until solved, of those
         that solved it and kept it), "median test MSE" (of all runs: one that diverged does not move it).
     """
-    runs, table = by_run(rows, margin), []
-    for (contestant, T), own in runs.groupby(["contestant", "T"], sort=False):
-        of = rows[(rows["contestant"] == contestant) & (rows["T"] == T)]
-        line: dict[str, Any] = {"contestant": contestant, "T": T}
-        for quantity in ("parameters", "state"):
-            line[quantity] = int(of.loc[of["quantity"] == quantity, "value"].iloc[0])
-        line["n"] = len(own)
-        line |= {fate: int((own["fate"] == fate).sum()) for fate in FATES}
-        line["median"] = float(own.loc[own["fate"] == "solved", "solved at"].median())
-        line["median test MSE"] = float(own["test MSE"].fillna(float("inf")).median())
-        table.append(line)
-    return pd.DataFrame(table)
+    keys, runs = ["contestant", "T"], by_run(rows, margin)
+    sizes = rows[rows["quantity"].isin(("parameters", "state"))]
+    sizes = sizes.pivot_table(index=keys, columns="quantity", values="value", aggfunc="first").astype(int)
+    tests = runs.fillna({"test MSE": np.inf}).groupby(keys)["test MSE"].median().rename("median test MSE")
+    table = outcomes(runs, keys).join(sizes, on=keys).join(tests, on=keys)
+    return table[[*keys, "parameters", "state", "n", *FATES, "median", "median test MSE"]]
 
 
 adding_compared = Experiment(ComparedConfig, _run_compared, _summarise_compared)

@@ -24,7 +24,9 @@ from wavemem.records.experiment import Configuration, Experiment, Pieces, Result
 from wavemem.records.fields import Batch, Clip, Count, Items, OneOf, Rate, Runs, Scale, Size
 from wavemem.streams import run_seeds
 from wavemem.training.ensemble import stack
-from wavemem.wave_rnn.adding import FATES, Length, Setting, fates, start, train
+from wavemem.wave_rnn import grids
+from wavemem.wave_rnn.adding import FATES, Length, Setting, fates, outcomes, start, train
+from wavemem.wave_rnn.adding_task import AddingTask, adding_loss
 from wavemem.wave_rnn.network import PUBLISHED_SCALE, IdentityRNN, InputStart, RecurrentStart
 
 CELL = ("model", "T", "V_scale", "biases", "lr")
@@ -103,7 +105,7 @@ def _train_points(
     updates = config.wave_updates if short else config.dense_updates[config.lengths.index(T)]
     names = [{"model": model, "T": T, **point._asdict()} for point in points]
     network = start(model, points, seeds, config.units, config.channels)
-    return Result(train(config, network, T, updates, points, names, seeds, where)[0])
+    return Result(train(config, network, T, updates, points, names, seeds, where).rows)
 
 
 @resumable
@@ -148,32 +150,17 @@ def summarise(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
         Columns `CELL`, "solved" (share of seeds), "lost", "diverged", "stalled", "median" (updates, of those that solved; NaN if
         none did), "n".
     """
-    runs = fates(rows, CELL, margin)
-    table = []
-    for cell, own in runs.groupby(list(CELL), sort=False):
-        line: dict[str, Any] = dict(zip(CELL, cell, strict=True))
-        line |= {fate: float((own["fate"] == fate).mean()) for fate in FATES}
-        line["median"] = float(own.loc[own["fate"] == "solved", "solved at"].median())
-        table.append(line | {"n": len(own)})
+    table = outcomes(fates(rows, CELL, margin), CELL)
+    table[list(FATES)] = table[list(FATES)].div(table["n"], axis=0)
     order = ["model", "T", "solved", "median", "lr"]
     ascending = [name != "solved" for name in order]
-    return pd.DataFrame(table).sort_values(order, ascending=ascending, kind="stable").reset_index(drop=True)
+    table = table[[*CELL, *FATES, "median", "n"]].sort_values(order, ascending=ascending, kind="stable")
+    return table.reset_index(drop=True)
 
 
 def best(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
     """The chosen point of every model and length: the first line of `summarise`."""
     return summarise(rows, margin).groupby(["model", "T"], sort=False).head(1).reset_index(drop=True)
-
-
-def at_edge(rows: pd.DataFrame, margin: int = Config.margin) -> pd.DataFrame:
-    """The chosen points and whether their scale and their rate is the least or the largest that was tried."""
-    chosen = best(rows, margin)
-    for name in ("V_scale", "lr"):
-        tried = rows.groupby(["model", "T"])[name].agg(["min", "max"]).reset_index()
-        ends = chosen.merge(tried, on=["model", "T"])
-        outer = (ends[name] == ends["min"]) | (ends[name] == ends["max"])
-        chosen[f"{name} at an edge"] = outer & (ends["min"] < ends["max"])
-    return chosen
 
 
 @dataclass(frozen=True)
@@ -275,7 +262,7 @@ def _train_starts(config: StartsConfig, seed: int, where: Where) -> Result:
     settings = [Setting(STARTS[name].scale(config.units), STARTS[name].biases, lr, config.clip) for name, lr in cells]
     names, seeds = [{"start": name, "lr": lr} for name, lr in cells], run_seeds(seed, config.runs)
     network = start_networks(config, seed, where.device)
-    return Result(train(config, network, config.T, config.iterations, settings, names, seeds, where)[0])
+    return Result(train(config, network, config.T, config.iterations, settings, names, seeds, where).rows)
 
 
 @resumable
@@ -288,17 +275,6 @@ def _run_starts(config: StartsConfig, seed: int) -> Pieces:
     return {"starts": partial(_train_starts, config, seed)}
 
 
-def by_network(rows: pd.DataFrame, margin: int = StartsConfig.margin) -> pd.DataFrame:
-    """One line per trained network: start, lr, seed, "solved at", "fate", "updates".
-
-    Raises:
-        ValueError: if the rows lack the columns of `run`.
-    """
-    for column in ("start", "lr", "seed", "quantity", "value"):
-        one_of("column", column, rows.columns)
-    return fates(rows, ["start", "lr"], margin)
-
-
 def _summarise_starts(rows: pd.DataFrame, margin: int = StartsConfig.margin) -> pd.DataFrame:
     """One line per start, at the rate at which most of its networks solve the task and, of equals, the median is soonest.
 
@@ -306,15 +282,49 @@ def _summarise_starts(rows: pd.DataFrame, margin: int = StartsConfig.margin) -> 
         Columns U, V, size, biases, lr, networks, the number of each fate, "median" (updates until solved, of those that solved
         it and kept it; NaN where none did); sorted from the quickest to the slowest.
     """
-    table = []
-    for (name, lr), own in by_network(rows, margin).groupby(["start", "lr"], sort=False):
-        start = STARTS[str(name)]
-        line = {"U": start.U, "V": start.V, "size": "unit" if start.unit_size else "small", "biases": start.biases}
-        counts = {fate: int((own["fate"] == fate).sum()) for fate in FATES}
-        median = float(own.loc[own["fate"] == "solved", "solved at"].median())
-        table.append({"start": name, **line, "lr": lr, "networks": len(own), **counts, "median": median})
-    order = pd.DataFrame(table).sort_values(["solved", "median"], ascending=[False, True], kind="stable")
+    table = outcomes(fates(rows, ["start", "lr"], margin), ["start", "lr"]).rename(columns={"n": "networks"})
+    starts = [
+        {"start": name, "U": own.U, "V": own.V, "size": "unit" if own.unit_size else "small", "biases": own.biases}
+        for name, own in STARTS.items()
+    ]
+    table = table.merge(pd.DataFrame(starts), on="start")[[*starts[0], "lr", "networks", *FATES, "median"]]
+    order = table.sort_values(["solved", "median"], ascending=[False, True], kind="stable")
     return order.drop_duplicates("start").set_index("start")
 
 
 adding_starts = Experiment(StartsConfig, _run_starts, _summarise_starts)
+
+_ADDING: dict[str, tuple[Any, ...]] = {
+    "T": (100, 200, 400, 700, 1000),
+    "units": (100,),
+    "channels": (27,),
+    "lr": (1e-2, 1e-3, 1e-4),
+    "clip": (0.0, 1.0, 10.0, 100.0, 1000.0),
+}
+PAPER_GRIDS: Final[dict[tuple[str, str], grids.Grid]] = {
+    ("adding", "wRNN"): _ADDING | {"recurrent": ("shift",), "inputs": ("sparse",)},
+    ("adding", "iRNN"): _ADDING | {"channels": (1,), "recurrent": ("identity",), "inputs": ("normal",)},
+}
+"""(Task, model) → the paper's grid (Appendix B)."""
+
+
+@dataclass(frozen=True)
+class GridConfig(grids.GridConfig):
+    """The paper's grid search on the adding task: which part of it, and how long to train.
+
+    quick: small networks and the shortest sequences; paper: all of it, or a part such as `--set lengths=100`.
+    """
+
+    lengths: Annotated[tuple[Length, ...], Items(0)] = (100,)
+
+    @property
+    def paper_grids(self) -> dict[tuple[str, str], grids.Grid]:
+        """(Task, model) → the paper's grid."""
+        return PAPER_GRIDS
+
+    def learned(self, T: int) -> grids.Learned:
+        """The adding task."""
+        return grids.Learned(AddingTask(T), 2, 1, False, adding_loss, adding_loss)
+
+
+adding_grid = Experiment(GridConfig, grids.search, grids.summarise)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,13 +28,24 @@ from torch.func import functional_call
 
 from wavemem.checks import one_of, require
 from wavemem.kernels.compiled import own_threads
-from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
+from wavemem.records.experiment import (
+    Configuration,
+    Experiment,
+    Pieces,
+    Result,
+    Source,
+    Where,
+    resumable,
+    under,
+    weights_of,
+)
 from wavemem.records.fields import Batch, Blanks, Count, Items, OneOf, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.training.ensemble import stack
 from wavemem.training.fit import FitConfig, fit
-from wavemem.wave_rnn.copy_task import CopyScores, CopyTask, copy_scores, exact_recall, paper_loss
-from wavemem.wave_rnn.grids import TABLE_5, best_of
+from wavemem.wave_rnn import grids
+from wavemem.wave_rnn.copy_task import CopyScores, CopyTask, copy_loss, copy_scores, exact_recall, paper_loss
+from wavemem.wave_rnn.grids import best_of, best_settings, draw
 from wavemem.wave_rnn.network import PUBLISHED_SCALE, GatedRNN, IdentityRNN, RecurrentNetwork, WaveRNN, network_of
 
 ABLATIONS = ("wRNN -V", "wRNN -u", "wRNN dirac", "wRNN -V -u", "iRNN +Σ", "iRNN +Σ +V")
@@ -93,6 +104,15 @@ SEARCHED: dict[str, tuple[float, float, bool]] = {
 """What the search found: model → learning rate, size of the input weights, biases. The iRNN of 625 units was not searched:
 it takes what was found for 100."""
 
+TABLE_5 = (
+    *best_settings("wRNN", 100, 6, (0, 1e-3, 1, "shift"), (10, 1e-3, 0, "shift"), (30, 1e-3, 0, "shift"),
+                   (80, 1e-3, 1, "shift"), (480, 1e-4, 1, "shift")),
+    *best_settings("iRNN", 100, 1, (0, 1e-3, 10, "uniform"), (10, 1e-3, 1, "identity"), (30, 1e-4, 1, "identity"),
+                   (80, 1e-4, 1, "identity"), (480, 1e-4, 10, "identity")),
+    *best_settings("iRNN", 625, 1, (0, 1e-3, 1, "uniform"), (10, 1e-4, 10, "identity"), (30, 1e-4, 1, "identity"),
+                   (80, 1e-4, 1, "identity"), (480, 1e-4, 1, "identity")),
+)  # fmt: skip
+"""The paper's Table 5: the best settings of the copy task."""
 
 Network = RecurrentNetwork | GatedRNN
 
@@ -205,10 +225,9 @@ class Config(Configuration):
         own = self.setting(model, T)
         if not self.search:
             return (own,)
-        grid = GRIDS[model][self.search - 1]
+        scales, biases, rates = GRIDS[model][self.search - 1]
         return tuple(
-            own._replace(lr=lr, V_scale=scale, biases=biases)
-            for lr, biases, scale in product(grid.rates, grid.biases, grid.scales)
+            own._replace(lr=lr, biases=has, V_scale=scale) for lr, has, scale in product(rates, biases, scales)
         )
 
 
@@ -244,11 +263,6 @@ def initial(config: Config, model: str, T: int, seeds: Sequence[int], point: Poi
     return IdentityRNN.initialise(seeds, units, categories, categories, U_init=start, **how)
 
 
-def _batches(task: CopyTask, size: int, generators: Sequence[torch.Generator], device: torch.device) -> Any:
-    drawn = [task.batch(size, generator, device) for generator in generators]
-    return torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn], 1)
-
-
 def _train(
     config: Config,
     model: str,
@@ -261,70 +275,65 @@ def _train(
     task, S, device = CopyTask(T), len(points), where.device
     network = stack([initial(config, model, T, seeds, point) for point in points]).to(device)
     generators = [stream(seed, f"copying/{T}/training") for seed in seeds]
-
-    def held_out(name: str, size: int) -> tuple[Tensor, Tensor]:
-        x, y = _batches(task, size, [stream(seed, f"copying/{T}/{name}") for seed in seeds], device)
-        return x.repeat(1, S, 1, 1), y.repeat(1, S, 1)
-
-    validation, test = held_out("validation", config.validation_batch), held_out("test", config.test_batch)
+    held_out = {
+        name: draw(task, size, [stream(seed, f"copying/{T}/{name}") for seed in seeds], device, S)
+        for name, size in (("validation", config.validation_batch), ("test", config.test_batch))
+    }
 
     @torch.no_grad()
-    def scores(parameters: Mapping[str, Tensor], sequences: tuple[Tensor, Tensor]) -> CopyScores:
-        x, y = sequences
-        return copy_scores(functional_call(network, dict(parameters), (x,), {"every_step": True}), y)
+    def scores(parameters: Mapping[str, Tensor], name: str) -> CopyScores:
+        inputs, targets = held_out[name]
+        return copy_scores(functional_call(network, dict(parameters), (inputs,), {"every_step": True}), targets)
 
     def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
-        x, y = _batches(task, config.batch, generators, device)
-        logits = functional_call(network, parameters, (x.repeat(1, S, 1, 1),), {"every_step": True})
+        inputs, targets = draw(task, config.batch, generators, device, S)
+        logits = functional_call(network, parameters, (inputs,), {"every_step": True})
         further = {}
         if (done + 1) % config.log_every == 0 or done == 0:
-            further["recall"] = exact_recall(logits.detach(), y.repeat(1, S, 1))
+            further["recall"] = exact_recall(logits.detach(), targets)
         if done % config.validate_every == 0:
-            further["validation"] = scores(parameters, validation).cross_entropy
-        return paper_loss(logits, y.repeat(1, S, 1)), further
+            further["validation"] = scores(parameters, "validation").cross_entropy
+        return paper_loss(logits, targets), further
 
+    rates = tuple(point.lr for point in points for _ in seeds)
     settings = FitConfig(
-        config.iterations,
-        lr=tuple(point.lr for point in points for _ in seeds),
-        clip=points[0].clip,
-        log_every=config.log_every,
-        keep="validation",
+        config.iterations, lr=rates, clip=points[0].clip, log_every=config.log_every, keep="validation"
     )
     label = f"copying T = {T}, {model}"
     with own_threads():
         trained = fit(network.state_dict(), loss, settings, where.progress, label, where.checkpoint, generators)
-        found = trained.best
-        assert found is not None
-        found.update(scores(trained.parameters, validation).cross_entropy, config.iterations, trained.parameters)
-        ends = {"": scores(found.parameters, test), "last ": scores(trained.parameters, test)}
+        best = trained.best
+        assert best is not None
+        best.update(scores(trained.parameters, "validation").cross_entropy, config.iterations, trained.parameters)
+        ends = {"": scores(best.parameters, "test"), "last ": scores(trained.parameters, "test")}
     names = [
         {"model": model, "T": T, "lr": point.lr, "V_scale": point.V_scale, "biases": point.biases, "seed": seed}
         for point in points
         for seed in seeds
     ]
-    rows = []
+    rows: list[dict[str, Any]] = []
+
+    def note(k: Any, iteration: Any, values: Mapping[str, Any]) -> None:
+        at = {**names[int(k)], "iteration": int(iteration)}
+        rows.extend({**at, "quantity": quantity, "value": float(value)} for quantity, value in values.items())
+
     for entry in trained.log.to_dict("records") if not config.search else ():
-        at = {**names[int(entry["run"])], "iteration": int(entry["iteration"])}
-        for quantity, column in (("train loss", "loss"), ("train recall", "recall"), ("gradient", "grad_norm")):
-            rows.append({**at, "quantity": quantity, "value": float(entry.get(column, float("nan")))})
-    count = float(network.parameter_count(biases=False))
-    for k, name in enumerate(names):
+        seen = {"train loss": entry["loss"], "train recall": entry["recall"], "gradient": entry["grad_norm"]}
+        note(entry["run"], entry["iteration"], seen)
+    for k in range(len(names)):
         for kind, end in ends.items():
-            at = {**name, "iteration": config.iterations if kind else int(found.updates[k])}
-            loss_value = float(end.cross_entropy[k])
-            for quantity, value in {
-                "cross-entropy": loss_value,
-                "test loss": loss_value / PAPER_TEST_BATCH,
-                "recall": float(end.recall[k]),
-                "symbol accuracy": float(end.symbol_accuracy[k]),
-            }.items():
-                rows.append({**at, "quantity": kind + quantity, "value": value})
-        at = {**name, "iteration": int(found.updates[k])}
-        rows.append({**at, "quantity": "validation loss", "value": float(found.value[k])})
-        rows.append({**at, "quantity": "parameters", "value": count})
-        rows.append({**at, "quantity": "state", "value": float(network.hidden)})
+            found = {
+                "cross-entropy": end.cross_entropy[k],
+                "test loss": end.cross_entropy[k] / PAPER_TEST_BATCH,
+                "recall": end.recall[k],
+                "symbol accuracy": end.symbol_accuracy[k],
+            }
+            at = config.iterations if kind else best.updates[k]
+            note(k, at, {kind + quantity: value for quantity, value in found.items()})
+        size = {"parameters": network.parameter_count(biases=False), "state": network.hidden}
+        note(k, best.updates[k], {"validation loss": best.value[k], **size})
     # The weights of N = 625 are 1.6 MB per run, and no figure needs them.
-    kept = {} if config.search or model.startswith("iRNN large") else under(f"{model}/T{T}", found.parameters)
+    kept = {} if config.search or model.startswith("iRNN large") else under(f"{model}/T{T}", best.parameters)
     return Result(pd.DataFrame(rows), kept)
 
 
@@ -370,30 +379,18 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     The losses are averaged geometrically (a mean would be that of the worst seed), the rest arithmetically.
     """
     keys = [name for name in KEYS if name in rows]
-    ends = (
-        "test loss",
-        "last test loss",
-        "validation loss",
-        "cross-entropy",
-        "recall",
-        "symbol accuracy",
-        "parameters",
-        "state",
-    )
-    final = rows[rows["quantity"].isin(ends)].groupby([*keys, "seed", "quantity"], sort=False, dropna=False)["value"]
-    wide = final.first().unstack().reset_index()
+    sizes, losses = ("parameters", "state"), ("test loss", "last test loss", "validation loss")
+    shares = ("cross-entropy", "recall", "symbol accuracy")
+    ends = rows[rows["quantity"].isin((*sizes, *losses, *shares))]
+    wide = ends.groupby([*keys, "seed", "quantity"], sort=False, dropna=False)["value"].first().unstack().reset_index()
     table = []
     for values, group in wide.groupby(keys, sort=False, dropna=False):
         line = dict(zip(keys, values, strict=True))
-        logs = np.log10(group["test loss"].clip(lower=1e-300))
-        for name in ("parameters", "state"):
-            line |= {name: int(group[name].iloc[0])} if name in group else {}
-        line |= {"test loss": 10.0 ** logs.mean(), "decades sd": logs.std(ddof=1) if len(group) > 1 else float("nan")}
-        for name in ("last test loss", "validation loss"):
-            line |= {name: 10.0 ** np.log10(group[name].clip(lower=1e-300)).mean()} if name in group else {}
-        for name in ("cross-entropy", "recall", "symbol accuracy"):
-            line[name] = group[name].mean()
-        table.append({**line, "n": len(group)})
+        line |= {name: int(group[name].iloc[0]) for name in sizes if name in group}
+        for name in (name for name in losses if name in group):
+            logs = np.log10(group[name].clip(lower=1e-300))
+            line |= {name: 10.0 ** logs.mean()} | ({"decades sd": logs.std()} if name == "test loss" else {})
+        table.append({**line, **{name: group[name].mean() for name in shares}, "n": len(group)})
     return pd.DataFrame(table)
 
 
@@ -403,14 +400,55 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
     return table.loc[table.groupby(["model", "T"])["validation loss"].idxmin()].reset_index(drop=True)
 
 
-def at_edge(rows: pd.DataFrame) -> dict[tuple[str, int], list[str]]:
-    """For each model and length of a search, the hyper-parameters whose best value is the first or last of several tried."""
-    table, edges = summarise(rows), {}
-    for line in best(rows).to_dict("records"):
-        tried = table[(table["model"] == line["model"]) & (table["T"] == line["T"])]
-        edges[line["model"], line["T"]] = [
-            name
-            for name in ("lr", "V_scale")
-            if tried[name].nunique() > 1 and line[name] in (tried[name].min(), tried[name].max())
-        ]
-    return edges
+_COPY: dict[str, tuple[Any, ...]] = {
+    "T": (0, 10, 30, 80, 480),
+    "units": (100,),
+    "channels": (6,),
+    "lr": (1e-2, 1e-3, 1e-4),
+    "clip": (0.0, 1.0, 10.0),
+}
+_ABLATED = _COPY | {"T": (0, 10, 30, 80)}
+_BOTH, _DENSE = {"inputs": ("normal", "sparse")}, {"channels": (1,), "activation": ("relu", "tanh")}
+PAPER_GRIDS: dict[tuple[str, str], grids.Grid] = {
+    ("copy", "wRNN"): _COPY | {"recurrent": ("shift",), "inputs": ("sparse",)},
+    ("copy", "iRNN"): _COPY
+    | {"units": (100, 625), "recurrent": ("identity", "uniform"), "inputs": ("normal",)}
+    | _DENSE,
+    ("copy ablation", "wRNN"): _ABLATED | {"recurrent": ("dirac", "uniform", "shift")} | _BOTH,
+    ("copy ablation", "iRNN"): _ABLATED | {"recurrent": ("identity", "uniform", "shift")} | _BOTH | _DENSE,
+}
+"""(Task, model) → the paper's grid (Appendix B)."""
+
+
+@dataclass(frozen=True)
+class GridConfig(grids.GridConfig):
+    """The paper's grid search on the copy task: which part of it, and how long to train.
+
+    quick: a part with small networks and three symbols; paper: the grids of the task and of its ablation, for instance
+    `--set tasks=copy --set lengths=10`.
+
+    Attributes:
+        tasks: "copy", "copy ablation" or both.
+        memory, symbols: of the copy task.
+    """
+
+    PARTS: ClassVar = ("tasks", *grids.GridConfig.PARTS)
+    PAPER: ClassVar = {**grids.GridConfig.PAPER, "tasks": ("copy", "copy ablation"), "memory": 10, "symbols": 8}
+
+    lengths: Annotated[tuple[Blanks, ...], Items(0)] = (0,)
+    tasks: tuple[Literal["copy", "copy ablation"], ...] = ("copy",)
+    memory: Size = 3
+    symbols: Size = 4
+
+    @property
+    def paper_grids(self) -> dict[tuple[str, str], grids.Grid]:
+        """(Task, model) → the paper's grid."""
+        return {key: grid for key, grid in PAPER_GRIDS.items() if key[0] in self.tasks}
+
+    def learned(self, T: int) -> grids.Learned:
+        """The copy task; what is minimised is the paper's loss."""
+        task = CopyTask(T, self.memory, self.symbols)
+        return grids.Learned(task, task.categories, task.categories, True, paper_loss, copy_loss)
+
+
+copying_grid = Experiment(GridConfig, grids.search, grids.summarise)

@@ -1,31 +1,34 @@
-"""Search grids as data: those of the Wave-RNN paper (Keller et al., ICLR 2024, Appendix B) and its best settings.
+"""Searches of hyper-parameters: the Wave-RNN paper's grids (Keller et al., ICLR 2024, Appendix B), and the edges of ours.
 
-A grid is a set of values per hyper-parameter; its points are all combinations. A gradient clip of 0 means none. For the copy
-task the clip acts on the gradient of the paper's own loss, which is the cross-entropy divided by the size of the batch.
+The grids of a task are data beside it: `wavemem.wave_rnn.copying.PAPER_GRIDS`, `wavemem.wave_rnn.adding_search.PAPER_GRIDS`.
+Every point of a grid is trained over several seeds, as a piece of its own: it has a checkpoint, can be done by any process
+of this machine or any worker of a cluster, and goes on where it was when whoever did it dies. A setting is chosen by the
+mean over its seeds of the error on validation sequences, never by test sequences and never by its luckiest seed; what it
+scores on test sequences is looked up afterwards.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import product
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.func import functional_call
 
 from wavemem.checks import one_of, require
-
-TASKS = ("copy", "copy ablation", "adding", "smnist", "psmnist", "nscifar10", "sdigits", "psdigits", "nsdigits")
-"""Tasks with a grid; the last three, 8 × 8 digits, are this book's small stand-ins and take the grids of the large ones."""
-MODELS = ("wRNN", "iRNN")
-EPOCHS: dict[str, tuple[int, int]] = {
-    "smnist": (120, 128),
-    "psmnist": (120, 128),
-    "nscifar10": (250, 256),
-    "sdigits": (120, 32),
-    "psdigits": (120, 32),
-    "nsdigits": (120, 32),
-}
-"""Image task → passes through the training images, images per batch; the small digits' are this book's."""
+from wavemem.records.experiment import Configuration, Pieces, Result, Where, resumable
+from wavemem.records.fields import Batch, Blanks, Count, Items, Rate, Runs, Size, Within
+from wavemem.streams import run_seeds, stream
+from wavemem.training.fit import FitConfig, fit
+from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 
 
 @dataclass(frozen=True)
@@ -34,176 +37,44 @@ class Setting:
 
     Attributes:
         task, model: what learns what.
-        T: length of the copy or adding task; 0 for images, whose length is their own.
+        T: length of the task.
         units, channels: size; the iRNN has one channel.
         lr: Adam's learning rate.
-        clip: largest gradient norm; 0 for no clipping.
+        clip: largest gradient norm; 0 for no clipping. For the copy task it acts on the gradient of the paper's own loss,
+            which is the cross-entropy divided by the size of the batch.
         recurrent: how the recurrent weights begin: "shift", "dirac", "uniform" (wRNN); "identity", "uniform", "shift" (iRNN).
         inputs: how the input weights begin: "sparse" or "normal".
         activation: "relu" or "tanh".
-        drop_rate, drop_epoch: the rate is divided by `drop_rate` every `drop_epoch` epochs; 1 and 0 for never.
     """
 
     task: str
     model: str
-    T: int = 0
-    units: int = 100
-    channels: int = 1
-    lr: float = 1e-3
-    clip: float = 0.0
-    recurrent: str = "shift"
-    inputs: str = "sparse"
+    T: int
+    units: int
+    channels: int
+    lr: float
+    clip: float
+    recurrent: str
+    inputs: str
     activation: str = "relu"
-    drop_rate: float = 1.0
-    drop_epoch: int = 0
 
     @property
     def name(self) -> str:
         """A file name that no other point of any grid has."""
-        words = [
-            self.task.replace(" ", "-"),
-            self.model,
-            f"T{self.T}",
-            f"n{self.units}x{self.channels}",
-            f"lr{self.lr:g}",
-        ]
-        words += [f"clip{self.clip:g}", self.recurrent, self.inputs, self.activation]
-        if self.drop_epoch:
-            words += [f"drop{self.drop_rate:g}every{self.drop_epoch}"]
-        return "-".join(words)
+        size = f"T{self.T}-n{self.units}x{self.channels}-lr{self.lr:g}-clip{self.clip:g}"
+        return f"{self.task.replace(' ', '-')}-{self.model}-{size}-{self.recurrent}-{self.inputs}-{self.activation}"
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Values of every hyper-parameter; fields as in `Setting`, in the plural.
+Grid = Mapping[str, tuple[Any, ...]]
+"""Fields of `Setting` → values that are tried; the points are all combinations, the first field varying slowest."""
 
-    Raises:
-        ValueError: if a hyper-parameter has no value.
-    """
-
-    task: str
-    model: str
-    lengths: tuple[int, ...] = (0,)
-    units: tuple[int, ...] = (100,)
-    channels: int = 1
-    learning_rates: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
-    clips: tuple[float, ...] = (0.0,)
-    recurrent: tuple[str, ...] = ("shift",)
-    inputs: tuple[str, ...] = ("sparse",)
-    activations: tuple[str, ...] = ("relu",)
-    drop_rates: tuple[float, ...] = (1.0,)
-    drop_epochs: tuple[int, ...] = (0,)
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            require(
-                value != (), f"{field.name} of {self.task}, {self.model} is empty", "one value or more", "Name one."
-            )
-
-    def points(self) -> Iterator[Setting]:
-        """All combinations, lengths varying slowest."""
-        axes = {
-            "T": self.lengths,
-            "units": self.units,
-            "lr": self.learning_rates,
-            "clip": self.clips,
-            "recurrent": self.recurrent,
-            "inputs": self.inputs,
-            "activation": self.activations,
-            "drop_rate": self.drop_rates,
-            "drop_epoch": self.drop_epochs,
-        }
-        for values in itertools.product(*axes.values()):
-            point: dict[str, Any] = dict(zip(axes, values, strict=True))
-            yield Setting(self.task, self.model, channels=self.channels, **point)
-
-    def only(self, **values: Sequence[Any]) -> Grid:
-        """The part of the grid with these values; an empty sequence leaves a hyper-parameter as it is.
-
-        Raises:
-            ValueError: if a hyper-parameter is unknown or none of the values is in the grid.
-        """
-        narrowed: dict[str, Any] = {}
-        for name, wanted in values.items():
-            own = getattr(self, one_of("hyper-parameter", name, [f.name for f in dataclasses.fields(self)]))
-            kept = tuple(value for value in own if value in wanted)
-            require(
-                not wanted or bool(kept),
-                f"{name} = {tuple(wanted)} for {self.task}, {self.model}",
-                f"among {own}",
-                "Name values of the grid.",
-            )
-            narrowed[name] = kept or own
-        return dataclasses.replace(self, **narrowed)
+POINT = tuple(field.name for field in dataclasses.fields(Setting))
+"""Columns of the rows that name a point of a grid."""
+FAMILY = ("task", "model", "T", "units")
+"""Columns within which the best point is sought, as in the paper's tables."""
 
 
-_COPY = (0, 10, 30, 80, 480)
-_ADDING = (100, 200, 400, 700, 1000)
-_RATES = (1e-2, 1e-3, 1e-4)
-_LOW_RATES = (1e-3, 1e-4, 1e-5)
-_COPY_CLIPS = (0.0, 1.0, 10.0)
-_WIDE_CLIPS = (0.0, 1.0, 10.0, 100.0, 1000.0)
-_DROPS: dict[str, Any] = {"drop_rates": (3.33, 10.0), "drop_epochs": (40, 100)}
-_IRNN: dict[str, Any] = {"recurrent": ("identity",), "inputs": ("normal",)}
-
-_GRIDS = [
-    Grid("copy", "wRNN", _COPY, (100,), 6, _RATES, _COPY_CLIPS),
-    Grid(
-        "copy",
-        "iRNN",
-        _COPY,
-        (100, 625),
-        1,
-        _RATES,
-        _COPY_CLIPS,
-        recurrent=("identity", "uniform"),
-        inputs=("normal",),
-        activations=("relu", "tanh"),
-    ),
-    Grid(
-        "copy ablation",
-        "wRNN",
-        (0, 10, 30, 80),
-        (100,),
-        6,
-        _RATES,
-        _COPY_CLIPS,
-        recurrent=("dirac", "uniform", "shift"),
-        inputs=("normal", "sparse"),
-    ),
-    Grid(
-        "copy ablation",
-        "iRNN",
-        (0, 10, 30, 80),
-        (100,),
-        1,
-        _RATES,
-        _COPY_CLIPS,
-        recurrent=("identity", "uniform", "shift"),
-        inputs=("normal", "sparse"),
-        activations=("relu", "tanh"),
-    ),
-    Grid("adding", "wRNN", _ADDING, (100,), 27, _RATES, _WIDE_CLIPS),
-    Grid("adding", "iRNN", _ADDING, (100,), 1, _RATES, _WIDE_CLIPS, **_IRNN),
-    Grid("smnist", "wRNN", (0,), (256,), 16, _LOW_RATES, (0.0, 1.0, 10.0, 100.0), **_DROPS),
-    Grid("smnist", "iRNN", (0,), (256,), 1, _LOW_RATES, (0.0,), **_IRNN, **_DROPS),
-    Grid("psmnist", "wRNN", (0,), (256,), 16, _LOW_RATES, _WIDE_CLIPS, **_DROPS),
-    Grid("psmnist", "iRNN", (0,), (256,), 1, _LOW_RATES, _WIDE_CLIPS, **_IRNN, **_DROPS),
-    Grid("nscifar10", "wRNN", (0,), (144, 256), 16, _LOW_RATES, drop_rates=(10.0,), drop_epochs=(100,)),
-    Grid(
-        "nscifar10", "iRNN", (0,), (144, 256, 529, 1024), 1, _LOW_RATES, **_IRNN, drop_rates=(10.0,), drop_epochs=(100,)
-    ),
-]
-_SMALL = {"smnist": "sdigits", "psmnist": "psdigits", "nscifar10": "nsdigits"}
-_GRIDS += [dataclasses.replace(g, task=_SMALL[g.task]) for g in _GRIDS if g.task in _SMALL]
-
-PAPER_GRIDS: dict[tuple[str, str], Grid] = {(g.task, g.model): g for g in _GRIDS}
-"""(task, model) → the paper's grid."""
-
-
-@dataclass(frozen=True)
-class Best:
+class Best(NamedTuple):
     """A setting that the paper reports as the best of its grid."""
 
     model: str
@@ -213,30 +84,11 @@ class Best:
     lr: float
     clip: float
     recurrent: str
-    activation: str = "relu"
 
 
-def _best(model: str, units: int, channels: int, columns: Sequence[tuple[int, float, float, str]]) -> list[Best]:
-    return [Best(model, units, channels, T, lr, clip, begin) for T, lr, clip, begin in columns]
-
-
-TABLE_5: tuple[Best, ...] = (
-    *_best("wRNN", 100, 6, [(0, 1e-3, 1, "shift"), (10, 1e-3, 0, "shift"), (30, 1e-3, 0, "shift"), (80, 1e-3, 1, "shift"),
-                            (480, 1e-4, 1, "shift")]),
-    *_best("iRNN", 100, 1, [(0, 1e-3, 10, "uniform"), (10, 1e-3, 1, "identity"), (30, 1e-4, 1, "identity"),
-                            (80, 1e-4, 1, "identity"), (480, 1e-4, 10, "identity")]),
-    *_best("iRNN", 625, 1, [(0, 1e-3, 1, "uniform"), (10, 1e-4, 10, "identity"), (30, 1e-4, 1, "identity"),
-                            (80, 1e-4, 1, "identity"), (480, 1e-4, 1, "identity")]),
-)  # fmt: skip
-"""The paper's Table 5: the best settings of the copy task."""
-
-TABLE_6: tuple[Best, ...] = (
-    *_best("wRNN", 100, 27, [(100, 1e-3, 100, "shift"), (200, 1e-4, 100, "shift"), (400, 1e-4, 1, "shift"),
-                             (700, 1e-4, 100, "shift"), (1000, 1e-4, 10, "shift")]),
-    *_best("iRNN", 100, 1, [(100, 1e-3, 1000, "identity"), (200, 1e-3, 100, "identity"), (400, 1e-3, 10, "identity"),
-                            (700, 1e-4, 100, "identity"), (1000, 1e-3, 1, "identity")]),
-)  # fmt: skip
-"""The paper's Table 6: the best settings of the adding task."""
+def best_settings(model: str, units: int, channels: int, *columns: tuple[int, float, float, str]) -> tuple[Best, ...]:
+    """The part of a table that is about one size of a model: T, learning rate, clip and start of the recurrent weights."""
+    return tuple(Best(model, units, channels, *column) for column in columns)
 
 
 def best_of(table: Sequence[Best], model: str, T: int, units: int = 100) -> Best:
@@ -245,14 +97,243 @@ def best_of(table: Sequence[Best], model: str, T: int, units: int = 100) -> Best
     return known[min((length for length in known if length >= T), default=max(known))]
 
 
-def grid(task: str, model: str) -> Grid:
-    """The paper's grid of a task and a model.
+class Task(Protocol):
+    """A task whose sequences are drawn as they are needed."""
+
+    def batch(self, size: int, generator: torch.Generator, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Inputs (T, batch, d) and targets (…, batch)."""
+        ...
+
+
+class Learned(NamedTuple):
+    """What the networks of a grid learn: a task, their inputs and outputs, the loss that is minimised, the error that counts.
+
+    Both take outputs and targets, of every step or of the last, and return one number per run.
+    """
+
+    task: Task
+    inputs: int
+    outputs: int
+    every_step: bool
+    loss: Callable[[Tensor, Tensor], Tensor]
+    error: Callable[[Tensor, Tensor], Tensor]
+
+
+def draw(
+    task: Task, size: int, generators: Sequence[torch.Generator], device: torch.device | str = "cpu", settings: int = 1
+) -> tuple[Tensor, Tensor]:
+    """One batch per generator, inputs (T, K, batch, d) and targets (…, K, batch), the same again for each setting."""
+    drawn = [task.batch(size, generator, device) for generator in generators] * settings
+    return torch.stack([inputs for inputs, _ in drawn], 1), torch.stack([targets for _, targets in drawn], -2)
+
+
+@dataclass(frozen=True)
+class GridConfig(Configuration, ABC):
+    """Which part of the paper's grid of a task, and how long to train; the same for every point.
+
+    Attributes:
+        models: "wRNN", "iRNN" or both.
+        lengths, units, learning_rates, clips: only these; empty for all. A model's grid without any of them is left out.
+        small: units of a network, in the place of the grid's; 0 for the grid's own. For trying things out.
+        small_channels: channels of the small Wave-RNN.
+        runs: seeds per point; see `wavemem.streams.run_seeds`.
+        iterations, batch: updates and sequences per run and update.
+        held_out: sequences for validation, and as many for the test.
+        evaluations: how often during a training validation and test are looked at.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("models", "lengths", "units", "learning_rates", "clips", "runs")
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "lengths": (),
+        "learning_rates": (),
+        "clips": (),
+        "small": 0,
+        "runs": 3,
+        "iterations": 60_000,
+        "batch": 128,
+        "held_out": 1024,
+        "evaluations": 60,
+    }
+
+    models: tuple[Literal["wRNN", "iRNN"], ...] = ("wRNN", "iRNN")
+    lengths: Annotated[tuple[Blanks, ...], Items(0)] = ()
+    units: Annotated[tuple[Size, ...], Items(0)] = ()
+    learning_rates: Annotated[tuple[Rate, ...], Items(0)] = (1e-2, 1e-3)
+    clips: Annotated[tuple[Annotated[float, Within(0, 1e9)], ...], Items(0)] = (0.0, 1.0)
+    small: Annotated[int, Within(0, 10_000)] = 20
+    small_channels: Size = 2
+    runs: Runs = 2
+    iterations: Count = 300
+    batch: Batch = 32
+    held_out: Batch = 256
+    evaluations: Count = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            len(self.points) > 0,
+            ", ".join(f"{name} = {getattr(self, name)}" for name in ("lengths", "units", "learning_rates", "clips")),
+            "; ".join(f"{model}: {grid}" for (_, model), grid in self.paper_grids.items()),
+            "Name values of one grid, or leave them out for all.",
+        )
+
+    @property
+    @abstractmethod
+    def paper_grids(self) -> Mapping[tuple[str, str], Grid]:
+        """(Task, model) → the paper's grid."""
+
+    @abstractmethod
+    def learned(self, T: int) -> Learned:
+        """What is learned at a length."""
+
+    @property
+    def points(self) -> list[Setting]:
+        """The points that are asked for, task by task and model by model."""
+        asked = {"T": self.lengths, "units": self.units, "lr": self.learning_rates, "clip": self.clips}
+        found: list[Setting] = []
+        for (task, model), grid in self.paper_grids.items():
+            axes = {name: tuple(v for v in grid[name] if v in (asked.get(name) or grid[name])) for name in grid}
+            if self.small and axes["units"]:
+                axes |= {"units": (self.small,), "channels": (self.small_channels if model == "wRNN" else 1,)}
+            if model in self.models:
+                found += [Setting(task, model, **dict(zip(axes, own, strict=True))) for own in product(*axes.values())]
+        return found
+
+
+def train_setting(config: GridConfig, setting: Setting, seeds: Sequence[int], where: Where) -> Result:
+    """Train the networks of one point of a grid, several seeds side by side, and score them on data not trained on.
+
+    Validation and test sequences are the same for all seeds and all points of a task; those of the training depend on the
+    seed alone. Rows as of `search`.
+    """
+    learned, device = config.learned(setting.T), where.device
+    task, sizes = learned.task, (learned.inputs, learned.outputs)
+    how: Any = {"V_init": setting.inputs, "activation": setting.activation, "device": device}
+    begin: Any = setting.recurrent
+    if setting.model == "wRNN":
+        start: WaveRNN | IdentityRNN = WaveRNN.initialise(
+            seeds, setting.units, setting.channels, *sizes, u_init=begin, **how
+        )
+    else:
+        start = IdentityRNN.initialise(seeds, setting.units, *sizes, U_init=begin, **how)
+    generators = [stream(seed, f"sweep, {setting.task}, T = {setting.T}") for seed in seeds]
+    parts = [min(config.batch, config.held_out - done) for done in range(0, config.held_out, config.batch)]
+    held_out = {}
+    for name in ("validation", "test"):
+        generator = stream(0, f"sweep, {task}, {name}")
+        held_out[name] = [task.batch(size, generator, device) for size in parts]
+    every = max(1, config.iterations // config.evaluations)
+
+    def outputs(parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        result: Tensor = functional_call(start, parameters, (inputs,), {"every_step": learned.every_step})
+        return result
+
+    @torch.no_grad()
+    def errors(parameters: dict[str, Tensor], name: str) -> Tensor:
+        counts = torch.tensor(parts, dtype=torch.float64)
+        found = [learned.error(outputs(parameters, x).double(), y).cpu() for x, y in held_out[name]]
+        return (torch.stack(found) * counts[:, None]).sum(0) / counts.sum()
+
+    def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
+        inputs, targets = draw(task, config.batch, generators, device)
+        seen = {}
+        if done == 0 or (done + 1) % every == 0 or done + 1 == config.iterations:
+            seen = {name: errors(parameters, name) for name in held_out}
+        return learned.loss(outputs(parameters, inputs), targets), seen
+
+    training = FitConfig(config.iterations, setting.lr, clip=setting.clip or None, log_every=every)
+    initial = start.state_dict()
+    log = fit(initial, loss, training, where.progress, setting.name, where.checkpoint, generators).log
+    log["iteration"] -= 1  # values of a row are those before its update
+    log["seed"] = log["run"].map(dict(enumerate(seeds)))
+    log = log.rename(columns={"loss": "train", "grad_norm": "gradient"})
+    rows = log.melt(["seed", "iteration"], ["train", "gradient", "validation", "test"], "quantity", "value")
+    return Result(rows.assign(**dataclasses.asdict(setting))[[*POINT, *rows.columns]])
+
+
+@resumable
+def search(config: GridConfig, seed: int) -> Pieces:
+    """Train every point of a grid.
+
+    Rows (`POINT`, seed, iteration (updates done), quantity, value): "train" is the loss that is minimised, "gradient" its norm
+    before clipping, "validation" and "test" the errors on held-out sequences, in float64. No weights are kept.
+    """
+    seeds = run_seeds(seed, config.runs)
+    return {point.name: partial(train_setting, config, point, seeds) for point in config.points}
+
+
+def scores(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per network: its lowest validation error, when that was, and the test error at that time.
 
     Args:
-        task: one of `TASKS`.
-        model: one of `MODELS`.
+        rows: from `search`.
+
+    Returns:
+        Columns `POINT`, seed, iteration, validation, test. Errors that are not finite count as infinite.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if the rows lack a column of `search`.
     """
-    return PAPER_GRIDS[one_of("task", task, TASKS), one_of("model", model, MODELS)]
+    for column in (*POINT, "seed", "iteration", "quantity", "value"):
+        one_of("column", column, rows.columns)
+    looked = rows[rows["quantity"].isin(("validation", "test"))]
+    wide = looked.pivot(index=[*POINT, "seed", "iteration"], columns="quantity", values="value").reset_index()
+    wide.columns.name = None
+    for name in ("validation", "test"):
+        wide[name] = wide[name].where(np.isfinite(wide[name]), np.inf)
+    order = wide.sort_values(["validation", "iteration"], kind="stable")
+    return order.groupby([*POINT, "seed"], sort=False).head(1).sort_values([*POINT, "seed"]).reset_index(drop=True)
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per point of the grids, the best of its family first.
+
+    Returns:
+        Columns `POINT`, seeds, validation (mean over seeds), test (mean), test_sd, lowest_test (of the point's luckiest seed,
+        by which nothing is chosen), rank (1 is the family's best by the mean validation error; of equals the first of the grid).
+    """
+    test = {name: ("test", how) for name, how in (("test", "mean"), ("test_sd", "std"), ("lowest_test", "min"))}
+    grouped = scores(rows).groupby(list(POINT), sort=False)
+    table = grouped.agg(seeds=("seed", "count"), validation=("validation", "mean"), **test).reset_index()
+    table["rank"] = table.groupby(list(FAMILY))["validation"].rank(method="first").astype(int)
+    return table.sort_values([*FAMILY, "rank"]).reset_index(drop=True)
+
+
+def best(rows: pd.DataFrame) -> pd.DataFrame:
+    """The chosen setting of every family: the point of lowest mean validation error.
+
+    Returns:
+        The lines of `summarise` with rank 1, with a column points (size of the family's grid) and with lowest_test over the
+        *whole* family: what choosing the luckiest run on test data would have reported.
+    """
+    table = summarise(rows)
+    chosen = table[table["rank"] == 1].set_index(list(FAMILY)).drop(columns="rank")
+    family = table.groupby(list(FAMILY))
+    chosen["points"] = family.size()
+    chosen["lowest_test"] = family["lowest_test"].min()
+    return chosen.reset_index()
+
+
+def neighbour(value: float, direction: int) -> float:
+    """The neighbour of a value among …, 0.1, 0.3, 1, 3, 10, …"""
+    ladder = [m * 10.0**k for k in range(-8, 6) for m in (1, 3)]
+    at = min(range(len(ladder)), key=lambda i: abs(ladder[i] / value - 1))
+    return float(f"{ladder[at + direction]:.6g}")
+
+
+def at_edge(tried: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Which of the chosen values are the least or the largest of several that were tried for the model and the length.
+
+    Args:
+        tried: columns model, T, V_scale, lr; one line or more per point of a search.
+        chosen: one line per model and T.
+
+    Returns:
+        `chosen` with the columns "V_scale at an edge" and "lr at an edge".
+    """
+    chosen = chosen.copy()
+    for name in ("V_scale", "lr"):
+        ends = chosen.merge(tried.groupby(["model", "T"])[name].agg(["min", "max"]).reset_index(), on=["model", "T"])
+        outer = (ends[name] == ends["min"]) | (ends[name] == ends["max"])
+        chosen[f"{name} at an edge"] = outer & (ends["min"] < ends["max"])
+    return chosen
