@@ -11,7 +11,7 @@ import torch
 from wavemem.elman import compression, estimates, variable_memories
 from wavemem.ssm import register_span, shift_register
 from wavemem.theory import boundary, gradients, spectrum
-from wavemem.wave_rnn import adding_task, onsets, ring, wave_modes
+from wavemem.wave_rnn import adding_task, linear_waves, onsets, ring
 
 DRAW = torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -21,11 +21,11 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "ring_eigenvalues": (ring.ring_eigenvalues, (DRAW[:6, :6].reshape(2, 6, 3)[:, :2], 5)),
     "ring_eigenvalues, one channel": (ring.ring_eigenvalues, (DRAW[0, :3], 5)),
     "surviving_power": (ring.surviving_power, (DRAW[0, :3], 5, 2)),
-    "modes": (wave_modes.modes, (DRAW[:6, :6].reshape(2, 6, 3)[:, :2], 5)),
-    "input_memory, u": (lambda u: wave_modes.input_memory(u, torch.ones(8, 1), 3), (DRAW[:1, :3][None],)),
-    "input_memory, V": (lambda V: wave_modes.input_memory(torch.eye(3)[None, 2:], V, 3), (DRAW,)),
-    "memory_of_states": (wave_modes.memory_of_states, (DRAW, DRAW)),
-    "memory_of_states, history": (lambda x: wave_modes.memory_of_states(DRAW, x), (DRAW,)),
+    "modes": (linear_waves.modes, (DRAW[:6, :6].reshape(2, 6, 3)[:, :2], 5)),
+    "input_memory, u": (lambda u: linear_waves.input_memory(u, torch.ones(8, 1), 3), (DRAW[:1, :3][None],)),
+    "input_memory, V": (lambda V: linear_waves.input_memory(torch.eye(3)[None, 2:], V, 3), (DRAW,)),
+    "memory_of_states": (linear_waves.memory_of_states, (DRAW, DRAW)),
+    "memory_of_states, history": (lambda x: linear_waves.memory_of_states(DRAW, x), (DRAW,)),
     "StateSpace": (lambda A: shift_register.StateSpace(A, DRAW[0], DRAW[1]), (DRAW,)),
     "StateSpace, C": (lambda C: shift_register.StateSpace(DRAW, DRAW[0], C), (DRAW[1],)),
     "resolvent_norm": (shift_register.resolvent_norm, (DRAW, torch.zeros(1, dtype=torch.complex128))),

@@ -1,22 +1,30 @@
-"""Images pixel by pixel: what is trained, what is reported, and that a stopped run goes on."""
+"""Images pixel by pixel: what is trained and reported; the search of the small digits' settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from wavemem.records.experiment import Result, Where
+from wavemem.records.experiment import Result
+from wavemem.records.runs import recorded
 from wavemem.wave_rnn import images
 from wavemem.wave_rnn.image_tasks import SequentialImages
 from wavemem.wave_rnn.images import (
+    GRIDS,
     SETTINGS,
     Config,
+    Grid,
     Job,
+    SearchConfig,
     Setting,
+    at_edge,
+    best,
+    image_search,
     initial,
     networks,
     run,
@@ -25,6 +33,7 @@ from wavemem.wave_rnn.images import (
     updates_to,
 )
 
+OWN = {task: dict(settings) for task, settings in SETTINGS.items()}  # as they are: the tests put smaller ones there
 TINY = Config(
     tasks=("sdigits", "nsdigits"),
     models=("wRNN", "iRNN"),
@@ -148,10 +157,6 @@ def test_two_starts_of_one_architecture_train_as_one_ensemble(monkeypatch: pytes
         pd.testing.assert_frame_equal(rows, own.rows, check_exact=False, rtol=1e-5)
         assert set(rows["V_scale"].fillna(0)) == {scale or 0}
         assert networks(both, "sdigits", model).K == 2
-    with pytest.raises(ValueError, match="Train others"):
-        images.train(
-            [Job("sdigits", "iRNN", scaled), Job("sdigits", "iRNN", Setting(3))], [0], None, Where(torch.device("cpu"))
-        )
 
 
 def test_settings_are_the_paper_s() -> None:
@@ -203,8 +208,72 @@ def test_what_the_book_trains_live() -> None:
         (lambda: networks(Result(pd.DataFrame()), "mnist", "wRNN"), "task = 'mnist'"),
         (lambda: scores(pd.DataFrame(), "sdigits", "RNN"), "model = 'RNN'"),
         (lambda: updates_to(pd.DataFrame(), "digits", "wRNN", 0.5), "task = 'digits'"),
+        (lambda: best(_rows({(1e-3, 1.0, True): 0.5}), "GRU"), "no rows of GRU"),
+        (lambda: best(_rows({(1e-3, 1.0, True): 0.5}), "RNN"), "model = 'RNN'"),
     ],
 )
 def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+SEARCH = SearchConfig(models=("iRNN", "LSTM"), runs=2, epochs=1, rounds=1)
+
+
+@pytest.fixture
+def little_grids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks and grids that are searched in no time."""
+    monkeypatch.setitem(SETTINGS, "psdigits", dict.fromkeys(GRIDS, Setting(6, batch=64, clip=1.0)))
+    monkeypatch.setitem(GRIDS, "iRNN", Grid((0.001, 0.1), (True, False), (3e-3, 1e-2), published=0.001, floor=0.001))
+    monkeypatch.setitem(GRIDS, "LSTM", Grid(rates=(1e-2,)))
+
+
+def _rows(values: dict[tuple[float, float, bool], float]) -> pd.DataFrame:
+    """Rows of the identity network, two seeds that differ by 0.02 around a mean."""
+    return pd.DataFrame(
+        {"model": "iRNN", "lr": lr, "V_scale": scale, "biases": biases, "seed": k,
+         "quantity": "best validation accuracy", "value": value + (-0.01, 0.01)[k]}
+        for (lr, scale, biases), value in values.items() for k in (0, 1)
+    )  # fmt: skip
+
+
+def test_every_setting_is_tried_and_grids_are_widened(little_grids: None, tmp_path: Path) -> None:
+    found = image_search.run(SEARCH, 2, "cpu", progress=False, checkpoints=tmp_path).rows
+    first = found[(found["model"] == "iRNN") & (found["round"] == 0)]
+    assert len(first) == 2 * 2 * 2 * 2
+    assert set(found["seed"]) == {2000, 2001}
+    lstm = found[found["model"] == "LSTM"]
+    assert set(lstm["lr"]) == {3e-3, 1e-2, 3e-2}  # the only rate is at both edges
+    assert "test" not in " ".join(found["quantity"].unique())
+    pd.testing.assert_frame_equal(found, image_search.run(SEARCH, 2, "cpu", progress=False, checkpoints=tmp_path).rows)
+    assert len(image_search.summarise(found)) == len(found) / 2
+
+
+def test_the_best_validation_accuracy_wins() -> None:
+    grid = {(lr, scale, biases): 0.1 for lr in (1e-3, 3e-3, 1e-2) for scale in (0.001, 0.3, 1.0, 3.0)
+            for biases in (True, False)}  # fmt: skip
+    inside = grid | {(3e-3, 1.0, False): 0.8, (3e-3, 0.001, True): 0.2}
+    assert best(_rows(inside), "iRNN") == {"lr": 3e-3, "V_scale": 1.0, "biases": False}
+    assert best(_rows(inside), "iRNN", published=True) == {"lr": 3e-3, "V_scale": 0.001, "biases": True}
+    assert at_edge(_rows(inside), "iRNN") == []
+    corner = grid | {(1e-2, 3.0, True): 0.8, (3e-3, 0.001, True): 0.2}
+    assert at_edge(_rows(corner), "iRNN") == [
+        {"lr": 3e-2, "V_scale": 3.0, "biases": True},
+        {"lr": 1e-2, "V_scale": 10.0, "biases": True},
+    ]
+    slow = grid | {(3e-3, 1.0, False): 0.8, (1e-3, 0.001, True): 0.2}  # the published start has a rate of its own
+    assert at_edge(_rows(slow), "iRNN") == [{"lr": 3e-4, "V_scale": 0.001, "biases": True}]
+
+
+def test_the_settings_are_the_winners_of_the_committed_search() -> None:
+    rows = recorded("image_search", "quick")[-1].rows
+    for task in ("sdigits", "psdigits", "nsdigits"):
+        for model, setting in OWN[task].items():
+            grid = model.removesuffix(" searched")
+            if grid not in set(rows["model"]):
+                continue
+            assert at_edge(rows, grid) == []
+            winner = best(rows, grid, published=not model.endswith("searched"))
+            assert setting.lr == winner["lr"], (task, model)
+            if model.endswith("searched"):
+                assert (setting.V_scale, setting.biases) == (winner["V_scale"], winner["biases"])

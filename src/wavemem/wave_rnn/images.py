@@ -7,6 +7,11 @@ A seed has its order of images whichever model it trains; the last, incomplete b
 the accuracy on the validation and on the test images is noted; the score of a network is its test accuracy at the time of
 its best validation accuracy, as in the paper.
 
+`image_search` searches the learning rate, the size of the input weights and the biases of the small digits, alike for every
+model. The setting with the largest best validation accuracy (mean over seeds) wins. As long as it lies at an edge of what was
+tried in its rate or its scale, the next value beyond the edge is tried, all else equal: no winner is at an edge. No test image
+is looked at, and the seeds serve no other purpose.
+
 Data sets are looked for in the folder that the environment variable WAVEMEM_DATA names, see `wavemem.wave_rnn.image_files`.
 """
 
@@ -16,6 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
@@ -26,11 +32,23 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from wavemem.checks import one_of, require
-from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
-from wavemem.records.fields import Count, Items, OneOf, Runs, Size
+from wavemem.records.experiment import (
+    Configuration,
+    Experiment,
+    Pieces,
+    Result,
+    Rounds,
+    Source,
+    Where,
+    resumable,
+    under,
+    weights_of,
+)
+from wavemem.records.fields import Count, Items, OneOf, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.training.ensemble import stack
 from wavemem.training.fit import FitConfig, fit
+from wavemem.wave_rnn.grids import neighbour
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages
 from wavemem.wave_rnn.network import GatedRNN, IdentityRNN, WaveRNN, network_of
 
@@ -73,7 +91,7 @@ EPOCHS: Final = 60
 def _digits(more: int) -> dict[str, Setting]:
     """Small digits; networks without waves go on to `more` times as many epochs.
 
-    Learning rates and starts are those that `wavemem.wave_rnn.image_search` found on the permuted digits.
+    Learning rates and starts are those that `image_search` found on the permuted digits.
     """
     small = partial(Setting, clip=1.0, batch=64, epochs=EPOCHS, drop=None)
     dense = partial(small, 64, epochs=more * EPOCHS)
@@ -239,13 +257,14 @@ def initial(job: Job, task: SequentialImages, seeds: list[int]) -> Network:
     """The networks of a job before training, one run per seed."""
     s = job.setting
     sizes: dict[str, Any] = {"units": s.units, "inputs": task.d, "outputs": task.classes}
-    start: dict[str, Any] = {"V_scale": s.V_scale, "biases": s.biases}
-    if job.model.startswith("wRNN"):
-        readout: Any = "mlp" if job.model == "wRNN + MLP" else "linear"
-        return WaveRNN.initialise(seeds, channels=s.channels, readout=readout, **sizes, **start)
+    if job.model in ("LSTM", "GRU"):
+        return GatedRNN.initialise(seeds, cell=job.model, **sizes)
+    how: dict[str, Any] = sizes | {"V_scale": s.V_scale, "biases": s.biases}
     if job.model in DENSE:
-        return IdentityRNN.initialise(seeds, **sizes, **start)
-    return GatedRNN.initialise(seeds, cell="LSTM" if job.model == "LSTM" else "GRU", **sizes)
+        return IdentityRNN.initialise(seeds, **how)
+    return WaveRNN.initialise(
+        seeds, channels=s.channels, readout="mlp" if job.model == "wRNN + MLP" else "linear", **how
+    )
 
 
 class _Orders:
@@ -285,16 +304,7 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
 
     Returns:
         Rows and weights as in `run`.
-
-    Raises:
-        ValueError: if there is no job, or the jobs differ in shape.
     """
-    require(
-        len({job.together for job in jobs}) == 1,
-        f"jobs {', '.join(job.name for job in jobs) or '(none)'}",
-        "at least one, all of one task, shape, batch and length",
-        "Train others by another call.",
-    )
     job, setting, S = jobs[0], jobs[0].setting, len(seeds)
     task = SequentialImages(job.task, device=where.device)
     network = stack([initial(own, task, seeds) for own in jobs]).to(where.device)
@@ -326,45 +336,43 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
         f"images {', '.join(own.name for own in jobs)}, {setting.epochs} epochs",
         where.checkpoint,
     )
-    validation = _accuracy(network, fitted.parameters, task, task.validation).tolist()
-    test = _accuracy(network, fitted.parameters, task, task.test).tolist()
-    count = network.parameter_count()
-    rows: list[list[dict[str, Any]]] = [[] for _ in jobs]
-
-    def note(k: int, iteration: int, values: Mapping[str, float]) -> None:
-        own = jobs[k // S]
-        at = {
+    validation, test = (
+        _accuracy(network, fitted.parameters, task, part).tolist() for part in (task.validation, task.test)
+    )
+    log, count = fitted.log.to_dict("records"), network.parameter_count()
+    rows: list[dict[str, Any]] = []
+    weights: dict[str, Tensor] = {}
+    for i, own in enumerate(jobs):
+        s, looks = own.setting, [entry for entry in log if entry["run"] // S == i]
+        seen = [
+            (entry["run"], entry["iteration"] - 1, {  # the log's values are those before the update
+                "train loss": entry["loss"], "train accuracy": entry["accuracy"],
+                "validation accuracy": entry["validation"], "test accuracy": entry["test"],
+            })
+            for entry in looks
+        ]  # fmt: skip
+        for k in range(i * S, (i + 1) * S):
+            both = [(entry["validation"], entry["test"]) for entry in looks if entry["run"] == k]
+            best_validation, then = max([*both, (validation[k], test[k])], key=lambda pair: pair[0])
+            last = {"validation accuracy": validation[k], "test accuracy": test[k]}
+            chosen = {"final test accuracy": then, "best validation accuracy": best_validation}
+            seen.append((k, updates, last | chosen))
+        named = {
             "task": own.task,
             "data": task.name,
             "model": own.model,
-            "units": own.setting.units,
-            "channels": own.setting.channels,
+            "units": s.units,
+            "channels": s.channels,
             "parameters": count,
-            "lr": own.setting.lr,
-            "V_scale": math.nan if own.setting.V_scale is None else own.setting.V_scale,
-            "biases": own.setting.biases,
-            "seed": seeds[k % S],
-            "iteration": iteration,
-            "epoch": iteration / orders.per_epoch,
+            "lr": s.lr,
+            "V_scale": math.nan if s.V_scale is None else s.V_scale,
+            "biases": s.biases,
         }
-        rows[k // S].extend({**at, "quantity": quantity, "value": float(value)} for quantity, value in values.items())
-
-    best: dict[int, tuple[float, float]] = {}
-    for entry in fitted.log.to_dict("records"):
-        k, done = int(entry["run"]), int(entry["iteration"]) - 1  # the log's values are those before the update
-        note(k, done, {"train loss": entry["loss"], "train accuracy": entry["accuracy"]})
-        note(k, done, {"validation accuracy": entry["validation"], "test accuracy": entry["test"]})
-        best[k] = max(best.get(k, (-1.0, 0.0)), (entry["validation"], entry["test"]), key=lambda pair: pair[0])
-    for k in range(network.K):
-        best[k] = max(best[k], (validation[k], test[k]), key=lambda pair: pair[0])
-        note(k, updates, {"validation accuracy": validation[k], "test accuracy": test[k]})
-        note(k, updates, {"final test accuracy": best[k][1], "best validation accuracy": best[k][0]})
-    weights = {
-        name: value
-        for i, own in enumerate(jobs)
-        for name, value in under(own.name, {n: v[i * S : (i + 1) * S] for n, v in fitted.parameters.items()}).items()
-    }
-    return Result(pd.DataFrame([row for own in rows for row in own]), weights)
+        for k, iteration, values in seen:
+            at = {**named, "seed": seeds[k % S], "iteration": int(iteration), "epoch": iteration / orders.per_epoch}
+            rows += [{**at, "quantity": quantity, "value": float(value)} for quantity, value in values.items()]
+        weights |= under(own.name, {name: value[i * S : (i + 1) * S] for name, value in fitted.parameters.items()})
+    return Result(pd.DataFrame(rows), weights)
 
 
 @resumable
@@ -468,3 +476,154 @@ def summarise(rows: pd.DataFrame, epochs: int | None = None) -> pd.DataFrame:
         state = units * channels * (2 if model == "LSTM" else 1)
         lines.append({**line, "state": state, "test accuracy": found.mean(), "sd": found.std(), "n": len(found)})
     return pd.DataFrame(lines)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is tried first.
+
+    Attributes:
+        scales: sizes of the input weights; None where the start has no such number.
+        biases: whether the public code's random biases are kept.
+        rates: learning rates.
+        published: the scale of the published start, which has biases; None where there is but one start.
+        floor: no smaller scale than this is asked for.
+    """
+
+    scales: tuple[float | None, ...] = (None,)
+    biases: tuple[bool, ...] = (True,)
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    published: float | None = None
+    floor: float = 0.0
+
+
+GRIDS: Final[dict[str, Grid]] = {
+    "iRNN": Grid((0.001, 0.1, 0.3, 1.0, 3.0, 10.0), (True, False), published=0.001, floor=0.001),
+    "wRNN": Grid((0.3, 1.0, 3.0), (True, False), published=1.0),
+    "wRNN + MLP": Grid(rates=(3e-4, 1e-3, 3e-3)),
+    "LSTM": Grid(),
+    "GRU": Grid(),
+}
+"""Model → grid."""
+
+
+@dataclass(frozen=True)
+class SearchConfig(Configuration):
+    """What to search; the same for both profiles: the paper's tasks have the paper's settings.
+
+    Attributes:
+        task: among `wavemem.wave_rnn.image_tasks.KINDS`.
+        models: among `GRIDS`.
+        runs: seeds per setting; see `wavemem.streams.run_seeds`.
+        epochs: for every model.
+        log_every: updates between two looks at the validation images.
+        rounds: how often a grid may be widened.
+    """
+
+    PARTS: ClassVar = ("models", "runs", "log_every", "rounds")
+    OTHER_DATA: ClassVar = {"task": STAND_INS}
+    UNSTATED: ClassVar = "a search of ours"
+
+    task: Annotated[str, OneOf(KINDS)] = "psdigits"
+    models: tuple[Annotated[str, OneOf(GRIDS)], ...] = tuple(GRIDS)
+    runs: Runs = 3
+    epochs: Count = 40
+    log_every: Count = 54
+    rounds: Annotated[int, Within(0, 100)] = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for model in self.models:
+            one_of("models", model, [name for name in GRIDS if name in SETTINGS[self.task]])
+
+
+def _table(rows: pd.DataFrame, model: str, published: bool = False) -> pd.DataFrame:
+    """Mean over seeds by setting, the smaller rate and scale first."""
+    one_of("model", model, GRIDS)
+    own = rows[(rows["model"] == model) & (rows["quantity"] == "best validation accuracy")]
+    if published and GRIDS[model].published is not None:
+        own = own[(own["V_scale"] == GRIDS[model].published) & own["biases"].astype(bool)]
+    require(len(own) > 0, f"no rows of {model}", ", ".join(sorted(set(rows["model"]))), "Choose one of these.")
+    table = own.groupby(["lr", "V_scale", "biases"], dropna=False)["value"].mean().reset_index()
+    return table.sort_values(["lr", "V_scale", "biases"], ignore_index=True)
+
+
+def best(rows: pd.DataFrame, model: str, published: bool = False) -> dict[str, Any]:
+    """The winner of a model: lr, V_scale (None where there is no choice) and biases.
+
+    Args:
+        rows: from `image_search`.
+        model: among `GRIDS`.
+        published: whether to choose among the learning rates of the published start only.
+
+    Raises:
+        ValueError: if there is no such model, or the rows do not have it.
+    """
+    table = _table(rows, model, published)
+    found = table.iloc[int(table["value"].to_numpy().argmax())]
+    scale = None if pd.isna(found["V_scale"]) else float(found["V_scale"])
+    return {"lr": float(found["lr"]), "V_scale": scale, "biases": bool(found["biases"])}
+
+
+def at_edge(rows: pd.DataFrame, model: str) -> list[dict[str, Any]]:
+    """Settings to be tried because a winner, of all starts or of the published one, lies at an edge; empty if none does."""
+    wanted: list[dict[str, Any]] = []
+    for published in (False, True):
+        winner = best(rows, model, published)
+        for name, other in (("lr", "V_scale"), ("V_scale", "lr")):
+            if winner[name] is None or (published and name == "V_scale"):
+                continue
+            line = _table(rows, model)
+            line = line[line["biases"] == winner["biases"]]
+            line = line if winner[other] is None else line[line[other] == winner[other]]
+            if winner[name] >= line[name].max():
+                wanted.append(winner | {name: neighbour(winner[name], +1)})
+            if winner[name] <= line[name].min() and not (name == "V_scale" and winner[name] <= GRIDS[model].floor):
+                wanted.append(winner | {name: neighbour(winner[name], -1)})
+    return [setting for i, setting in enumerate(wanted) if setting not in wanted[:i]]
+
+
+def _train_searched(jobs: Sequence[Job], seeds: list[int], log_every: int, number: int, where: Where) -> Result:
+    rows = train(jobs, seeds, log_every, where).rows.assign(round=number)
+    columns = ["task", "model", "lr", "V_scale", "biases", "round", "seed", "quantity", "value"]
+    return Result(rows.loc[rows["quantity"] == "best validation accuracy", columns])
+
+
+@resumable
+def _run_search(config: SearchConfig, seed: int) -> Rounds:
+    """Search the settings of every model.
+
+    Rows (task, model, lr, V_scale, biases, round, seed, quantity, value), the quantity being "best validation accuracy" in
+    [0, 1]; a V_scale of NaN is the published one. No weights.
+    """
+    seeds, found = run_seeds(seed, config.runs), []
+    wanted: dict[str, list[dict[str, Any]]] = {
+        model: [
+            {"lr": lr, "V_scale": scale, "biases": biases}
+            for lr, scale, biases in product(GRIDS[model].rates, GRIDS[model].scales, GRIDS[model].biases)
+        ]
+        for model in config.models
+    }
+    for number in range(config.rounds + 1):
+        pieces = {}
+        for model, settings in wanted.items():
+            known = replace(SETTINGS[config.task][model], epochs=config.epochs, drop=None)
+            for lr in sorted({setting["lr"] for setting in settings}):
+                jobs = [Job(config.task, model, replace(known, **s)) for s in settings if s["lr"] == lr]
+                pieces[f"{number}-{model}-{lr:g}"] = partial(_train_searched, jobs, seeds, config.log_every, number)
+        found += yield pieces
+        rows = pd.concat([part.rows for part in found], ignore_index=True)
+        wanted = {model: settings for model in config.models if (settings := at_edge(rows, model))}
+        if not wanted:
+            break
+
+
+def _summarise_search(rows: pd.DataFrame) -> pd.DataFrame:
+    """Best validation accuracy in per cent, mean and standard deviation over seeds, one line per setting."""
+    grouped = rows.groupby(["model", "V_scale", "biases", "lr"], dropna=False, sort=False)["value"]
+    table = grouped.agg(["mean", "std", "count"]).reset_index()
+    table[["mean", "std"]] *= 100
+    return table.rename(columns={"mean": "validation accuracy", "std": "sd", "count": "n"})
+
+
+image_search = Experiment(SearchConfig, _run_search, _summarise_search)

@@ -31,6 +31,7 @@ from wavemem.streams import run_seeds, stream
 from wavemem.theory.readings import Velocity
 from wavemem.training.fit import FitConfig, LossFunction, fit
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, exact_recall
+from wavemem.wave_rnn.grids import draw
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages
 from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN, network_of
 from wavemem.wave_rnn.wave_readings import (
@@ -211,10 +212,8 @@ def recall_loss(
     device = network.V.device
 
     def loss(parameters: dict[str, Tensor], _done: int) -> Tensor:
-        drawn = [task.batch(batch, generator, device) for generator in generators]
-        inputs = torch.stack([own.inputs for own in drawn], 1)
-        logits = functional_call(network, parameters, (inputs,), {"every_step": True})
-        return copy_loss(logits, torch.stack([own.targets for own in drawn], 1))
+        inputs, targets = draw(task, batch, generators, device)
+        return copy_loss(functional_call(network, parameters, (inputs,), {"every_step": True}), targets)
 
     return loss
 

@@ -1,9 +1,11 @@
-"""Linear waves on a ring: modes, exact memory, propagators; the theorems of chapter 16."""
+"""Linear waves on a ring: modes, exact memory, propagators; Wave-RNNs with and without the rectifier learn."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,8 +17,18 @@ from wavemem.kernels.wave_linear import spectral_blocks
 from wavemem.streams import stream
 from wavemem.theory.boundary import linear_boundary_operator
 from wavemem.theory.hds import repeat_copy
+from wavemem.wave_rnn import linear_waves
+from wavemem.wave_rnn.linear_waves import (
+    Config,
+    input_memory,
+    memory_of_states,
+    modes,
+    networks,
+    propagator,
+    run,
+    summarise,
+)
 from wavemem.wave_rnn.network import shift_kernel
-from wavemem.wave_rnn.wave_modes import input_memory, memory_of_states, modes, propagator
 
 
 def ring(velocity: float = 1.0) -> Tensor:
@@ -122,13 +134,63 @@ def test_propagator_of_a_shift_and_of_half_a_shift() -> None:
     torch.testing.assert_close(half[n // 2 : n // 2 + 2], torch.full((2,), 0.5, dtype=torch.float64), rtol=0, atol=0.03)
 
 
-def test_bad_input_is_refused() -> None:
-    V = written_at_zero(4)
-    with pytest.raises(ValueError, match="lags = 5"):
-        input_memory(ring(), V, 4, lags=5)
-    with pytest.raises(ValueError, match="multiple of 2"):
-        input_memory(shift_kernel(torch.ones(2)), torch.zeros(5, 1), 3)
-    with pytest.raises(ValueError, match="disturbance of zero"):
-        propagator(torch.zeros(3, 2, 4))
-    with pytest.raises(ValueError, match="four or more"):
-        memory_of_states(torch.zeros(3, 2), torch.zeros(5, 3))
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: input_memory(ring(), written_at_zero(4), 4, lags=5), "lags = 5"),
+        (lambda: input_memory(shift_kernel(torch.ones(2)), torch.zeros(5, 1), 3), "multiple of 2"),
+        (lambda: propagator(torch.zeros(3, 2, 4)), "disturbance of zero"),
+        (lambda: memory_of_states(torch.zeros(3, 2), torch.zeros(5, 3)), "four or more"),
+        (lambda: networks(None, "tanh"), "name = 'tanh'"),
+    ],
+)
+def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+TINY = Config(units=12, channels=2, runs=2, iterations=3, rates=(3e-3, 1e-2), search_runs=2, tests=64)
+
+
+def test_the_rate_is_searched_on_other_seeds_and_not_at_an_edge() -> None:
+    result = run(TINY, 1, progress=False)
+    rows = result.rows
+    assert set(rows.loc[rows["part"] == "search", "seed"]) == {2000, 2001}
+    assert set(rows.loc[rows["part"] == "test", "seed"]) == {1000, 1001}
+    for name in linear_waves.ACTIVATIONS:
+        own = rows[rows["activation"] == name]
+        losses = linear_waves._losses(own[own["part"] == "search"])
+        best = own.loc[own["part"] == "test", "lr"].unique().tolist()
+        assert best == [losses.idxmin()]
+        assert losses.index[0] < best[0] < losses.index[-1]
+        trained = networks(result, name)
+        assert trained.K == 2
+        assert trained.activation == linear_waves.ACTIVATIONS[name]
+    shift = rows[(rows["part"] == "test") & (rows["quantity"] == "travelling") & (rows["activation"] == "linear")]
+    assert shift["value"].tolist() == [1.0] * 2  # a few updates do not undo the shift
+    assert len(summarise(rows)) == rows.groupby(["activation", "part", "lr"]).ngroups
+    pd.testing.assert_frame_equal(rows, run(TINY, 1, progress=False).rows)
+
+
+def test_losses_of_nothing_and_of_infinity_are_compared() -> None:
+    rows = pd.DataFrame({"quantity": "loss", "lr": [1e-3, 1e-2, 1e-1], "value": [1e-3, 0.0, math.nan]})
+    losses = linear_waves._losses(rows)
+    assert losses.idxmin() == 1e-2
+    assert losses.tolist() == [math.log(1e-3), math.log(linear_waves.FLOOR), math.inf]
+
+
+def test_losses_are_averaged_as_logarithms_of_their_own_rate() -> None:
+    shares = {"right": 0.5, "travelling": 1.0, "recirculating": 0.0}
+    rows = pd.DataFrame(
+        [
+            {"activation": "linear", "part": "test", "lr": lr, "seed": seed, "quantity": name, "value": value}
+            for lr, losses in {1e-2: (1e-1, 1e-3), 1e-3: (4e-2, 1e-2)}.items()
+            for seed, loss in enumerate(losses)
+            for name, value in {"loss": loss, **shares}.items()
+        ]
+    )
+    assert linear_waves._losses(rows).to_dict() == pytest.approx({1e-3: math.log(2e-2), 1e-2: math.log(1e-2)})
+    table = summarise(rows).set_index("lr")
+    assert table["loss"].to_dict() == pytest.approx({1e-3: 2e-2, 1e-2: 1e-2})
+    assert table["n"].tolist() == [2, 2]
+    assert table["right"].tolist() == [0.5, 0.5]
