@@ -29,17 +29,11 @@ from wavemem.streams import MOST_RUNS, MOST_SEED, run_seeds
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., tuple[int, str, str]]
 
-_TINY = '''"""A tiny experiment.
-
-More words.
-"""
-
-from dataclasses import dataclass
+_TINY = """from dataclasses import dataclass
 
 import pandas as pd
 
 from wavemem.records.experiment import Result
-
 
 @dataclass(frozen=True)
 class Config:
@@ -49,16 +43,14 @@ class Config:
     def profile(cls, name):
         return cls(2 if name == "quick" else 9)
 
-
 def run(config, seed, device):
     if seed == 13:
         raise ValueError("something inside went wrong")
     return Result(pd.DataFrame({"seed": [seed] * config.size, "value": range(config.size)}))
 
-
 def summarise(rows):
     return rows.groupby("seed").agg({"value": "sum"})
-'''
+"""
 
 
 @pytest.fixture

@@ -45,7 +45,6 @@ def test_a_process_ends_with_its_parent(by: signal.Signals, system: str) -> None
 def test_a_process_whose_parent_is_gone_already_ends() -> None:
     command = child_command("signal:pause")
     command[3] = "1"
-    assert os.getppid() != 1 or command[3] != str(os.getpid())
     assert subprocess.run(command, check=False).returncode == -signal.SIGTERM
 
 

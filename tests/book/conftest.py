@@ -17,17 +17,7 @@ from typing import Any, Literal
 
 import pytest
 import yaml
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Error,
-    Page,
-    Request,
-    Response,
-    ViewportSize,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 from wavemem.building.doctor import BROWSER_NAMES, find_browser
 from wavemem.building.layout import Layout, find_root
@@ -180,30 +170,13 @@ class Visit:
 
 def listen(page: Page, origin: str, visit: Visit) -> None:
     """Note what goes wrong on a page, and every request that would leave the site."""
-
-    def ask(request: Request) -> None:
-        if not request.url.startswith((origin + "/", "data:", "blob:")):
-            visit.away.append(request.url[:200])
-
-    def fail(request: Request) -> None:
-        visit.errors.append(f"failed request: {request.url[:200]}")
-
-    def answer(response: Response) -> None:
-        if response.status >= 400:
-            visit.errors.append(f"{response.status}: {response.url}")
-
-    def say(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            visit.errors.append(f"console: {message.text} ({message.location['url']})")
-
-    def throw(error: Error) -> None:
-        visit.errors.append(f"page error: {error}")
-
-    page.on("request", ask)
-    page.on("requestfailed", fail)
-    page.on("response", answer)
-    page.on("console", say)
-    page.on("pageerror", throw)
+    inside = (origin + "/", "data:", "blob:")
+    say, away = visit.errors.append, visit.away.append
+    page.on("request", lambda request: None if request.url.startswith(inside) else away(request.url[:200]))
+    page.on("requestfailed", lambda request: say(f"failed request: {request.url[:200]}"))
+    page.on("response", lambda answer: say(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
+    page.on("console", lambda m: say(f"console: {m.text} ({m.location['url']})") if m.type == "error" else None)
+    page.on("pageerror", lambda error: say(f"page error: {error}"))
 
 
 def settle(page: Page) -> None:
@@ -241,19 +214,17 @@ def visit_page(context: BrowserContext, origin: str, name: str) -> Visit:
     return visit
 
 
-@dataclass
-class Visits:
+class Visits(dict[str, Visit]):
     """Visits made so far: each page is loaded when it is first asked for."""
 
-    context: BrowserContext
-    origin: str
-    made: dict[str, Visit] = field(default_factory=dict)
+    def __init__(self, context: BrowserContext, origin: str) -> None:
+        super().__init__()
+        self.context, self.origin = context, origin
 
-    def of(self, name: str) -> Visit:
-        """The visit to a page."""
-        if name not in self.made:
-            self.made[name] = visit_page(self.context, self.origin, name)
-        return self.made[name]
+    def __missing__(self, name: str) -> Visit:
+        """Make the visit."""
+        self[name] = visit_page(self.context, self.origin, name)
+        return self[name]
 
 
 @pytest.fixture(scope="session")

@@ -16,16 +16,17 @@ from wavemem.building.layout import Layout
 Cell = dict[str, Any]
 
 
-@pytest.fixture
-def cells(site: Path, layout: Layout, notebook_name: str) -> list[tuple[int, Cell]]:
-    """The code cells of one executed chapter, numbered from 1 as the error messages of the build do."""
-    content = json.loads((layout.source / "chapters" / notebook_name).read_text(encoding="utf-8"))
-    return list(enumerate((cell for cell in content["cells"] if cell["cell_type"] == "code"), start=1))
-
-
 def text(value: str | list[str]) -> str:
     """Text of a notebook, which may be stored as lines."""
     return value if isinstance(value, str) else "".join(value)
+
+
+@pytest.fixture
+def cells(site: Path, layout: Layout, notebook_name: str) -> dict[str, Cell]:
+    """The code cells of one executed chapter, by where to look: numbered from 1 as the error messages of the build do."""
+    content = json.loads((layout.source / "chapters" / notebook_name).read_text(encoding="utf-8"))
+    code = enumerate((cell for cell in content["cells"] if cell["cell_type"] == "code"), start=1)
+    return {f"{notebook_name}, cell {k} ({text(cell['source']).partition(chr(10))[0]!r})": cell for k, cell in code}
 
 
 def outputs(cell: Cell) -> Iterator[tuple[str, str]]:
@@ -38,33 +39,23 @@ def outputs(cell: Cell) -> Iterator[tuple[str, str]]:
                 yield kind, text(value) if isinstance(value, str | list) else json.dumps(value)
 
 
-def first_line(cell: Cell) -> str:
-    """Where to look."""
-    return text(cell["source"]).split("\n", 1)[0]
-
-
-def images(cell: Cell) -> int:
-    """Number of pictures that a cell shows."""
-    return sum(any(kind.startswith("image/") for kind in output.get("data", {})) for output in cell["outputs"])
-
-
-def test_every_figure_is_described(notebook_name: str, cells: list[tuple[int, Cell]]) -> None:
-    drawn = [(k, cell) for k, cell in cells if images(cell)]
-    assert drawn, f"{notebook_name}: no figure"
-    for k, cell in drawn:
-        where = f"{notebook_name}, cell {k} ({first_line(cell)!r})"
-        assert images(cell) == 1, f"{where}: {images(cell)} figures in one cell; a caption fits one"
+def test_every_figure_is_described_and_every_description_has_a_figure(
+    notebook_name: str, cells: dict[str, Cell]
+) -> None:
+    figures = 0
+    for where, cell in cells.items():
+        images = sum(any(kind.startswith("image/") for kind in output.get("data", {})) for output in cell["outputs"])
         said = cell["metadata"].get("mystnb", {})
-        figure, image = said.get("figure", {}), said.get("image", {})
-        assert re.fullmatch(r"fig-[a-z0-9-]+", figure.get("name", "")), f"{where}: figure name {figure.get('name')!r}"
-        assert len(figure.get("caption", "")) >= 20, f"{where}: caption {figure.get('caption')!r}"
-        assert len(image.get("alt", "")) >= 20, f"{where}: alternative text {image.get('alt')!r}"
-
-
-def test_every_described_cell_shows_a_figure(notebook_name: str, cells: list[tuple[int, Cell]]) -> None:
-    for k, cell in cells:
-        if "figure" in cell["metadata"].get("mystnb", {}):
-            assert images(cell) == 1, f"{notebook_name}, cell {k} ({first_line(cell)!r}): a caption but no figure"
+        if images or "figure" in said:
+            figures += images
+            figure, image = said.get("figure", {}), said.get("image", {})
+            assert images == 1, f"{where}: {images} figures in a cell; a caption fits one"
+            assert re.fullmatch(r"fig-[a-z0-9-]+", figure.get("name", "")), (
+                f"{where}: figure name {figure.get('name')!r}"
+            )
+            assert len(figure.get("caption", "")) >= 20, f"{where}: caption {figure.get('caption')!r}"
+            assert len(image.get("alt", "")) >= 20, f"{where}: alternative text {image.get('alt')!r}"
+    assert figures, f"{notebook_name}: no figure"
 
 
 def test_figure_names_are_unique(site: Path, layout: Layout) -> None:
@@ -77,37 +68,31 @@ def test_figure_names_are_unique(site: Path, layout: Layout) -> None:
                 owners[name] = path.name
 
 
-def test_nothing_on_standard_error(notebook_name: str, cells: list[tuple[int, Cell]]) -> None:
-    for k, cell in cells:
-        for kind, value in outputs(cell):
-            assert kind != "stderr", (
-                f"{notebook_name}, cell {k} ({first_line(cell)!r}) wrote on standard error: {value[:300]}"
-            )
-        failed = [output["ename"] for output in cell["outputs"] if output["output_type"] == "error"]
-        assert not failed, f"{notebook_name}, cell {k} ({first_line(cell)!r}): {failed}"
-
-
-def test_every_cell_was_executed_in_order(notebook_name: str, cells: list[tuple[int, Cell]]) -> None:
-    counts = [cell["execution_count"] for _, cell in cells if text(cell["source"]).strip()]
+def test_executed_in_order_without_errors(notebook_name: str, cells: dict[str, Cell]) -> None:
+    counts = [cell["execution_count"] for cell in cells.values() if text(cell["source"]).strip()]
     assert None not in counts, f"{notebook_name}: {counts.count(None)} cells were not executed"
     assert counts == sorted(counts), f"{notebook_name}: cells executed out of order: {counts}"
+    for where, cell in cells.items():
+        complaints = [value[:300] for kind, value in outputs(cell) if kind == "stderr"]
+        assert not complaints, f"{where} wrote on standard error: {complaints}"
+        failed = [output["ename"] for output in cell["outputs"] if output["output_type"] == "error"]
+        assert not failed, f"{where}: {failed}"
 
 
-def test_no_path_of_this_machine(notebook_name: str, layout: Layout, cells: list[tuple[int, Cell]]) -> None:
+def test_no_path_of_this_machine(layout: Layout, cells: dict[str, Cell]) -> None:
     local = re.compile("|".join(map(re.escape, (str(layout.root), sys.prefix, str(Path.home()) + "/", "/ipykernel_"))))
-    for k, cell in cells:
+    for where, cell in cells.items():
         for _, value in outputs(cell):
             found = local.search(value)
-            assert found is None, f"{notebook_name}, cell {k} ({first_line(cell)!r}): {value[found.start() :][:120]!r}"
+            assert found is None, f"{where}: {value[found.start() :][:120]!r}"
 
 
-def test_no_bare_object_is_printed(notebook_name: str, cells: list[tuple[int, Cell]]) -> None:
+def test_no_bare_object_is_printed(cells: dict[str, Cell]) -> None:
     bare = re.compile(r"<(Axes|Figure|matplotlib|function|module|[\w.]+ object at 0x)[^>]*>|0x[0-9a-f]{8,}")
-    for k, cell in cells:
+    for where, cell in cells.items():
         for output in cell["outputs"]:
             data = output.get("data", {})
-            shown = text(output.get("text", "")) if "text" in output else text(data.get("text/plain", ""))
             # Beside a picture or a table the plain text is a substitute that no page shows.
-            if "text" in output or not any(kind.startswith(("image/", "text/html")) for kind in data):
-                found = bare.search(shown)
-                assert found is None, f"{notebook_name}, cell {k} ({first_line(cell)!r}) shows {found.group()!r}"
+            if not any(kind.startswith(("image/", "text/html")) for kind in data):
+                found = bare.search(text(output.get("text", data.get("text/plain", ""))))
+                assert found is None, f"{where} shows {found.group()!r}"

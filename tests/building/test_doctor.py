@@ -29,7 +29,7 @@ def test_this_machine(real) -> None:
 def test_locked_versions(tmp_path: Path) -> None:
     file = tmp_path / "constraints.txt"
     file.write_text(
-        "# note\n# Torch==2.13.0\nruamel.yaml_x==1.0 ; python_version > '3' \\\n    --hash=sha256:00\nnot a pin\n"
+        "# note\n# torch==2.13.0\nruamel-yaml-x==1.0 ; python_version > '3' \\\n    --hash=sha256:00\nnot a pin\n"
         "a==1 ; python_full_version < '3.11'\na==2 ; python_full_version >= '3.11' \\\n    --hash=sha256:00\nb>=3\n"
     )
     assert locked_versions(file) == {"torch": "2.13.0", "ruamel-yaml-x": "1.0", "a": "2"}

@@ -44,8 +44,6 @@ KEY_PACKAGES = (
 _READ = "read "
 """How the names of ingredients begin that no import line and no front matter tells of, but that a chapter was seen to read."""
 
-_REGISTRY_MODULE = "wavemem.records.registry"
-
 
 def moments(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
     """When each file was last changed: a change that is taken back leaves its content alone, but not this."""
@@ -167,7 +165,7 @@ def chapter_key(
     ingredients |= {f"parameter {name}": str(setting) for name, setting in asdict(parameters).items()}
     ingredients |= {f"version {name}": version for name, version in installed_versions().items()}
     ingredients |= _machine(parameters, modules, threads)
-    if _REGISTRY_MODULE in modules and (layout.root / "records" / "registry").is_dir():
+    if "wavemem.records.registry" in modules and (layout.root / "records" / "registry").is_dir():
         # The entries that the chapter names, not the files: a link filled in elsewhere re-executes nothing.
         ingredients["registry entries"] = fingerprint(chapter.text, layout.root / "records")
     return key

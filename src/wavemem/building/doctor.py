@@ -27,10 +27,6 @@ class Finding:
     text: str
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def locked_versions(constraints: Path) -> dict[str, str]:
     """Name and version of each pin in a constraints file that holds for this Python and platform."""
     from packaging.requirements import InvalidRequirement, Requirement
@@ -42,7 +38,7 @@ def locked_versions(constraints: Path) -> dict[str, str]:
         except InvalidRequirement:
             continue
         if str(pin.specifier).startswith("==") and (pin.marker is None or pin.marker.evaluate()):
-            pins[_normal(pin.name)] = next(iter(pin.specifier)).version
+            pins[pin.name] = next(iter(pin.specifier)).version
     return pins
 
 

@@ -85,12 +85,9 @@ def _start(
     shutil.rmtree(work, ignore_errors=True)
     (work / "results").mkdir(parents=True)
     # The kernel executes the text that the key was computed from, even if the file changes meanwhile.
-    source = work / "source.md"
-    source.write_text(chapter.text, encoding="utf-8")
+    (work / "source.md").write_text(chapter.text, encoding="utf-8")
     request = {
         "chapter": chapter.name,
-        "source": str(source),
-        "work": str(work),
         "package": str(layout.package),
         "parameters": asdict(parameters),
         "timeout": timeout if timeout is not None else chapter.timeout if parameters.profile == "quick" else 0,

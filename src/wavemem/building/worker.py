@@ -15,7 +15,6 @@ import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import nbformat
@@ -92,12 +91,13 @@ def _end(notebook: Any) -> str:
     return ""
 
 
-def _execute(request: dict[str, Any]) -> Failure | None:
+def _execute(work: Path, request: dict[str, Any]) -> Failure | None:
     """Execute a chapter and leave what is to be published.
 
     Args:
-        request: ``chapter``, ``source`` (text file), ``work`` (scratch folder), ``package`` (the folder that holds the
-            package), ``parameters`` and ``timeout`` (seconds per cell, 0 for none).
+        work: scratch folder, with the chapter's text in ``source.md``.
+        request: ``chapter``, ``package`` (the folder that holds the package), ``parameters`` and ``timeout`` (seconds per
+            cell, 0 for none).
     """
     import papermill
     from jupyter_client.kernelspec import KernelSpec
@@ -112,14 +112,14 @@ def _execute(request: dict[str, Any]) -> Failure | None:
 
         kernel_spec = KernelSpec(argv=start, display_name="Python 3", language="python")
 
-    chapter, work = str(request["chapter"]), Path(request["work"])
+    chapter = str(request["chapter"])
     partial = work / f"{chapter}.ipynb"
     # The kernel imports the modules that the key was computed from, even where another copy is installed.
     os.environ["PYTHONPATH"] = request["package"]
     kind, traceback = "error", ""
     try:
         done = papermill.execute_notebook(
-            executable(Path(request["source"]).read_text(encoding="utf-8"), chapter),
+            executable((work / "source.md").read_text(encoding="utf-8"), chapter),
             str(partial),
             parameters=request["parameters"],
             kernel_name="python3",
@@ -149,20 +149,14 @@ def _execute(request: dict[str, Any]) -> Failure | None:
     return Failure(chapter, kind, message, traceback, **stopped_at(partial))
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    # The client shuts its kernel down on the way out.
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     """Entry point of the process; 0 if the chapter executed."""
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the client shuts its kernel down on the way out
     warnings.filterwarnings("ignore", message="Passed a NotebookNode")
     logging.basicConfig(level=logging.WARNING)
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     request_file = Path(sys.argv[1])
     started = time.monotonic()
-    failure = _execute(json.loads(request_file.read_text(encoding="utf-8")))
+    failure = _execute(request_file.parent, json.loads(request_file.read_text(encoding="utf-8")))
     outcome: dict[str, Any] = {"seconds": time.monotonic() - started}
     if failure is not None:
         outcome["failure"] = asdict(failure)
