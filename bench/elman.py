@@ -22,7 +22,7 @@ from wavemem.streams import stream
 from wavemem.theory.hds import LinearHDS, accuracy, elman_inputs, random_histories, repeat_copy
 from wavemem.theory.selection import paper_task
 from wavemem.theory.spectrum import angle_error, eigenvalues, theoretical_eigenvalues
-from wavemem.training.curriculum import FixedHorizon, LadderCurriculum
+from wavemem.training.curriculum import LadderCurriculum, fixed_horizon
 from wavemem.training.fit import FitConfig, fit
 
 LOOPED = 8  # runs of the loop at most: its time is proportional to their number
@@ -68,7 +68,7 @@ def training(device: torch.device, N: int, K: int, batch: int, s: int, d: int, h
         def note(_: object) -> None:
             logged.append(time.perf_counter())
 
-        config, fixed = FitConfig(count + 1, log_every=count + 1), FixedHorizon(horizon)
+        config, fixed = FitConfig(count + 1, log_every=count + 1), fixed_horizon(horizon)
         train(ensemble, task, config, range(K), fixed, batch, progress=False, on_log=note)
         return (logged[-1] - logged[0]) / count
 

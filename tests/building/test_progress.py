@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wavemem.building.progress import Display, last_status
-from wavemem.training.progress import Progress
+from wavemem.training.fit import Progress
 
 
 def test_last_status_is_the_last_complete_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.training import accuracy_by_step, evaluate, train
 from wavemem.streams import stream
 from wavemem.theory.hds import HDS, accuracy, elman_inputs, random_histories, repeat_copy
-from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
+from wavemem.training.curriculum import LadderCurriculum, MultiplicativeCurriculum, fixed_horizon
 from wavemem.training.fit import FitConfig, FitResult
 
 TASK = repeat_copy(2, 3)
@@ -30,7 +30,7 @@ def _train(seeds: list[int], iterations: int = 12, **settings: Any) -> FitResult
 
 def test_training_equals_a_loop_over_torch_rnn() -> None:
     seeds, horizon = [4, 9], 5
-    result = _train(seeds, 15, curriculum=FixedHorizon(horizon), weight_decay=(0.0, 1e-2), lr=(1e-2, 3e-3), clip=0.3)
+    result = _train(seeds, 15, curriculum=fixed_horizon(horizon), weight_decay=(0.0, 1e-2), lr=(1e-2, 3e-3), clip=0.3)
     for k, seed in enumerate(seeds):
         start = ElmanEnsemble.initialise([seed], 16, 3)
         rnn, readout = nn.RNN(3, 16, bias=False), nn.Linear(16, 3, bias=False)
@@ -93,11 +93,11 @@ def test_a_run_that_fails_is_frozen_and_does_not_touch_the_others() -> None:
     with torch.no_grad():
         broken.W_r[1, 0, 0] = float("nan")
     kept = broken.W_hh[1].detach().clone()
-    result = train(broken, TASK, FitConfig(5, log_every=1), seeds, FixedHorizon(4), 8, progress=False)
+    result = train(broken, TASK, FitConfig(5, log_every=1), seeds, fixed_horizon(4), 8, progress=False)
     assert torch.equal(broken.W_hh[1].detach(), kept)
     assert not result.log.loc[result.log["run"] == 1, "finite"].any()
     assert result.log.loc[result.log["run"] != 1, "finite"].all()
-    healthy = _train(seeds, 5, curriculum=FixedHorizon(4)).parameters["W_hh"]
+    healthy = _train(seeds, 5, curriculum=fixed_horizon(4)).parameters["W_hh"]
     assert torch.equal(healthy[[0, 2]], broken.W_hh[[0, 2]])
 
 
@@ -122,7 +122,7 @@ def test_training_learns_and_evaluate_measures_it() -> None:
 
 def test_a_nonlinear_system_can_be_trained_on() -> None:
     task = HDS(2, 3, lambda h: h[..., 0, :] * h[..., 1, :])
-    result = train(ElmanEnsemble.initialise([0], 8, 3), task, FitConfig(2), [0], FixedHorizon(3), 4, progress=False)
+    result = train(ElmanEnsemble.initialise([0], 8, 3), task, FitConfig(2), [0], fixed_horizon(3), 4, progress=False)
     named = ["iteration", "run", "seed", "horizon", "loss", "accuracy", "grad_norm", "finite"]
     assert list(result.log.columns) == named
 

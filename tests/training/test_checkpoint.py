@@ -23,11 +23,11 @@ from wavemem.elman.training import train
 from wavemem.theory.selection import paper_task
 from wavemem.training import checkpoint
 from wavemem.training.checkpoint import Checkpoint, CheckpointError, claimed, digest, seconds_spent
-from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
+from wavemem.training.curriculum import Curriculum, LadderCurriculum, MultiplicativeCurriculum, fixed_horizon
 from wavemem.training.fit import FitConfig, FitResult, fit
 
 LADDER = LadderCurriculum((3, 6, 9), 0.6)
-CURRICULA = [LADDER, MultiplicativeCurriculum(3, 9, 1.2, 0.9), FixedHorizon(4)]
+CURRICULA = [LADDER, MultiplicativeCurriculum(3, 9, 1.2, 0.9), fixed_horizon(4)]
 
 
 class Stopped(Exception):
@@ -185,7 +185,7 @@ def test_a_file_that_is_no_whole_checkpoint_is_refused_and_left_alone(
     ("change", "said"),
     [
         ({"lr": 2e-3}, "'lr': 0.001"),
-        ({"curriculum": FixedHorizon(5)}, "FixedHorizon"),
+        ({"curriculum": fixed_horizon(5)}, "horizons=(5,)"),
         ({"batch": 9}, "batch = 8"),
         ({"seeds": (0, 2)}, "seeds"),
         ({"init": "gaussian"}, "initial parameters"),

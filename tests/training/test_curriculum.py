@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from wavemem.training.curriculum import FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
+from wavemem.training.curriculum import LadderCurriculum, MultiplicativeCurriculum, fixed_horizon
 
 
 def test_ladder_steps_up_above_the_threshold_and_never_down() -> None:
@@ -50,7 +50,7 @@ def test_the_early_loss_is_a_rolling_mean(memory: float, losses: tuple[float, ..
     ("call", "message"),
     [
         (lambda: LadderCurriculum((20, 10)), "horizons"),
-        (lambda: FixedHorizon(0), "horizons"),
+        (lambda: fixed_horizon(0), "horizons"),
         (lambda: LadderCurriculum(threshold=(0.9, 0.9)).start(3), "threshold"),
         (lambda: MultiplicativeCurriculum(factor=1.0), "factor"),
         (lambda: MultiplicativeCurriculum(memory=1.0), "memory"),

@@ -34,7 +34,7 @@ from wavemem.records.fields import Batch, Count, Items, OneOf, Rungs, Runs, Shar
 from wavemem.streams import run_seeds
 from wavemem.theory.selection import PAPER_TABLES, paper_task
 from wavemem.theory.spectrum import theoretical_eigenvalues
-from wavemem.training.curriculum import Curriculum, FixedHorizon, LadderCurriculum, MultiplicativeCurriculum
+from wavemem.training.curriculum import Curriculum, LadderCurriculum, MultiplicativeCurriculum, fixed_horizon
 
 CURRICULA: Final = ("ladder", "multiplicative", "longest", "shortest", "cycle")
 """The schedules; see the table at the top of the module."""
@@ -106,7 +106,7 @@ class Config(Training):
             return MultiplicativeCurriculum(first, last), self.iterations
         horizon = {"longest": last, "shortest": first, "cycle": self.s}[name]
         budget = self.budget if name == "longest" else self.control_budget
-        return FixedHorizon(horizon), max(1, budget // (self.s + horizon))
+        return fixed_horizon(horizon), max(1, budget // (self.s + horizon))
 
     def updates_at_marks(self, name: str) -> tuple[int, ...]:
         """The numbers of updates after which the weights are measured: none, and `marks` times until the last."""

@@ -37,40 +37,6 @@ class Curriculum(Protocol):
         """Return the state of K runs that have not trained yet."""
 
 
-def _positive_horizons(horizons: Sequence[int]) -> None:
-    known = len(horizons) > 0 and all(horizon >= 1 for horizon in horizons)
-    require(known, f"horizons = {tuple(horizons)}", "integers >= 1", "Give at least one step.")
-
-
-@dataclass
-class _Fixed:
-    horizons: NDArray[np.int64]
-
-    def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
-        return
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-
-@dataclass(frozen=True)
-class FixedHorizon:
-    """The same horizon from first to last iteration.
-
-    Args:
-        horizon: Steps of the output phase.
-    """
-
-    horizon: int
-
-    def __post_init__(self) -> None:
-        _positive_horizons((self.horizon,))
-
-    def start(self, K: int) -> CurriculumState:
-        """Return the state of K runs."""
-        return _Fixed(np.full(K, self.horizon, dtype=np.int64))
-
-
 @dataclass
 class _Ladder:
     ladder: NDArray[np.int64]
@@ -102,14 +68,19 @@ class LadderCurriculum:
     threshold: float | tuple[float, ...] = 0.98
 
     def __post_init__(self) -> None:
-        _positive_horizons(self.horizons)
-        rising = all(before < after for before, after in itertools.pairwise(self.horizons))
-        require(rising, f"horizons = {self.horizons}", "an increasing sequence", "Sort them.")
+        rising = all(before < after for before, after in itertools.pairwise((0, *self.horizons)))
+        known = rising and len(self.horizons) > 0
+        require(known, f"horizons = {self.horizons}", "an increasing sequence of integers >= 1", "Sort them.")
 
     def start(self, K: int) -> CurriculumState:
         """Return the state of K runs on the first rung."""
         ladder = np.asarray(self.horizons, dtype=np.int64)
         return _Ladder(ladder, per_run("threshold", self.threshold, K).numpy(), np.zeros(K, dtype=np.int64))
+
+
+def fixed_horizon(horizon: int) -> LadderCurriculum:
+    """The same number of steps of the output phase from first to last iteration: a ladder of one rung."""
+    return LadderCurriculum((horizon,))
 
 
 @dataclass
@@ -161,13 +132,8 @@ class MultiplicativeCurriculum:
     memory: float = 0.9
 
     def __post_init__(self) -> None:
-        _positive_horizons((self.smallest, self.largest))
-        require(
-            self.largest >= self.smallest,
-            f"largest = {self.largest}",
-            f"at least smallest = {self.smallest}",
-            "Exchange them.",
-        )
+        horizons, fine = f"smallest = {self.smallest}, largest = {self.largest}", 1 <= self.smallest <= self.largest
+        require(fine, horizons, "1 <= smallest <= largest", "Give the shortest and the longest horizon.")
         require(self.factor > 1.0, f"factor = {self.factor}", "numbers > 1", "The paper has 1.2.")
         require(0.0 <= self.memory < 1.0, f"memory = {self.memory}", "0 <= memory < 1", "Give the weight of the past.")
 

@@ -7,19 +7,24 @@ The gradient is autograd's, unless the loss function brings its own: a kernel th
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import sys
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Final, Literal
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from tqdm import tqdm
 
 from wavemem.checks import one_of, positive_int, require
 from wavemem.training.checkpoint import Checkpoint, Saved, digest
-from wavemem.training.progress import Progress
 
 LossFunction = Callable[
     [dict[str, Tensor], int],
@@ -148,12 +153,10 @@ def per_run(name: str, value: float | Sequence[float], K: int) -> Float[Tensor, 
         ValueError: If there are neither one nor K values, or one of them is negative or not finite.
     """
     values = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
-    if len(values) not in (1, K):
-        raise ValueError(f"{name} has {len(values)} values; allowed: one, or one per run ({K}). Match the runs.")
-    values = values.expand(K).clone()
-    if not bool((torch.isfinite(values) & (values >= 0)).all()):
-        raise ValueError(f"{name} is {values.tolist()}; allowed: finite numbers >= 0. Correct the value.")
-    return values
+    require(len(values) in (1, K), f"{name} has {len(values)} values", f"one, or one per run ({K})", "Match the runs.")
+    fine = bool((torch.isfinite(values) & (values >= 0)).all())
+    require(fine, f"{name} = {values.tolist()}", "finite numbers >= 0", "Correct the value.")
+    return values.expand(K).clone()
 
 
 class EnsembleAdam:
@@ -173,12 +176,15 @@ class EnsembleAdam:
         clip: Largest gradient norm, one or one per run; None leaves gradients as they are.
         decoupled: Whether the decay is decoupled from the gradient.
         exempt: Positions of parameters that do not decay.
-        betas: Decay of the two moments.
-        eps: Added to the root of the second moment.
 
     Raises:
         ValueError: If the parameters do not share K or a value is not allowed.
     """
+
+    BETAS: Final = (0.9, 0.999)
+    """Decay of the two moments."""
+    EPS: Final = 1e-8
+    """Added to the root of the second moment."""
 
     def __init__(
         self,
@@ -188,23 +194,18 @@ class EnsembleAdam:
         clip: float | Sequence[float] | None = 1.0,
         decoupled: bool = False,
         exempt: Collection[int] = (),
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
     ) -> None:
         self.parameters = [parameter.detach() for parameter in parameters]
-        sizes = {parameter.shape[0] for parameter in self.parameters if parameter.ndim > 0}
-        if len(sizes) != 1 or any(parameter.ndim == 0 for parameter in self.parameters):
-            shapes = [tuple(parameter.shape) for parameter in self.parameters]
-            raise ValueError(f"parameters have shapes {shapes}; allowed: (K, …) with one K. Stack the runs first.")
-        self.K = sizes.pop()
+        first = {tuple(parameter.shape[:1]) for parameter in self.parameters}
+        one = len(first) == 1 and () not in first
+        require(one, f"parameters have first axes {sorted(first)}", "(K, …) with one K", "Stack the runs first.")
+        self.K = self.parameters[0].shape[0]
         device = self.parameters[0].device
         self.lr = per_run("lr", lr, self.K).to(device)
         self.weight_decay = per_run("weight_decay", weight_decay, self.K).to(device)
         self.clip = None if clip is None else per_run("clip", clip, self.K).to(device)
         self.decoupled = decoupled
         self.exempt = frozenset(exempt)
-        self.betas = betas
-        self.eps = eps
         self.steps = torch.tensor(0)
         self.alive: Bool[Tensor, " K"] = torch.ones(self.K, dtype=torch.bool, device=device)
         self._decay = bool((self.weight_decay > 0).any())
@@ -212,10 +213,6 @@ class EnsembleAdam:
         self._looks = device.type == "cpu"
         self._mean = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._square = [torch.zeros_like(parameter) for parameter in self.parameters]
-
-    def scale_lr(self, factor: float) -> None:
-        """Multiply every run's learning rate by a factor."""
-        self.lr.mul_(factor)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes while training but the parameters, in place: moments, rates, and which runs are alive."""
@@ -239,7 +236,7 @@ class EnsembleAdam:
         """
         self.steps += 1
         steps = int(self.steps)
-        beta1, beta2 = self.betas
+        beta1, beta2 = self.BETAS
         norms = torch.stack([torch.linalg.vector_norm(g.reshape(self.K, -1), dim=1) for g in gradients])
         norms = torch.linalg.vector_norm(norms, dim=0).double()
         finite = torch.isfinite(norms)
@@ -268,9 +265,97 @@ class EnsembleAdam:
                     g.addcmul_(p, self.weight_decay.to(g.dtype).view(shape))
             mean.lerp_(g, 1.0 - beta1)
             square.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
-            denominator = square.sqrt().div_(correction).add_(self.eps)
+            denominator = square.sqrt().div_(correction).add_(self.EPS)
             p.sub_(mean.div(denominator).mul_(rate.to(g.dtype).view(shape)))
         return norms
+
+
+PROGRESS_FILE_VARIABLE = "WAVEMEM_PROGRESS_FILE"
+"""Name of the environment variable that holds the path of the progress file."""
+
+_FILE_INTERVAL = 1.0
+_LINE_INTERVAL = 10.0
+
+
+class Progress:
+    """Reports how far a loop is, with its loss and accuracy.
+
+    Three ways, chosen when the object is made: the file named by the environment variable WAVEMEM_PROGRESS_FILE, if
+    set (JSON lines, at most about one a second, nothing printed); a tqdm bar, if standard error is a terminal; else a
+    plain line about every ten seconds, which a log can hold.
+
+    Args:
+        total: Number of steps of the loop.
+        label: What is being done, a few words.
+        enabled: With False nothing is reported anywhere.
+    """
+
+    def __init__(self, total: int, label: str, enabled: bool = True) -> None:
+        self.total, self.label, self.enabled = total, label, enabled
+        self._path = os.environ.get(PROGRESS_FILE_VARIABLE) if enabled else None
+        terminal = enabled and self._path is None and sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=label, dynamic_ncols=True) if terminal else None
+        self._done = 0
+        self._values: dict[str, float] = {}
+        self._start = time.monotonic()
+        # A file has its first line at once, a log after the first interval.
+        self._last = self._start if self._path is None else float("-inf")
+
+    def update(self, done: int, loss: float | None = None, accuracy: float | None = None) -> None:
+        """Say that `done` steps of the total are done, and what loss and accuracy were last measured."""
+        if not self.enabled:
+            return
+        if loss is not None:
+            self._values["loss"] = float(loss)
+        if accuracy is not None:
+            self._values["accuracy"] = float(accuracy)
+        if self._bar is not None:
+            self._bar.update(done - self._done)
+            if self._values:
+                self._bar.set_postfix({name: f"{value:.4g}" for name, value in self._values.items()}, refresh=False)
+        self._done = done
+        if self._bar is None:
+            interval = _LINE_INTERVAL if self._path is None else _FILE_INTERVAL
+            if time.monotonic() - self._last >= interval:
+                self._write()
+
+    def close(self) -> None:
+        """Report the last state and finish."""
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.close()
+        elif self._path is not None or self._last > self._start:
+            # A loop too short to have printed a line prints none at its end either.
+            self._write()
+        self.enabled = False
+
+    def _write(self) -> None:
+        self._last = time.monotonic()
+        if self._path is not None:
+            record = {
+                "label": self.label,
+                "done": self._done,
+                "total": self.total,
+                "loss": self._values.get("loss"),
+                "accuracy": self._values.get("accuracy"),
+                "time": time.time(),
+            }
+            # One write call in append mode: lines of several processes do not mix.
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            return
+        values = "".join(f", {name} {value:.4g}" for name, value in self._values.items())
+        elapsed = self._last - self._start
+        print(f"{self.label}: {self._done}/{self.total}{values} ({elapsed:.0f} s)", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def fit(
@@ -339,7 +424,7 @@ def fit(
                 best.update(further[config.keep], iteration - 1, trained)
             norms = optimiser.step(gradients, losses, config.rate(iteration))
             if iteration in config.milestones:
-                optimiser.scale_lr(config.gamma)
+                optimiser.lr.mul_(config.gamma)
             if iteration in config.snapshots:
                 snapshots[iteration] = _copied(trained)
             last = iteration == config.iterations
