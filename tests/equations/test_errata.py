@@ -32,6 +32,9 @@ def phi(F: Array) -> Array:
     return operator
 
 
+PAPER = {name: paper_task(name).F.numpy().astype(float) for name in ("T1", "T2", "T3", "T4")}
+
+
 def copy_matrix(s: int, d: int) -> Array:
     return np.hstack([np.eye(d), np.zeros((d, (s - 1) * d))])
 
@@ -276,17 +279,13 @@ def test_section41_equal_angles_do_not_mean_equal_memories(rng: np.random.Genera
 
 
 def test_table1_counts_are_of_lasting_eigenvalues_not_ranks() -> None:
-    ranks, counts = [], []
-    for name in ("T1", "T2", "T3", "T4"):
-        Phi = phi(paper_task(name).F.numpy().astype(float))
-        ranks.append(int(np.linalg.matrix_rank(Phi)))
-        counts.append(int((np.abs(np.linalg.eigvals(Phi)) > 0.9).sum()))
-    assert ranks == [64, 57, 57, 57]
-    assert counts == [64, 36, 36, 36]
+    operators = [phi(F) for F in PAPER.values()]
+    assert [int(np.linalg.matrix_rank(Phi)) for Phi in operators] == [64, 57, 57, 57]
+    assert [int((np.abs(np.linalg.eigvals(Phi)) > 0.9).sum()) for Phi in operators] == [64, 36, 36, 36]
 
 
 def test_tasks_conserve_volume_only_for_repeat_copy() -> None:
-    volumes = [abs(np.linalg.det(phi(paper_task(f"T{k}").F.numpy().astype(float)))) for k in (1, 2, 3, 4)]
+    volumes = [abs(np.linalg.det(phi(F))) for F in PAPER.values()]
     np.testing.assert_allclose(volumes, [1, 0, 0, 0], atol=1e-12)
 
 
@@ -421,23 +420,17 @@ def test_eq47_lacks_the_feedback_of_the_first_error(rng: np.random.Generator) ->
 
 
 def test_section_a6_error_reaches_one_dimension_in_eight() -> None:
-    for name, affected in (("T1", 0), ("T2", 1), ("T3", 1), ("T4", 1)):
-        F = paper_task(name).F.numpy()
-        assert int(np.abs(F[:, -8:]).sum()) == affected
+    assert [int(np.abs(F[:, -8:]).sum()) for F in PAPER.values()] == [0, 1, 1, 1]
 
 
 def test_eq48_reads_its_input_one_step_later_than_eq9(rng: np.random.Generator) -> None:
     W, V, u = rng.standard_normal((5, 5)) / 3, rng.standard_normal((5, 2)), rng.standard_normal((4, 2))
 
-    def states(late: bool) -> list[Array]:
-        h, seen = np.zeros(5), []
-        for t in range(4):
-            seen.append(h) if late else None
-            h = np.tanh(W @ h + V @ u[t])
-            None if late else seen.append(h)
-        return seen
-
-    early, late = states(False), states(True)
+    early, late, h = [], [], np.zeros(5)
+    for u_t in u:
+        late.append(h)
+        h = np.tanh(W @ h + V @ u_t)
+        early.append(h)
     assert not late[0].any()
     for t in range(3):
         np.testing.assert_array_equal(late[t + 1], early[t])

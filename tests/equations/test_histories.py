@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.theory.boundary import flatten, run, step
-from wavemem.theory.hds import HDS, LinearHDS, generalized_fibonacci
+from wavemem.theory.boundary import run, step
+from wavemem.theory.hds import HDS, generalized_fibonacci
 
 
 def drawn(test: Callable[..., None]) -> Callable[..., None]:
@@ -82,14 +82,3 @@ def test_eq5_the_boundary_sums_all_s_columns(s: int, d: int, seed: int) -> None:
         torch.testing.assert_close(system.f(h)[j], sum(h[i, j] for i in range(s)))
     without_newest = h[:-1].sum(dim=0)
     assert not torch.allclose(system.f(h), without_newest), "the list of arguments would leave out the newest vector"
-
-
-@drawn
-def test_eq1_linear_systems_act_on_the_flattened_history(s: int, d: int, seed: int) -> None:
-    F, h = _normal(seed, d, s * d), _normal(seed + 1, s, d)
-    expected = torch.zeros(d, dtype=torch.float64)
-    for i in range(s):
-        for j in range(d):
-            expected = expected + F[:, i * d + j] * h[i, j]
-    torch.testing.assert_close(LinearHDS(F).next(h), expected)
-    torch.testing.assert_close(LinearHDS(F).Phi() @ flatten(h), flatten(step(h, LinearHDS(F).f)))
