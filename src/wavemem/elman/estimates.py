@@ -110,10 +110,7 @@ def persistent_subspace(W: Float[Tensor, "N N"], size: int) -> Float[Tensor, "N 
 
 
 def intertwined_memories(
-    W_hh: Float[Tensor, "N N"],
-    W_r: Float[Tensor, "d N"],
-    Phi: Float[Tensor, "sd sd"],
-    keep: Keep = None,
+    W_hh: Float[Tensor, "N N"], W_r: Float[Tensor, "d N"], Phi: Float[Tensor, "sd sd"], keep: Keep = None
 ) -> VariableMemories:
     r"""The vectors whose future outputs are those of the substrate's entries: $W_r W_{hh}^k \Psi = [0 \cdots 1] \Phi^k$.
 
@@ -159,9 +156,7 @@ def intertwined_memories(
 
 
 def regressed_memories(
-    states: Float[Tensor, "*batch N"],
-    histories: Float[Tensor, "*batch s d"],
-    keep: Keep = None,
+    states: Float[Tensor, "*batch N"], histories: Float[Tensor, "*batch s d"], keep: Keep = None
 ) -> VariableMemories:
     r"""The vectors that predict the hidden state from the true history: least squares of $h \approx \Psi x$.
 
@@ -402,10 +397,7 @@ def describing_gains(W_hh: Float[Tensor, "N N"], states: Float[Tensor, "T *batch
 
 
 def written_by_inputs_and_boundary(
-    memories: VariableMemories,
-    states: Float[Tensor, "T batch N"],
-    histories: Float[Tensor, "T batch s d"],
-    task: HDS,
+    memories: VariableMemories, states: Float[Tensor, "T batch N"], histories: Float[Tensor, "T batch s d"], task: HDS
 ) -> tuple[Float[Tensor, " s"], Float[Tensor, " s"]]:
     r"""How strongly an input, and what the boundary made of the earlier ones, stand in the place where both were written.
 

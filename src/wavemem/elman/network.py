@@ -113,10 +113,7 @@ class ElmanEnsemble(Ensemble):
         return self.W_uh.shape[2]
 
     def states(
-        self,
-        inputs: Float[Tensor, "S K B d"],
-        h0: Float[Tensor, "K B N"] | None = None,
-        steps: int | None = None,
+        self, inputs: Float[Tensor, "S K B d"], h0: Float[Tensor, "K B N"] | None = None, steps: int | None = None
     ) -> Float[Tensor, "T K B N"]:
         """Run the recurrence from h(0) and return h(1) … h(T).
 

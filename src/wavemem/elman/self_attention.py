@@ -291,12 +291,7 @@ def _rows(
 
 
 def _train_and_test(
-    config: Config,
-    part: str,
-    task_name: str,
-    model: str,
-    seeds: Sequence[int],
-    where: Where,
+    config: Config, part: str, task_name: str, model: str, seeds: Sequence[int], where: Where
 ) -> Result:
     """One model on one system: all seeds and learning rates as one ensemble."""
     device = where.device

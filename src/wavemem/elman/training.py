@@ -167,12 +167,7 @@ def evaluate(
 
 @torch.no_grad()
 def accuracy_by_step(
-    ensemble: ElmanEnsemble,
-    task: HDS,
-    horizon: int,
-    seeds: Sequence[int],
-    batch: int = 256,
-    stretch: int = 100,
+    ensemble: ElmanEnsemble, task: HDS, horizon: int, seeds: Sequence[int], batch: int = 256, stretch: int = 100
 ) -> Float[Tensor, "horizon K d"]:
     """Share of right signs at every step of the output phase, far beyond the horizon of the training if need be.
 

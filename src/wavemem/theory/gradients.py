@@ -165,9 +165,7 @@ def chain_gradient(
 
 
 def stored_columns(
-    W_hh: Float[Tensor, "*runs N N"],
-    W_uh: Float[Tensor, "*runs N d"],
-    slopes: Float[Tensor, "*runs B T N"],
+    W_hh: Float[Tensor, "*runs N N"], W_uh: Float[Tensor, "*runs N d"], slopes: Float[Tensor, "*runs B T N"]
 ) -> Float[Tensor, "*runs B s N d"]:
     r"""Where each input stands in h(s).
 
@@ -211,9 +209,7 @@ def linear_columns(
 
 
 def chain_operators(
-    W_hh: Float[Tensor, "*runs N N"],
-    W_uh: Float[Tensor, "*runs N d"],
-    slopes: Float[Tensor, "*runs B T N"],
+    W_hh: Float[Tensor, "*runs N N"], W_uh: Float[Tensor, "*runs N d"], slopes: Float[Tensor, "*runs B T N"]
 ) -> Float[Tensor, "*runs B s N d"]:
     """All of Eq. 11 but its first factor: ∂h(s+1)/∂x(m), so that ∂C/∂x(m) = ∂C/∂h(s+1) times this."""
     last = slopes[..., -1, None, :, None]
@@ -264,9 +260,7 @@ def _spectral(matrices: Float[Tensor, "*any m n"]) -> Float[Tensor, "*any"]:
 
 
 def bound_power(
-    dC_dh: Float[Tensor, "*runs B N"],
-    W_uh: Float[Tensor, "*runs N d"],
-    norms: Float[Tensor, "*runs B T"],
+    dC_dh: Float[Tensor, "*runs B N"], W_uh: Float[Tensor, "*runs N d"], norms: Float[Tensor, "*runs B T"]
 ) -> Float[Tensor, "*runs B s"]:
     r"""Eqs. 13-14, the bound without travelling waves: one number μ for every step.
 
@@ -290,9 +284,7 @@ def bound_power(
 
 
 def bound_step_norms(
-    dC_dh: Float[Tensor, "*runs B N"],
-    W_uh: Float[Tensor, "*runs N d"],
-    norms: Float[Tensor, "*runs B T"],
+    dC_dh: Float[Tensor, "*runs B N"], W_uh: Float[Tensor, "*runs N d"], norms: Float[Tensor, "*runs B T"]
 ) -> Float[Tensor, "*runs B s"]:
     r"""Eq. 13 with each step's own Jacobian.
 

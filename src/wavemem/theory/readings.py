@@ -34,10 +34,7 @@ FloatArray = NDArray[np.float64]
 
 
 def substrate_activity(
-    states: Float[Tensor, "time *batch n"],
-    s: int,
-    d: int,
-    dual: Float[Tensor, "sd n"] | None = None,
+    states: Float[Tensor, "time *batch n"], s: int, d: int, dual: Float[Tensor, "sd n"] | None = None
 ) -> Float[Tensor, "time *batch d s"]:
     """Lay flattened states out on the substrate: entry k = i·d + j becomes channel j, position i.
 
@@ -333,9 +330,7 @@ def _best_velocity(table: FloatArray, largest: float, reach: float, near: float 
 
 
 def estimate_velocity(
-    activity: Float[Tensor, "time *rest position"],
-    max_velocity: float | None = None,
-    min_coherence: float = 0.2,
+    activity: Float[Tensor, "time *rest position"], max_velocity: float | None = None, min_coherence: float = 0.2
 ) -> Velocity:
     """Velocity of the activity, from how well it is predicted by itself carried along.
 

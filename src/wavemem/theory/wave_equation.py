@@ -157,9 +157,7 @@ def lax_wendroff_step(h: Float[Tensor, "*batch position"], courant: float) -> Fl
 
 
 def march(
-    h0: Float[Tensor, "*batch position"],
-    steps: int,
-    step: Callable[[Tensor], Tensor],
+    h0: Float[Tensor, "*batch position"], steps: int, step: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, "time *batch position"]:
     """Apply a step again and again and keep every state.
 
