@@ -33,7 +33,10 @@ def test_no_map_of_low_rank_beats_the_bound(n: int, m: int, seed: int) -> None:
     assert attained == pytest.approx(compression.least_error(m, n), abs=1e-12)
 
 
-@pytest.mark.parametrize("dropped", [(1, 0, 2, 0), (0, 1, 0, 1), (2, 2, 2, 2), (0, 0, 0), (1, 2, 2), (3, 1, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "dropped",
+    [(1, 0, 2, 0), (0, 1, 0, 1), (2, 2, 2, 2), (0, 0, 0), (1, 2, 2), (3, 1, 1, 1, 1), (1,) * 8 + (2,) + (1,) * 7],
+)
 def test_invariant_projector(dropped: tuple[int, ...]) -> None:
     s, d = len(dropped), 3
     Phi = repeat_copy_phi(s, d)
@@ -47,11 +50,6 @@ def test_invariant_projector(dropped: tuple[int, ...]) -> None:
         assert counts.tolist() == [d - n for n in dropped]
 
 
-def test_sixteen_times_four_minus_one_has_its_three_at_a_real_phase() -> None:
-    P = compression.invariant_projector([1] * 8 + [2] + [1] * 7, 5, generator())
-    assert float(P.trace()) == pytest.approx(63)
-
-
 def test_signs_of_a_projection() -> None:
     u = random_histories(3000, 16, 5, generator(1)).flatten(1).double()
     P = compression.invariant_projector([1] * 16, 5, generator(2))
@@ -60,12 +58,9 @@ def test_signs_of_a_projection() -> None:
     # A number that is not returned is exactly 0 and counts as wrong.
     assert compression.sign_accuracy(whole, u) == pytest.approx(0.8)
     assert compression.whole_wave_accuracy(64, 80) == pytest.approx(0.9)
-
-
-def test_one_dimension_less_than_numbers_costs_no_sign() -> None:
-    u = random_histories(2000, 16, 1, generator(1)).flatten(1).double()
-    P = torch.eye(16, dtype=torch.float64) - torch.full((16, 16), 1 / 16, dtype=torch.float64)
-    assert compression.sign_accuracy(P, u) >= 1 - 2.0**-10
+    # One dimension less than there are numbers costs no sign.
+    P = torch.eye(16, dtype=torch.float64) - 1 / 16
+    assert compression.sign_accuracy(P, u[:, ::5]) >= 1 - 2.0**-10
 
 
 def test_laws_at_their_ends() -> None:

@@ -79,16 +79,12 @@ def test_regression_recovers_the_vectors_and_their_transient() -> None:
         float((found.substrate(states) - held)[:S].abs().max()) > 0.1
     )  # the plain reading is fooled while inputs come
     assert with_transients(found, states, held, x, S).transient.shape == (N, S * D)
-
-
-def test_regression_needs_entries_that_vary_and_says_so() -> None:
     task = paper_task("T2", S, D)
-    held = true_histories(task, random_histories(40, S, D, gen(2), dtype=torch.float64), S + 9)[S:]
-    states = held.flatten(-2) @ linear_network("T2")[0].mT
-    with pytest.raises(ValueError, match=r"reduced_basis\(Phi\)"):
-        regressed_memories(states, held)
     keep = reduced_basis(task.Phi()).keep
-    assert regressed_memories(states, held, keep).m == len(keep)
+    held = true_histories(task, x[:S].movedim(0, 1), S + 9)[S:]
+    assert regressed_memories(held.flatten(-2) @ Psi.mT, held, keep).m == len(keep)
+    with pytest.raises(ValueError, match=r"reduced_basis\(Phi\)"):  # entries that do not vary independently
+        regressed_memories(held.flatten(-2) @ Psi.mT, held)
 
 
 def test_corrected_powers_without_a_boundary_on_kept_entries_are_the_powers() -> None:

@@ -127,20 +127,22 @@ def test_cycles_of_a_ring() -> None:
     assert cycles.up_to_sign == 1 + 1 + 4  # the origin, ±(1,1,1), and four pairs
     assert float(cycles.speed[cycles.period == 1].max()) < 1e-9
     assert float(cycles.speed[cycles.period == 3].min()) > 0.1
-
-
-def test_an_inverting_neuron_is_its_own_partner() -> None:
+    # An inverting neuron is its own partner: the cycle h, -h contains its mirror image.
     cycles, _, _ = find_fixed_points(torch.tensor([[-2.0]]), torch.linspace(-1, 1, 40)[:, None], period=2)
     assert cycles.period.tolist() == [1, 2]
-    assert cycles.partner.tolist() == [0, 1]  # the cycle h, -h contains its mirror image
+    assert cycles.partner.tolist() == [0, 1]
 
 
-def test_small_weights_leave_the_origin_alone() -> None:
+def test_small_weights_leave_the_origin_alone_and_nothing_found_is_an_empty_list() -> None:
     W = torch.randn(10, 10, generator=stream(0, "W"), dtype=torch.float64)
     W = 0.95 * W / torch.linalg.matrix_norm(W, ord=2)
     points, slow, lost = find_fixed_points(W, starting_points(10, 100, stream(0, "s")))
     assert (len(points), len(slow), lost) == (1, 0, 0)
     assert float(points.h.norm()) < 1e-8
+    points, slow, lost = find_fixed_points(1.5 * torch.eye(2), torch.full((3, 2), 0.3), tolerance=1e-12, iterations=1)
+    assert (len(points), len(slow), lost) == (0, 0, 3)
+    assert points.eigenvalues.shape == (0, 2)
+    assert (points.up_to_sign, points.unseen) == (0, 1.0)
 
 
 def test_input_that_is_held_moves_the_fixed_point() -> None:
@@ -162,14 +164,6 @@ def test_q_never_rises_and_starts_are_reproducible() -> None:
     few, more = (minimise_speed(network, starts, iterations=n).q for n in (3, 30))
     assert bool((few <= before).all())
     assert bool((more <= few).all())
-
-
-def test_nothing_found_is_an_empty_list() -> None:
-    points, slow, lost = find_fixed_points(1.5 * torch.eye(2), torch.full((3, 2), 0.3), tolerance=1e-12, iterations=1)
-    assert (len(points), len(slow), lost) == (0, 0, 3)
-    assert points.eigenvalues.shape == (0, 2)
-    assert points.up_to_sign == 0
-    assert points.unseen == 1.0
 
 
 @pytest.mark.parametrize(

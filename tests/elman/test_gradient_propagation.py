@@ -33,25 +33,24 @@ def perfect_copy() -> ElmanEnsemble:
 def test_a_perfect_copy_has_gain_one_in_every_direction_of_every_input(histories: torch.Tensor) -> None:
     gains = experiment.input_gains(perfect_copy(), histories)
     torch.testing.assert_close(gains, torch.ones(1, S, D, dtype=torch.float64))
-    norms = experiment.gradient_norms(perfect_copy(), paper_task("T1", S, D), histories, "gain")
+    task = paper_task("T1", S, D)
+    norms = experiment.gradient_norms(perfect_copy(), task, histories, "gain")
     torch.testing.assert_close(norms, torch.ones(1, S, dtype=torch.float64))
+    for cost, message in (("loss", "cycle"), ("training", "horizon")):
+        with pytest.raises(ValueError, match=message):
+            experiment.gradient_norms(perfect_copy(), task, histories, cost)
 
 
 def test_next_step_cost_is_eq10s(histories: torch.Tensor) -> None:
     ensemble = ElmanEnsemble.initialise([3, 4], N, D, dtype=torch.float64)
     task = paper_task("T1", S, D)
+    cycle = experiment.gradient_norms(ensemble, task, histories, "cycle")
+    torch.testing.assert_close(cycle, experiment.gradient_norms(ensemble, task, histories, "training", horizon=S))
     norms = experiment.gradient_norms(ensemble, task, histories, "next")
     for k in range(2):
         weights = (ensemble.W_hh[k], ensemble.W_uh[k], ensemble.W_r[k])
         true = cost_gradient(*weights, histories, task.next(histories).to(histories))
         torch.testing.assert_close(norms[k], true.x.norm(dim=-1).mean(0))
-
-
-def test_training_cost_over_one_cycle_is_the_cycle_cost(histories: torch.Tensor) -> None:
-    ensemble = ElmanEnsemble.initialise([3], N, D, dtype=torch.float64)
-    task = paper_task("T1", S, D)
-    cycle = experiment.gradient_norms(ensemble, task, histories, "cycle")
-    torch.testing.assert_close(cycle, experiment.gradient_norms(ensemble, task, histories, "training", horizon=S))
 
 
 def test_gain_jacobian_is_autograds(histories: torch.Tensor) -> None:
@@ -107,11 +106,3 @@ def test_a_small_run_has_rows_for_everything_and_repeats_itself() -> None:
     summary = experiment.summarise(first.rows)
     assert list(summary["cost"].unique()) == list(experiment.COSTS)
     assert len(summary) == 2 * len(experiment.COSTS)
-
-
-def test_refusals(histories: torch.Tensor) -> None:
-    task = paper_task("T1", S, D)
-    with pytest.raises(ValueError, match="cycle"):
-        experiment.gradient_norms(perfect_copy(), task, histories, "loss")
-    with pytest.raises(ValueError, match="horizon"):
-        experiment.gradient_norms(perfect_copy(), task, histories, "training")

@@ -64,12 +64,6 @@ def test_filling_past_a_silent_boundary_is_clean_and_past_fibonacci_is_not() -> 
     torch.testing.assert_close(polluted[:, 1], u[:, 1] + u[:, 0])
 
 
-def test_run_starts_with_the_initial_state() -> None:
-    h0 = draw(3, 2)
-    assert torch.equal(run(h0, repeat_copy(3, 2).f, 0), h0[None])
-    assert torch.equal(run(h0, repeat_copy(3, 2).f, 3)[-1], h0)
-
-
 @pytest.mark.parametrize("n", [6, 9])
 def test_dual_rows_meet_their_own_column_only(n: int) -> None:
     Psi = draw(n, 6)
@@ -77,13 +71,6 @@ def test_dual_rows_meet_their_own_column_only(n: int) -> None:
     basis = SimpleNamespace(Psi=Psi, dual=dual_of(Psi))
     for make in (fibonacci_phi, repeat_copy_phi, readout, write):
         assert torch.equal(make(3, 2, basis), make(3, 2, Psi))
-
-
-def test_a_memory_in_a_subspace_of_a_larger_state_runs_like_the_small_one() -> None:
-    Psi, h = draw(10, 6), draw(6, 1, seed=1)
-    Phi, large = fibonacci_phi(3, 2), fibonacci_phi(3, 2, Psi)
-    torch.testing.assert_close(large @ (Psi @ h), Psi @ (Phi @ h))
-    assert int(torch.linalg.matrix_rank(large)) == 6
 
 
 def test_types_follow_the_basis() -> None:

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.elman.network import ElmanEnsemble
-from wavemem.streams import stream
 from wavemem.theory.hds import (
     HDS,
     LinearHDS,
@@ -37,10 +36,10 @@ def test_targets_equal_stepping_for_any_linear_system(s: int, d: int, horizon: i
 def test_shorter_horizons_after_longer_ones_agree() -> None:
     system = generalized_fibonacci(3, 2)
     u = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
-    long = system.targets(u, 9)
+    long, double = system.targets(u, 9), system.targets(u.double(), 9)
     torch.testing.assert_close(system.targets(u, 4), long[:, :4])
-    torch.testing.assert_close(system.targets(u.double(), 9).float(), long)
-    assert system.targets(u.double(), 9).dtype == torch.float64
+    torch.testing.assert_close(double.float(), long)
+    assert double.dtype == torch.float64
 
 
 def test_the_papers_systems_by_hand() -> None:
@@ -58,13 +57,6 @@ def test_any_function_can_be_an_hds() -> None:
     torch.testing.assert_close(x[:, 1], torch.tanh(u[:, 1] * u[:, 2] * x[:, 0]))
     assert torch.equal(system.targets(u, 4), x)
     assert repr(system) == "HDS('product', s=3, d=2)"
-
-
-def test_operator_is_a_copy() -> None:
-    F = torch.zeros(1, 2)
-    system = LinearHDS(F)
-    F += 1
-    assert system.F.sum() == 0
 
 
 def test_a_copy_of_lag_l_is_left_with_one_minus_l_over_s() -> None:
@@ -101,21 +93,6 @@ def test_the_floor_is_the_least_squares_error_and_a_delay_line_attains_it(task: 
     line = ElmanEnsemble(W_hh[None], W_uh[None], W_r[None], activation="linear")
     out = line(u.movedim(1, 0)[:, None], steps=s + horizon)[s:, 0].movedim(0, 1)
     torch.testing.assert_close(((out - y_star) ** 2).sum((0, 1)) / horizon, linear_floor(task, horizon))
-
-
-def test_no_linear_network_is_below_it_and_a_tanh_network_may_be() -> None:
-    task = paper_task("T2", 2, 2)
-    u = random_histories(4096, 2, 2, stream(0, "test")).double()
-    floor = linear_floor(task, 6).mean()
-    for seed in range(5):
-        network = ElmanEnsemble.initialise([seed], 8, 2, activation="linear", dtype=torch.float64)
-        out = network(u.movedim(1, 0)[:, None], steps=8)[2:, 0].movedim(0, 1)
-        assert ((out - task.targets(u, 6)) ** 2).mean() > floor
-    # Newest input wins, by saturation: the lag-1 output of T2 with one neuron of gain 5 and input weight 20.
-    one = ElmanEnsemble(torch.full((1, 1, 1), 5.0), torch.full((1, 1, 1), 20.0), torch.ones(1, 1, 1))
-    last = u[:, :, 1:].float()
-    out = one(last.movedim(1, 0)[:, None], steps=8)[2:, 0, :, 0]
-    assert ((out - last[None, :, -1, 0]) ** 2).max() < 1e-6 < float(linear_floor(task, 6)[1])
 
 
 def test_histories_are_binary_balanced_and_repeatable() -> None:

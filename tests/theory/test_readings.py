@@ -29,14 +29,6 @@ def shifted_inputs(time: int, batch: int, s: int, seed: int = 0) -> tuple[Tensor
     return u, torch.stack(states)
 
 
-def test_activity_is_laid_out_by_channel_and_position() -> None:
-    s, d = 4, 3
-    h = torch.arange(2.0 * 5 * s * d).reshape(2, 5, s, d)
-    activity = substrate_activity(flatten(h), s, d)
-    assert activity.shape == (2, 5, d, s)
-    assert activity[1, 2, 0, 3] == h[1, 2, 3, 0]
-
-
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 999), s=st.integers(1, 5), d=st.integers(1, 4))
 def test_the_dual_basis_brings_the_substrate_back(seed: int, s: int, d: int) -> None:
@@ -44,6 +36,7 @@ def test_the_dual_basis_brings_the_substrate_back(seed: int, s: int, d: int) -> 
     h = torch.randn(6, s, d, generator=stream(seed, "h"), dtype=torch.float64)
     hidden = flatten(h) @ basis.Psi.mT
     torch.testing.assert_close(substrate_activity(hidden, s, d, basis.dual), h.mT, rtol=1e-6, atol=1e-7)
+    assert torch.equal(substrate_activity(flatten(h), s, d), h.mT)
 
 
 @pytest.mark.parametrize("velocity", [1, -1, 2])
@@ -70,6 +63,9 @@ def test_shuffling_leaves_about_one_where_nothing_is_organised() -> None:
 def test_a_shift_register_holds_exactly_its_length() -> None:
     u, states = shifted_inputs(80, 40, 6)
     decoding = decode_past(states[20:], u[20:], lags=12)
+    Psi = random_basis(6, stream(1, "basis"), N=9).Psi  # no basis decides
+    seen, hidden = (decode_past(h[20:], u[20:], lags=[0, 2, 4], ridge=1e-10).r2 for h in (states, states @ Psi.mT))
+    np.testing.assert_allclose(seen, hidden, atol=1e-4)
     assert decoding.lags.tolist() == list(range(12))
     assert decoding.r2[:6].min() > 0.999
     assert decoding.r2[6:].max() < 0.05
@@ -79,14 +75,6 @@ def test_a_shift_register_holds_exactly_its_length() -> None:
     series = decode_past(*(x[:, :1] for x in shifted_inputs(400, 1, 4)[::-1]), lags=6)  # split in time
     assert series.r2[:4].min() > 0.99
     assert series.r2[4:].max() < 0.2
-
-
-def test_decoding_does_not_depend_on_the_basis() -> None:
-    u, states = shifted_inputs(60, 30, 5, seed=1)
-    basis = random_basis(5, stream(1, "basis"), N=9)
-    seen = decode_past(states[10:], u[10:], lags=[0, 2, 4, 7], ridge=1e-10)
-    hidden = decode_past(states[10:] @ basis.Psi.mT, u[10:], lags=[0, 2, 4, 7], ridge=1e-10)
-    np.testing.assert_allclose(seen.r2, hidden.r2, atol=1e-4)
 
 
 def smooth_wave(velocity: float, seed: int, time: int = 40, position: int = 24, channels: int = 6) -> Tensor:
@@ -115,11 +103,6 @@ def test_a_shift_of_random_inputs_has_velocity_one() -> None:
     assert found.value == pytest.approx(1.0, abs=1e-3)
     assert 0 <= found.error < 1e-2
     assert found.coherence > 0.9
-
-
-def test_the_sign_is_positive_towards_smaller_positions() -> None:
-    assert estimate_velocity(smooth_wave(0.7, 1)).value > 0
-    assert estimate_velocity(smooth_wave(0.7, 1).flip(-1)).value < 0
 
 
 @pytest.mark.parametrize("seed", range(5))
