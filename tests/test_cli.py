@@ -205,6 +205,7 @@ def test_the_order_reaches_the_build(monkeypatch: pytest.MonkeyPatch, command: C
         assert "chapter 04-x: error\n" in error
         assert "  partly executed notebook: /somewhere/04-x.ipynb\n" in error
         assert "1 failed; 1 finished and kept" in error
+        assert "site" not in said  # no pages of a book that lacks a chapter
 
 
 def test_the_printed_server_serves_this_machine_only(

@@ -12,15 +12,7 @@ from bs4 import BeautifulSoup
 
 EXTERNAL = ("http", "https", "mailto")
 # What a page fetches by itself, in contrast to what a reader may follow.
-FETCHED = {
-    "img": "src",
-    "script": "src",
-    "iframe": "src",
-    "source": "src",
-    "video": "src",
-    "audio": "src",
-    "link": "href",
-}
+FETCHED = ("img", "script", "iframe", "source", "video", "audio", "link")
 
 
 @cache
@@ -62,9 +54,8 @@ def fault(site: Path, page: Path, address: str, fetched: bool) -> str | None:
 def test_links_resolve(site: Path, any_page: str) -> None:
     path = (site / any_page).resolve()
     links = [(tag, "href", False) for tag in parsed(path).find_all(["a", "area"], href=True)]
-    links += [
-        (tag, key, True) for name, key in FETCHED.items() for tag in parsed(path).find_all(name, attrs={key: True})
-    ]
+    for key in ("src", "href"):
+        links += [(tag, key, True) for tag in parsed(path).find_all(FETCHED, attrs={key: True})]
     faults = []
     for tag, key, fetched in links:
         found = fault(site.resolve(), path, tag[key], fetched)
@@ -93,16 +84,14 @@ def test_images_of_style_sheets_are_on_the_site(site: Path, any_page: str) -> No
     assert not outside, f"{any_page}: styles that fetch from another host: {outside}"
 
 
-def test_pages_do_not_name_this_machine(site: Path, layout: object, any_page: str) -> None:
+def test_pages_do_not_name_this_machine(site: Path, any_page: str) -> None:
     text = (site / any_page).read_text(encoding="utf-8")
-    for path in {str(site.parents[1]), sys.prefix, "/ipykernel_"}:
+    for path in {str(site.parents[1]), sys.prefix, f"{Path.home()}/", "/ipykernel_"}:
         at = text.find(path)
         assert at < 0, f"{any_page}: names the path {path} of this machine: …{text[max(0, at - 80) : at + 120]}…"
 
 
 def test_every_chapter_is_in_the_contents(site: Path, chapter: str) -> None:
-    if not (site / chapter).is_file():
-        pytest.fail(f"{chapter} is missing")
     navigation = parsed(site / "book/intro.html").find("nav", class_="bd-links")
     assert navigation is not None, "book/intro.html: no table of contents"
     listed = [tag["href"] for tag in navigation.find_all("a", href=True)]

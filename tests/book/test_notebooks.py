@@ -79,14 +79,6 @@ def test_executed_in_order_without_errors(notebook_name: str, cells: dict[str, C
         assert not failed, f"{where}: {failed}"
 
 
-def test_no_path_of_this_machine(layout: Layout, cells: dict[str, Cell]) -> None:
-    local = re.compile("|".join(map(re.escape, (str(layout.root), sys.prefix, str(Path.home()) + "/", "/ipykernel_"))))
-    for where, cell in cells.items():
-        for _, value in outputs(cell):
-            found = local.search(value)
-            assert found is None, f"{where}: {value[found.start() :][:120]!r}"
-
-
 def test_no_bare_object_is_printed(cells: dict[str, Cell]) -> None:
     bare = re.compile(r"<(Axes|Figure|matplotlib|function|module|[\w.]+ object at 0x)[^>]*>|0x[0-9a-f]{8,}")
     for where, cell in cells.items():

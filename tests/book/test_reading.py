@@ -72,27 +72,16 @@ def test_numbers_follow_the_chapter(site: Path, numbered_chapter: str) -> None:
         assert found.group(1) == expected, f"{numbered_chapter}: {caption.get_text()!r} in chapter {expected}"
 
 
-def test_notebook_can_be_taken_along(page: Page, origin: str, chapter: str) -> None:
-    page.goto(f"{origin}/{chapter}")
-    link = page.locator("article a.download[href$='.ipynb']").first
-    with page.expect_download() as started:
-        link.click()
-    download = started.value
-    name = Path(chapter).stem
-    assert download.suggested_filename == f"{name}.ipynb", f"{chapter}: {download.suggested_filename}"
-    content = json.loads(Path(download.path()).read_text(encoding="utf-8"))
-    assert content["nbformat"] == 4, f"{chapter}: the notebook has format {content['nbformat']}"
-    assert any(cell["cell_type"] == "code" for cell in content["cells"]), f"{chapter}: the notebook has no code"
-    assert "parameters" in json.dumps(content["cells"]), f"{chapter}: the notebook has no cell of parameters"
-
-
-def test_text_source_can_be_taken_along(site: Path, chapter: str) -> None:
+def test_notebook_and_text_can_be_taken_along(site: Path, chapter: str) -> None:
     page = BeautifulSoup((site / chapter).read_text(encoding="utf-8"), "html.parser")
-    links = [tag["href"] for tag in page.select("article a.download") if tag["href"].endswith(".md")]
-    assert links, f"{chapter}: no link to the text source"
-    for link in links:
-        text = ((site / chapter).parent / link).resolve().read_text(encoding="utf-8")
-        assert "{code-cell}" in text, f"{chapter}: {link} is no text notebook"
+    files = {Path(tag["href"]).name: site / "chapters" / tag["href"] for tag in page.select("article a.download[download]")}
+    name = Path(chapter).stem
+    assert {f"{name}.ipynb", f"{name}.md"} <= files.keys(), f"{chapter}: {list(files)}"
+    content = json.loads(files[f"{name}.ipynb"].read_text(encoding="utf-8"))
+    assert content["nbformat"] == 4, f"{chapter}: the notebook has format {content['nbformat']}"
+    tags = [cell["metadata"].get("tags", []) for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert ["parameters"] in tags, f"{chapter}: the notebook has no cell of parameters"
+    assert "{code-cell}" in files[f"{name}.md"].read_text(encoding="utf-8"), f"{chapter}: no text notebook"
 
 
 def test_site_works_from_a_folder(site: Path, page: Page) -> None:

@@ -19,8 +19,6 @@ from wavemem.building import cache, layout, schedule, site, stage
 from wavemem.building.cache import chapter_key
 from wavemem.building.chapters import discover, executable, notebook_bytes, published
 from wavemem.building.layout import BuildError, Parameters, UsageError
-from wavemem.building.schedule import Outcome
-from wavemem.building.worker import Failure
 from wavemem.processes import claim
 
 QUICK = Parameters("quick", "cpu", 0)
@@ -238,15 +236,6 @@ def test_a_chapter_that_the_contents_do_not_name_is_said_before_any_work(book, m
         assert "no table of contents" in str(said)
 
 
-def test_what_the_file_system_refuses_is_one_line(book, sphinx: list[bool]) -> None:
-    shutil.rmtree(book.layout.build)
-    book.layout.build.write_text("a file")
-    said = build("--chapters", "1", "--lenient").exception
-    assert isinstance(said, OSError)
-    line, status = cli._explained(said) or ("", 0)
-    assert (re.search(r"_build\S*: Not a directory\. ", line) is not None, status) == (True, 1)
-
-
 def test_a_whole_book_lacks_nothing(book, sphinx: list[bool]) -> None:
     with pytest.raises(BuildError, match="not executed: book/absent, 02-second"):
         site.build_site(book.layout, QUICK, discover(book.layout), strict=True)
@@ -263,14 +252,6 @@ def test_a_second_build_executes_nothing_and_builds_nothing(
         assert re.search(r"01-first +12\.4 s   up to date\n", said)
         assert "left out, no such page: book/absent\nshown without outputs, not executed: 02-second\n" in said
     assert sphinx == [False]
-
-
-def test_a_failure_builds_no_pages(book, sphinx: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = Outcome({}, [], [Failure("02-second", "error", "E: e")])
-    monkeypatch.setattr(schedule, "execute_chapters", lambda *arguments: outcome)
-    done = build("--lenient")
-    assert (done.exit_code, sphinx) == (1, [])
-    assert "chapter 02-second: error" in done.stderr
 
 
 @pytest.mark.parametrize("code", [0, 1])
