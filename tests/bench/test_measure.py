@@ -60,18 +60,6 @@ def test_ratios_and_floors_come_from_one_run(monkeypatch: pytest.MonkeyPatch) ->
     assert row([one for one in found["rows"] if one["n"] == 4], "floor")["value"] == pytest.approx(2.0)
 
 
-def test_the_machine_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "rates", lambda *_: (1e9, 1e9))
-    found = run(cases("s", "t", known(a=1.0), [SIZES]), CPU, rounds=2, limit=0.0, patience=0.0)
-    assert found["machine"]["processor"]
-    assert found["machine"]["cores"] >= 1
-    assert found["machine"]["torch"] == torch.__version__
-    assert found["machine"]["rates"] == {"1": {"operations per second": 1e9, "bytes per second": 1e9}}
-    module.write(tmp_path / "new" / "s.json", found)
-    assert json.loads((tmp_path / "new" / "s.json").read_text(encoding="utf-8")) == found
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["s.json"]
-
-
 def test_what_fails_or_is_left_out_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_count: int) -> float:
         raise RuntimeError("no compiler")
@@ -140,12 +128,9 @@ def test_iterations_are_counted_after_one_to_warm_up() -> None:
     assert min(module.rates(CPU, 1)) > 0
 
 
-def test_memory() -> None:
+def test_memory_and_nothing_to_compare() -> None:
     assert too_large(1, CPU) == ""
     assert "needs 1048576 GiB of" in too_large(2**50, CPU)
-
-
-def test_nothing_to_compare() -> None:
     assert with_ratios(Case("s", "t", known(), SIZES, {"gain": ("a", "b")}), [], (1.0, 1.0)) == []
 
 
@@ -166,14 +151,22 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]
     return lambda *arguments: CliRunner().invoke(app, [*quick, *arguments])
 
 
-def test_whole_suites_are_written(bench: Callable[..., Any], tmp_path: Path) -> None:
+def read(folder: Path) -> dict[str, Any]:
+    """The files in a folder, by name."""
+    return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.iterdir())}
+
+
+def test_whole_suites_are_written_with_the_machines_name(bench: Callable[..., Any], tmp_path: Path) -> None:
     done = bench()
     assert done.exit_code == 0, done.exception
-    written = tmp_path / "records" / "bench"
-    assert sorted(path.name for path in written.iterdir()) == ["one.json", "two.json"]
-    assert [one["n"] for one in json.loads((written / "one.json").read_text())["rows"] if one["quantity"] == "ms"] == [
-        3, 3, 4, 4,
-    ]  # fmt: skip
+    written = read(tmp_path / "records" / "bench")
+    assert list(written) == ["one.json", "two.json"]
+    assert [one["n"] for one in written["one.json"]["rows"] if one["quantity"] == "ms"] == [3, 3, 4, 4]
+    machine = written["one.json"]["machine"]
+    assert machine["processor"]
+    assert machine["cores"] >= 1
+    assert machine["torch"] == torch.__version__
+    assert machine["rates"] == {"1": {"operations per second": 1e9, "bytes per second": 1e9}}
     assert "cores, torch" in done.output
 
 
@@ -181,7 +174,7 @@ def test_a_part_is_written_only_where_it_is_told_to(bench: Callable[..., Any], t
     assert "not written" in bench("one/t n=4").output
     assert not (tmp_path / "records").exists()
     assert bench("one/t n=4", "--out", str(tmp_path / "here")).exit_code == 0
-    assert [path.name for path in (tmp_path / "here").iterdir()] == ["one.json"]
+    assert list(read(tmp_path / "here")) == ["one.json"]
     done = bench("three")
     assert done.exit_code == 2
     assert "there are one/t, two/t" in " ".join(done.output.replace("│", " ").split())
@@ -206,8 +199,8 @@ def test_the_peak_memory_of_a_gpu_is_noted(
     done = bench("--device", "cuda")
     assert done.exit_code == 0, done.exception
     assert "on abacus 9000" in done.output
-    files = sorted(path.name for path in (tmp_path / "records" / "bench").iterdir())
-    assert files == ["one-gpu.json", "two-gpu.json"]
-    found = json.loads((tmp_path / "records" / "bench" / "two-gpu.json").read_text())
+    written = read(tmp_path / "records" / "bench")
+    assert list(written) == ["one-gpu.json", "two-gpu.json"]
+    found = written["two-gpu.json"]
     assert found["machine"]["gpu"] == "abacus 9000"
     assert [one["value"] for one in found["rows"] if one["quantity"] == "peak bytes"] == [123, 123]

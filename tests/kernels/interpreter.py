@@ -106,9 +106,6 @@ def check(name: str, sizes: tuple[int, ...], wrong: str) -> tuple[bool, list[str
 
     def spoilt(*arguments: Any, **options: Any) -> Any:
         found = right(*arguments, **options)
-        if found is None:
-            arguments[2].mul_(1.01)  # what it writes
-            return None
         return found * 1.01 if isinstance(found, Tensor) else (found[0] * 1.01, *found[1:])
 
     choice = Choice("VARIABLE", kernels.__name__, 1, "horses")

@@ -114,6 +114,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "dense": lambda x: x.contiguous(),
     "transposed": lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),
     "every other": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+    "half of a wider one": lambda x: torch.cat([x, x], -1)[..., : x.shape[-1]],
     "offset": lambda x: torch.cat([x[:1], x])[1:],
     "lazy sign": lambda x: torch._neg_view(-x),
     "imaginary part": lambda x: torch.complex(x, -x).conj().imag,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -169,28 +168,6 @@ def test_the_recurrence_written_out(n: int, L: int, v: float, seed: int) -> None
         torch.testing.assert_close(last[0, 0, 0], torch.tensor(h, dtype=torch.float64), rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    L=st.integers(2, 40),
-    cut=st.floats(0.01, 0.99),
-    n=st.integers(1, 9),
-    velocity=st.sampled_from(["channels", "one", "limits", "steps"]),
-    seed=st.integers(0, 1000),
-)
-def test_a_sequence_may_be_cut_anywhere(L: int, cut: float, n: int, velocity: str, seed: int) -> None:
-    values = {name: value.float() for name, value in drawn((1, 2, L, 7, n), velocity, seed=seed).items()}
-    at = min(max(1, int(cut * L)), L - 1)
-    whole, last = register_scan_with_state(**values, silu=True)
-    parts = []
-    h = values["h0"]
-    for part in (slice(0, at), slice(at, L)):
-        v = values["v"] if values["v"].dim() == 2 else values["v"][:, :, part]
-        y, h = register_scan_with_state(values["x"][:, :, part], values["C"], v, values["bias"], h0=h, silu=True)
-        parts.append(y)
-    torch.testing.assert_close(torch.cat(parts, 2), whole, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(h, last, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("velocity", ["channels", "one", "steps"])
 def test_stepping_equals_the_scan(velocity: str) -> None:
     values = {name: value.float() for name, value in drawn((2, 3, 50, 9, 4), velocity).items()}
@@ -207,17 +184,6 @@ def test_stepping_equals_the_scan(velocity: str) -> None:
         torch.nn.functional.silu(without + values["bias"][:, None]),
         register_step(values["x"][:, :, 0], values["C"], v, values["bias"], h, silu=True)[0],
     )
-
-
-@pytest.mark.parametrize("method", ["auto", "fft", "reference"])
-def test_gradients_by_finite_differences(method: Any) -> None:
-    values = drawn((1, 2, 5, 2, 3), "channels")
-    own = [values[name].requires_grad_() for name in NAMES]
-
-    def scan(x: Tensor, C: Tensor, v: Tensor, bias: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
-        return register_scan_with_state(x, C, v, bias, h0=h0, silu=True, method=method)
-
-    assert torch.autograd.gradcheck(scan, own)
 
 
 @needs_compiler
@@ -246,12 +212,6 @@ def test_runs_and_batch_entries_do_not_influence_each_other() -> None:
     alone = {name: value[1:2] for name, value in values.items()}
     alone |= {"x": alone["x"][:, 2:3], "h0": alone["h0"][:, 2:3]}
     assert torch.equal(whole[1:2, 2:3], register_scan(**alone, silu=True))
-
-
-def test_layout_in_memory_does_not_matter() -> None:
-    values = {name: value.float() for name, value in drawn((2, 3, 11, 33, 4), "channels").items()}
-    turned = {name: value.transpose(0, -1).contiguous().transpose(0, -1) for name, value in values.items()}
-    assert torch.equal(register_scan(**values), register_scan(**turned))
 
 
 def test_silu_of_large_numbers_is_finite() -> None:
@@ -394,13 +354,6 @@ def test_kernel_is_the_impulse_response(n: int, length: int, v: float, seed: int
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-9)
 
 
-def test_formula_of_the_text() -> None:
-    v, C = 0.3, [0.5, -1.0, 2.0]
-    expected = [v * sum(C[j] * comb(t, j) * v**j * (1 - v) ** (t - j) for j in range(min(3, t + 1))) for t in range(9)]
-    found = register_kernel(torch.tensor([[C]], dtype=torch.float64), torch.full((1, 1), v, dtype=torch.float64), 9)
-    torch.testing.assert_close(found[0, 0], torch.tensor(expected, dtype=torch.float64))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("length", [1, 3, 5, 20_000])
 def test_at_velocity_1_the_kernel_is_the_readout(dtype: torch.dtype, length: int) -> None:
@@ -414,17 +367,6 @@ def test_at_velocity_1_the_kernel_is_the_readout(dtype: torch.dtype, length: int
     assert float(kernel[..., 5:].detach().abs().sum()) == 0.0
     gradients = torch.autograd.grad(kernel.square().sum(), (C, v))
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
-
-
-def test_derivative_at_velocity_1() -> None:
-    # K(τ) = v Σ C_j binom(τ, j) v^j (1-v)^(τ-j): at v = 1, dK/dv = (τ+1) C_τ - τ C_{τ-1}.
-    C = normal(1, 1, 4)
-    v = torch.ones(1, 1, dtype=torch.float64, requires_grad=True)
-    padded = torch.nn.functional.pad(C[0, 0], (1, 3))
-    for tau in range(6):
-        kernel = register_kernel(C, v, 7)
-        found = torch.autograd.grad(kernel[0, 0, tau], v)[0][0, 0]
-        torch.testing.assert_close(found, (tau + 1) * padded[tau + 1] - tau * padded[tau])
 
 
 def test_long_and_wide_kernels_stay_finite() -> None:
@@ -447,14 +389,6 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         found.append([kernel, *torch.autograd.grad(kernel.square().sum(), (C, v))])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
-
-
-@pytest.mark.parametrize("length", [1, 6])
-def test_kernels_by_finite_differences(length: int) -> None:
-    C = normal(1, 2, 3).requires_grad_()
-    v = torch.tensor([[0.25, 0.9]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda C, v: register_kernel(C, v, length), (C, v))
-    assert torch.autograd.gradcheck(lambda v: binomial_shares(v, 3, length), (v,))
 
 
 def test_velocities_are_looked_at() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import pytest
@@ -111,21 +110,6 @@ def test_every_option_alone_and_none_of_them(absent: tuple[str, ...], softplus: 
     assert_agree(results(problem, method, softplus), theirs, 3e-6)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    K=st.integers(1, 3),
-    B=st.integers(1, 3),
-    L=st.integers(1, 80),
-    E=st.integers(1, 40),
-    N=st.integers(1, 20),
-    seed=st.integers(0, 10_000),
-)
-def test_any_sizes(K: int, B: int, L: int, E: int, N: int, seed: int) -> None:
-    problem = drawn(K, B, L, E, N, seed, torch.float32)
-    theirs = results({name: value.double() for name, value in problem.items()}, "reference")
-    assert_agree(results(problem, "auto"), theirs, 1e-5)
-
-
 @settings(max_examples=30, deadline=None)
 @given(K=st.integers(1, 2), L=st.integers(1, 6), E=st.integers(1, 3), N=st.integers(1, 3), seed=st.integers(0, 10_000))
 def test_the_recurrence_written_out(K: int, L: int, E: int, N: int, seed: int) -> None:
@@ -142,31 +126,6 @@ def test_the_recurrence_written_out(K: int, L: int, E: int, N: int, seed: int) -
                     out = (p["C"][k, b, t] @ h + p["D"][k, e] * u) * z / (1 + torch.exp(-z))
                     torch.testing.assert_close(states[t, k, b, e], h)
                     torch.testing.assert_close(y[k, b, t, e], out)
-
-
-def test_gradients_by_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(selective_chunked._NUMBERS, "cpu", 1)
-    problem = {name: value.requires_grad_() for name, value in drawn(2, 1, 6, 2, 2).items()}
-
-    def scan(*given: Tensor) -> tuple[Tensor, Tensor]:
-        return selective_scan_with_state(**dict(zip(problem, given, strict=True)), softplus=True, method="chunked")
-
-    assert torch.autograd.gradcheck(scan, tuple(problem.values()))
-
-
-@pytest.mark.parametrize("method", [*METHODS, "reference"])
-def test_two_calls_go_on_where_the_first_stopped(method: SelectiveMethod) -> None:
-    problem = drawn(2, 2, 75, 19, 5, dtype=torch.float32)
-    y, h = selective_scan_with_state(**problem, softplus=True, method=method)
-    sequences, rest = ("u", "delta", "B", "C", "z"), ("A", "D", "delta_bias")
-    parts, state = [], problem["h0"]
-    for at in (slice(0, 41), slice(41, 42), slice(42, 75)):
-        cut = {name: problem[name][:, :, at] for name in sequences} | {name: problem[name] for name in rest}
-        part, state = selective_scan_with_state(**cut, softplus=True, h0=state, method=method)
-        parts.append(part)
-    torch.testing.assert_close(torch.cat(parts, 2), y, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(state, h, rtol=1e-5, atol=1e-5)
-    assert torch.equal(selective_scan(**problem, softplus=True, method=method), y)
 
 
 @pytest.mark.parametrize("absent", [(), ("D", "z", "delta_bias")])
@@ -195,34 +154,6 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     for other in found[1:]:
         for name, value in found[0].items():
             assert torch.equal(other[name], value), name
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_runs_and_batch_entries_do_not_influence_each_other(method: SelectiveMethod) -> None:
-    problem = drawn(3, 4, 35, 20, 5, dtype=torch.float32)
-    whole = selective_scan(**problem, softplus=True, method=method)
-    shared = {"A", "D", "delta_bias"}
-    alone = {name: value[1:2] if name in shared else value[1:2, 2:3] for name, value in problem.items()}
-    torch.testing.assert_close(
-        selective_scan(**alone, softplus=True, method=method), whole[1:2, 2:3], rtol=1e-6, atol=1e-6
-    )
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_arguments_may_be_slices_of_larger_arrays(method: SelectiveMethod) -> None:
-    problem = drawn(2, 2, 20, 12, 4, dtype=torch.float32)
-    expected = results(problem, method)
-    wide = torch.cat([problem["u"], problem["z"]], -1)
-    sliced = problem | {
-        "u": wide[..., :12],
-        "z": wide[..., 12:],
-        "delta": problem["delta"].transpose(0, 1).contiguous(),
-    }
-    sliced["delta"] = sliced["delta"].transpose(0, 1)
-    sliced["B"] = problem["B"].mT.contiguous().mT  # steps adjacent instead of states
-    y, h = selective_scan_with_state(**sliced, softplus=True, method=method)
-    torch.testing.assert_close(y, expected["y"], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(h, expected["h"], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -289,16 +220,6 @@ def test_without_a_compiler_segments_of_time_serve(monkeypatch: pytest.MonkeyPat
             selective_scan(**problem, method="compiled")
     finally:
         load_library.cache_clear()
-
-
-@compiled
-def test_what_the_kernel_says_of_itself() -> None:
-    library = load_library("_selective")
-    assert isinstance(library, ctypes.CDLL)
-    assert library.selective_lanes() in (4, 8, 16)
-    assert library.selective_group() % library.selective_lanes() == 0
-    assert selective_cpu.COMPILED.serves(torch.zeros(1))
-    assert not selective_cpu.COMPILED.serves(torch.zeros(1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,6 @@ from typing import get_args
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.kernels.wave import wave_scan_reference
@@ -101,19 +99,6 @@ def test_it_is_the_wave_rnn_with_a_linear_activation() -> None:
     same(wave_linear_scan(u, V, b, inputs), wave_scan_reference(u, V, b, inputs, activation="linear"), 1e-9)
 
 
-@settings(deadline=None, max_examples=25)
-@given(
-    T=st.integers(1, 60),
-    n=st.integers(1, 9),
-    c=st.integers(1, 3),
-    chunk=st.integers(1, 70),
-    seed=st.integers(0, 10_000),
-)
-def test_any_chunk_gives_the_same_states(T: int, n: int, c: int, chunk: int, seed: int) -> None:
-    u, V, b, _, _, inputs, h0 = problem(T, n, c, seed=seed)
-    same(wave_linear_scan(u, V, b, inputs, h0, chunk=chunk), step_by_step(u, V, b, inputs, h0), 1e-9)
-
-
 @pytest.mark.parametrize("method", get_args(Method))
 def test_float32_over_thousands_of_steps(method: Method) -> None:
     """Tolerance of single precision: 2e-5 of the largest output after 4,000 steps of a lossless wave."""
@@ -188,7 +173,7 @@ def test_biases_and_the_first_state_may_be_left_out() -> None:
         ({"b": torch.zeros(2, 3)}, "b has shape"),
         ({"h0": torch.zeros(2, 2, 2, 4)}, "h0 has shape"),
         ({"b_y": torch.zeros(2, 5)}, "b_y has shape"),
-        ({"inputs": torch.zeros(0, 2, 2, 3)}, "no step"),
+        ({"inputs": torch.zeros(0, 2, 2, 3)}, "not empty"),
         ({"method": "fast"}, "method"),
     ],
 )

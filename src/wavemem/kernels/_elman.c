@@ -36,6 +36,8 @@ typedef int32_t vi __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef struct {
     int64_t K, T, S, B, N, d; /* runs, steps, steps with inputs, batch, units, inputs */
     int64_t tanh, still;      /* activation is tanh, not linear; h(0) = 0 */
+    int64_t next;             /* first task that no thread has taken */
+    int64_t lengths[];        /* steps of each run's outputs that count, where there is a loss */
 } Size;
 
 INLINE vf load(const float *a) { return *(const vf *)a; }
@@ -274,13 +276,14 @@ static Memory reserve(const Size *s, int64_t more) {
     return (Memory){start, start};
 }
 
-/* The next task that no thread has taken: its run, the first entry of its slice and their number; 0 at the end. */
+/* Take the next task, whichever share `from` to `to` is: its run, the first entry of its slice and their number; 0 at the
+ * end. Runs may differ in length, so that shares of equal size would not end at the same time. */
 typedef struct {
     int64_t task, run, first, rows;
 } Task;
 
-static int next_task(const Size *s, int64_t *counter, Task *task) {
-    const int64_t slices = elman_slices(s->B), i = __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+static int next_task(Size *s, Task *task) {
+    const int64_t slices = elman_slices(s->B), i = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED);
     if (i >= s->K * slices) return 0;
     const int64_t first = i % slices * s->B / slices;
     *task = (Task){i, i / slices, first, (i % slices + 1) * s->B / slices - first};
@@ -288,13 +291,13 @@ static int next_task(const Size *s, int64_t *counter, Task *task) {
 }
 
 /* Fill in states[run, 1 ... T, entry, ld] from states[run, 0], given u[run, entry, S, d]. Returns 1 without memory. */
-int elman_forward(const Size *s, int64_t *counter, const float *W_hh, const float *W_uh, const float *u,
+int elman_forward(Size *s, int64_t from, int64_t to, const float *W_hh, const float *W_uh, const float *u,
                   float *states) {
     const int64_t N = s->N, d = s->d, ld = elman_row(N);
     Memory memory = reserve(s, 0);
     if (!memory.start) return 1;
     const Weights w = {.hh = take_panels(&memory, N, N), .uh = take_panels(&memory, d, N)};
-    for (Task k; next_task(s, counter, &k);) {
+    for (Task k; next_task(s, &k);) {
         pack(W_hh + k.run * N * N, N, N, 1, w.hh);
         pack(W_uh + k.run * N * d, d, N, 1, w.uh);
         forward(s, &w, u + (k.run * s->B + k.first) * s->S * d, k.rows, s->T,
@@ -306,14 +309,14 @@ int elman_forward(const Size *s, int64_t *counter, const float *W_hh, const floa
 
 /* Gradients from what the loss sends to the states, given[run, T, entry, ld]. d_hh[task, N, ld] and d_uh[task, d, ld]
  * are zeroed by the caller; du is [run, entry, S, row of d], dh0 [run, entry, ld]. Returns 1 without memory. */
-int elman_backward(const Size *s, int64_t *counter, const float *W_hh, const float *W_uh, const float *u,
+int elman_backward(Size *s, int64_t from, int64_t to, const float *W_hh, const float *W_uh, const float *u,
                    const float *states, const float *given, float *d_hh, float *d_uh, float *du, float *dh0) {
     const int64_t N = s->N, d = s->d, ld = elman_row(N), size = s->B * ld;
     Memory memory = reserve(s, 2 * ROWS * ld);
     if (!memory.start) return 1;
     const Weights w = {.hh_back = take_panels(&memory, N, N), .uh_back = take_panels(&memory, N, d)};
     float *delta = take(&memory, 2 * ROWS * ld);
-    for (Task k; next_task(s, counter, &k);) {
+    for (Task k; next_task(s, &k);) {
         const int64_t entry = k.run * s->B + k.first;
         const Loss loss = {.given = given + (k.run * s->T * s->B + k.first) * ld};
         pack(W_hh + k.run * N * N, N, N, 0, w.hh_back);
@@ -328,12 +331,11 @@ int elman_backward(const Size *s, int64_t *counter, const float *W_hh, const flo
     return 0;
 }
 
-/* Forward and back with the loss of wavemem/kernels/elman.py; the first lengths[run] of T - S outputs count.
+/* Forward and back with the loss of wavemem/kernels/elman.py; the first s->lengths[run] of T - S outputs count.
  * squares and right [task, T - S], d_hh [task, N, ld], d_uh and d_r [task, d, ld] are zeroed by the caller.
  * Returns 1 without memory. */
-int elman_train(const Size *s, int64_t *counter, const int64_t *lengths, const float *W_hh, const float *W_uh,
-                const float *W_r, const float *u, const float *goal, float *squares, float *right, float *d_hh,
-                float *d_uh, float *d_r) {
+int elman_train(Size *s, int64_t from, int64_t to, const float *W_hh, const float *W_uh, const float *W_r,
+                const float *u, const float *goal, float *squares, float *right, float *d_hh, float *d_uh, float *d_r) {
     const int64_t N = s->N, d = s->d, H = s->T - s->S, ld = elman_row(N), most = least(s->B, SLICE);
     const int64_t held = (s->T + 1) * most * ld, errors = ROWS * elman_row(d);
     Memory memory = reserve(s, 2 * ROWS * ld + errors + held);
@@ -342,9 +344,9 @@ int elman_train(const Size *s, int64_t *counter, const int64_t *lengths, const f
                        take_panels(&memory, N, d), take_panels(&memory, d, N)};
     float *delta = take(&memory, 2 * ROWS * ld), *error = take(&memory, errors), *states = take(&memory, held);
     memset(states, 0, sizeof(float) * most * ld);
-    for (Task k; next_task(s, counter, &k);) {
-        const int64_t entry = k.run * s->B + k.first, steps = s->S + lengths[k.run], size = k.rows * ld;
-        const Loss loss = {NULL, goal + entry * H * d, 2.0f / (float)(lengths[k.run] * s->B * d), error,
+    for (Task k; next_task(s, &k);) {
+        const int64_t entry = k.run * s->B + k.first, steps = s->S + s->lengths[k.run], size = k.rows * ld;
+        const Loss loss = {NULL, goal + entry * H * d, 2.0f / (float)(s->lengths[k.run] * s->B * d), error,
                            squares + k.task * H, right + k.task * H};
         pack(W_hh + k.run * N * N, N, N, 1, w.hh);
         pack(W_hh + k.run * N * N, N, N, 0, w.hh_back);

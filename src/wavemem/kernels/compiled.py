@@ -18,7 +18,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -186,21 +186,7 @@ def own_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def share(call: Callable[[int, int], int], tasks: int, alone: bool = False) -> None:
-    """Divide the tasks between PyTorch's number of threads, or that of `own_threads`; ctypes gives up the lock meanwhile."""
-    threads = 1 if alone else min(_OWN[-1] if _OWN else torch.get_num_threads(), tasks)
-    if threads == 1:
-        failed = [call(0, tasks)]
-    else:
-        cuts = [tasks * i // threads for i in range(threads + 1)]
-        with ThreadPoolExecutor(threads - 1) as pool:
-            others = [pool.submit(call, cuts[i], cuts[i + 1]) for i in range(1, threads)]
-            failed = [call(cuts[0], cuts[1]), *(other.result() for other in others)]
-    if any(failed):
-        raise MemoryError("the compiled kernel got no memory for one time step")
-
-
-def address(tensor: Tensor | None) -> ctypes.c_void_p:
+def _address(tensor: Tensor | None) -> ctypes.c_void_p:
     """Where a tensor's numbers begin; NULL for None."""
     if tensor is None:
         return ctypes.c_void_p(None)
@@ -208,11 +194,6 @@ def address(tensor: Tensor | None) -> ctypes.c_void_p:
     assert tensor.device.type == "cpu", tensor.device
     assert not tensor.is_neg()
     return ctypes.c_void_p(tensor.data_ptr())
-
-
-def numbers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
-    """Whole numbers as a C function reads them, 64 bits each."""
-    return (ctypes.c_int64 * len(values))(*values)
 
 
 class CompiledKernel:
@@ -237,24 +218,34 @@ class CompiledKernel:
         assert library is not None
         return library
 
-    def run(
-        self, function: str, sizes: Sequence[int], tasks: int, *tensors: Tensor | None, alone: bool = False
-    ) -> None:
+    def run(self, name: str, sizes: Sequence[int], tasks: int, *tensors: Tensor | None, alone: bool = False) -> None:
         """Call a function for all tasks: it takes the sizes, the first task, the one after the last, and the tensors.
 
+        PyTorch's number of threads, or that of `own_threads`, share the tasks; ctypes gives up the lock meanwhile.
+
         Args:
-            function: Its name.
+            name: The function's name.
             sizes: Whole numbers.
-            tasks: Number of tasks, which are independent; threads share them.
+            tasks: Number of tasks, which are independent.
             tensors: Dense in memory, or as the sizes tell.
             alone: Whether one thread does them all.
 
         Raises:
             MemoryError: If the function finds no memory to work in.
         """
-        call, packed, given = getattr(self.library, function), numbers(sizes), [address(t) for t in tensors]
+        call, packed = getattr(self.library, name), (ctypes.c_int64 * len(sizes))(*sizes)
+        given = [_address(tensor) for tensor in tensors]
 
         def part(first: int, last: int) -> int:
             return int(call(packed, ctypes.c_int64(first), ctypes.c_int64(last), *given))
 
-        share(part, tasks, alone=alone)
+        threads = 1 if alone else min(_OWN[-1] if _OWN else torch.get_num_threads(), tasks)
+        if threads == 1:
+            failed = [part(0, tasks)]
+        else:
+            cuts = [tasks * i // threads for i in range(threads + 1)]
+            with ThreadPoolExecutor(threads - 1) as pool:
+                others = [pool.submit(part, cuts[i], cuts[i + 1]) for i in range(1, threads)]
+                failed = [part(cuts[0], cuts[1]), *(other.result() for other in others)]
+        if any(failed):
+            raise MemoryError("the compiled kernel got no memory for one time step")

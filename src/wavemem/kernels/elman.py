@@ -15,6 +15,7 @@ units on a CUDA device (`wavemem.kernels.elman_triton`), and plain PyTorch elsew
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.kernels.arguments import alike, dense, first_derivatives
-from wavemem.kernels.compiled import CompiledKernel, address, numbers, share
+from wavemem.kernels.compiled import CompiledKernel
 from wavemem.kernels.triton_choice import Choice
 
 Activation = Literal["tanh", "linear"]
@@ -66,7 +67,7 @@ class _Call:
 
     def __init__(self, W_uh: Tensor, T: int, S: int, B: int, activation: str, still: bool) -> None:
         K, N, d = W_uh.shape
-        self._sizes = numbers((K, T, S, B, N, d, activation == "tanh", still))
+        self._sizes = K, T, S, B, N, d, activation == "tanh", still, 0
         self.slices: int = COMPILED.library.elman_slices(ctypes.c_int64(B))
         self.tasks = K * self.slices
 
@@ -75,118 +76,48 @@ class _Call:
         found: int = COMPILED.library.elman_row(ctypes.c_int64(n))
         return found
 
-    def run(self, name: str, *tensors: Tensor, lengths: list[int] | None = None) -> None:
-        """Call a function of the library; it returns when all tasks are done."""
-        function, counter = getattr(COMPILED.library, name), ctypes.c_int64(0)
-        steps = [] if lengths is None else [numbers(lengths)]
-        arguments = [self._sizes, ctypes.byref(counter), *steps, *map(address, tensors)]
-        share(lambda _first, _last: function(*arguments), self.tasks)
+    def run(self, name: str, *tensors: Tensor, lengths: Sequence[int] = ()) -> None:
+        COMPILED.run(name, (*self._sizes, *lengths), self.tasks, *tensors)
 
     def per_run(self, parts: Float[Tensor, "tasks m row"], n: int) -> Float[Tensor, "K m n"]:
         """Sum the slices' shares of a gradient."""
         return parts.view(-1, self.slices, *parts.shape[1:])[..., :n].sum(1)
 
 
-class _OnCPU:
-    """The compiled kernel's two sweeps and the loss, as `wavemem.kernels.elman_triton` has them."""
+class _ElmanKernel(torch.autograd.Function):
+    """The compiled kernel's two sweeps; in them the axes are (run, time, batch, unit), and (run, batch, time, unit) of inputs."""
 
     @staticmethod
     def forward(
-        W_hh: Float[Tensor, "K N N"],
-        W_uh: Float[Tensor, "K N d"],
-        u: Float[Tensor, "K B S d"],
-        h0: Float[Tensor, "K B N"] | None,
-        steps: int,
-        activation: Activation,
-    ) -> Float[Tensor, "K T1 B row"]:
-        """h(0) … h(T), the first N numbers of each row."""
-        (K, B, S, _), N = u.shape, W_hh.shape[1]
-        call = _Call(W_uh, steps, S, B, activation, h0 is None)
-        states = W_hh.new_empty(K, steps + 1, B, call.row(N))
+        ctx: Any, W_hh: Tensor, W_uh: Tensor, inputs: Tensor, h0: Tensor | None, T: int, activation: Activation
+    ) -> Tensor:
+        (S, K, B, _), N = inputs.shape, W_hh.shape[1]
+        call = _Call(W_uh, T, S, B, activation, h0 is None)
+        states = W_hh.new_empty(K, T + 1, B, call.row(N))
         states[:, 0] = 0.0
         if h0 is not None:
             states[:, 0, :, :N] = h0
-        call.run("elman_forward", dense(W_hh), dense(W_uh), dense(u), states)
-        return states
-
-    @staticmethod
-    def backward(
-        W_hh: Float[Tensor, "K N N"],
-        W_uh: Float[Tensor, "K N d"],
-        u: Float[Tensor, "K B S d"],
-        states: Float[Tensor, "K T1 B row"],
-        gradient: Float[Tensor, "K T B N"],
-        activation: Activation,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of W_hh, W_uh, u and h(0) from what the loss sends to h(1) … h(T)."""
-        (K, B, S, d), N = u.shape, W_hh.shape[1]
-        call = _Call(W_uh, gradient.shape[1], S, B, activation, still=False)
-        row = call.row(N)
-        sent = W_hh.new_empty(*gradient.shape[:3], row)
-        sent[..., :N], sent[..., N:] = gradient, 0.0
-        d_hh, d_uh = W_hh.new_zeros(call.tasks, N, row), W_hh.new_zeros(call.tasks, d, row)
-        du, dh0 = W_hh.new_empty(K, B, S, call.row(d)), W_hh.new_empty(K, B, row)
-        call.run("elman_backward", dense(W_hh), dense(W_uh), dense(u), states, sent, d_hh, d_uh, du, dh0)
-        return call.per_run(d_hh, N), call.per_run(d_uh, N).mT, du[..., :d], dh0[..., :N]
-
-    @staticmethod
-    def loss_and_gradients(
-        W_hh: Float[Tensor, "K N N"],
-        W_uh: Float[Tensor, "K N d"],
-        W_r: Float[Tensor, "K d N"],
-        u: Float[Tensor, "K B s d"],
-        targets: Float[Tensor, "K B horizon d"],
-        activation: Activation,
-        horizons: Int[Tensor, " K"] | None,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Losses and accuracies by step, gradients: see `wavemem.kernels.elman.loss_and_gradients`."""
-        (K, B, s, d), N, H = u.shape, W_hh.shape[1], targets.shape[2]
-        lengths = [H] * K if horizons is None else horizons.tolist()
-        call = _Call(W_uh, s + H, s, B, activation, still=True)
-        row = call.row(N)
-        squares, right = W_hh.new_zeros(2, call.tasks, H)
-        d_hh = W_hh.new_zeros(call.tasks, N, row)
-        d_uh, d_r = W_hh.new_zeros(2, call.tasks, d, row)
-        given = map(dense, (W_hh, W_uh, W_r, u, targets))
-        call.run("elman_train", *given, squares, right, d_hh, d_uh, d_r, lengths=lengths)
-        by_step = torch.stack([squares, right]).view(2, K, call.slices, H).sum(2).mT / (B * d)
-        return by_step[0], by_step[1], (call.per_run(d_hh, N), call.per_run(d_uh, N).mT, call.per_run(d_r, N))
-
-
-def _back_end(W_hh: Tensor) -> Any:
-    """Whose sweeps serve these weights, on the CPU or a CUDA device; None for plain PyTorch."""
-    if TRITON.serves(W_hh, W_hh.shape[1]):
-        return TRITON.kernels()
-    return _OnCPU if COMPILED.serves(W_hh) else None
-
-
-class _ElmanScan(torch.autograd.Function):
-    """The two sweeps of a back end; in them the axes are (run, time, batch, unit), and (run, batch, time, unit) for inputs."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        back_end: Any,
-        W_hh: Tensor,
-        W_uh: Tensor,
-        inputs: Tensor,
-        h0: Tensor | None,
-        T: int,
-        activation: Activation,
-    ) -> Tensor:
-        ctx.back_end, ctx.activation = back_end, activation
-        states = ctx.back_end.forward(W_hh, W_uh, inputs.permute(1, 2, 0, 3), h0, T, activation)
-        ctx.save_for_backward(W_hh, W_uh, inputs, states)
-        return states[:, 1:, :, : W_hh.shape[1]].transpose(0, 1)
+        W_hh, W_uh, u = dense(W_hh), dense(W_uh), dense(inputs.permute(1, 2, 0, 3))
+        call.run("elman_forward", W_hh, W_uh, u, states)
+        ctx.save_for_backward(W_hh, W_uh, u, states)
+        ctx.activation = activation
+        return states[:, 1:, :, :N].transpose(0, 1)
 
     @staticmethod
     @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        W_hh, W_uh, inputs, states = ctx.saved_tensors
-        d_hh, d_uh, du, dh0 = ctx.back_end.backward(
-            W_hh, W_uh, inputs.permute(1, 2, 0, 3), states, gradient.transpose(0, 1), ctx.activation
-        )
-        return None, d_hh, d_uh, du.permute(2, 0, 1, 3), dh0 if ctx.needs_input_grad[4] else None, None, None
+        W_hh, W_uh, u, states = ctx.saved_tensors
+        (K, B, S, d), N, T = u.shape, W_hh.shape[1], len(gradient)
+        call = _Call(W_uh, T, S, B, ctx.activation, still=False)
+        row = call.row(N)
+        sent = W_hh.new_empty(K, T, B, row)
+        sent[..., :N], sent[..., N:] = gradient.transpose(0, 1), 0.0
+        d_hh, d_uh = W_hh.new_zeros(call.tasks, N, row), W_hh.new_zeros(call.tasks, d, row)
+        du, dh0 = W_hh.new_empty(K, B, S, call.row(d)), W_hh.new_empty(K, B, row)
+        call.run("elman_backward", W_hh, W_uh, u, states, sent, d_hh, d_uh, du, dh0)
+        to_inputs = du[..., :d].permute(2, 0, 1, 3)
+        to_start = dh0[..., :N] if ctx.needs_input_grad[3] else None
+        return call.per_run(d_hh, N), call.per_run(d_uh, N).mT, to_inputs, to_start, None, None
 
 
 def elman_scan(
@@ -228,10 +159,13 @@ def elman_scan(
     if h0 is not None:
         shape_is("h0", h0, (K, B, N))
     alike(W_hh=W_hh, W_uh=W_uh, inputs=inputs, h0=h0)
-    back_end = _back_end(W_hh)
-    if back_end is None:
-        return elman_scan_reference(W_hh, W_uh, inputs, h0, steps=T, activation=activation)
-    states: Tensor = _ElmanScan.apply(back_end, W_hh, W_uh, inputs, h0, T, activation)
+    states: Tensor
+    if TRITON.serves(W_hh, N):
+        states = TRITON.kernels().scan(W_hh, W_uh, inputs, h0, T, activation)
+    elif COMPILED.serves(W_hh):
+        states = _ElmanKernel.apply(W_hh, W_uh, inputs, h0, T, activation)
+    else:
+        states = elman_scan_reference(W_hh, W_uh, inputs, h0, steps=T, activation=activation)
     return states
 
 
@@ -243,29 +177,23 @@ class SweepResult(NamedTuple):
     gradients: tuple[Tensor, Tensor, Tensor]
 
 
-def loss_and_gradients_reference(
-    W_hh: Float[Tensor, "K N N"],
-    W_uh: Float[Tensor, "K N d"],
-    W_r: Float[Tensor, "K d N"],
-    u: Float[Tensor, "K B s d"],
-    targets: Float[Tensor, "K B horizon d"],
-    activation: Activation = "tanh",
-    horizons: Int[Tensor, " K"] | None = None,
+def _by_autograd(
+    weights: tuple[Tensor, Tensor, Tensor], u: Tensor, targets: Tensor, activation: Activation, horizons: Tensor | None
 ) -> SweepResult:
-    """Plain PyTorch version of `loss_and_gradients`: autograd through `elman_scan_reference`."""
+    """Through `elman_scan`: all runs take all steps, of which only their own count."""
     H = targets.shape[2]
     with torch.enable_grad():
-        own = [W.detach().requires_grad_() for W in (W_hh, W_uh, W_r)]
-        inputs = u.permute(2, 0, 1, 3)
-        states = elman_scan_reference(own[0], own[1], inputs, steps=len(inputs) + H, activation=activation)
-        y, goal = states[-H:] @ own[2].mT, targets.permute(2, 0, 1, 3)
+        W_hh, W_uh, W_r = own = [W.detach().requires_grad_() for W in weights]
+        states = elman_scan(W_hh, W_uh, u.permute(2, 0, 1, 3), steps=u.shape[2] + H, activation=activation)
+        y, goal = states[-H:] @ W_r.mT, targets.permute(2, 0, 1, 3)
         counts = y.new_ones(H, len(W_hh))
         if horizons is not None:
-            counts = (torch.arange(H, device=y.device)[:, None] < horizons.to(y.device)).to(y.dtype)
+            due = horizons.to(y.device, non_blocking=True)
+            counts = (torch.arange(H, device=y.device)[:, None] < due).to(y.dtype)
         loss = (y - goal).square().mean((2, 3)) * counts
-        d_hh, d_uh, d_r = torch.autograd.grad((loss.sum(0) / counts.sum(0)).sum(), own)
+        gradients = torch.autograd.grad((loss.sum(0) / counts.sum(0)).sum(), own)
     right = (y * goal > 0).to(y.dtype).mean((2, 3)) * counts
-    return SweepResult(loss.detach(), right, (d_hh, d_uh, d_r))
+    return SweepResult(loss.detach(), right, (gradients[0], gradients[1], gradients[2]))
 
 
 @torch.no_grad()
@@ -307,8 +235,8 @@ def loss_and_gradients(
     shape_is("targets", targets, (K, u.shape[1], "horizon", d))
     one_of("activation", activation, get_args(Activation))
     alike(W_hh=W_hh, W_uh=W_uh, W_r=W_r, u=u, targets=targets)
+    B, s, H = u.shape[1], u.shape[2], targets.shape[2]
     if horizons is not None:
-        H = targets.shape[2]
         shape_is("horizons", horizons, (K,))
         require(
             # On a CUDA device, whose numbers would have to be waited for, they are not looked at.
@@ -317,7 +245,15 @@ def loss_and_gradients(
             f"1 to the {H} steps of the targets",
             "Give more targets or shorter horizons.",
         )
-    back_end = _back_end(W_hh)
-    if back_end is None:
-        return loss_and_gradients_reference(W_hh, W_uh, W_r, u, targets, activation, horizons)
-    return SweepResult(*back_end.loss_and_gradients(W_hh, W_uh, W_r, u, targets, activation, horizons))
+    if TRITON.serves(W_hh, N) or not COMPILED.serves(W_hh):
+        return _by_autograd((W_hh, W_uh, W_r), u, targets, activation, horizons)
+    lengths = [H] * K if horizons is None else horizons.tolist()
+    call = _Call(W_uh, s + H, s, B, activation, still=True)
+    row = call.row(N)
+    (squares, right), d_hh = W_hh.new_zeros(2, call.tasks, H), W_hh.new_zeros(call.tasks, N, row)
+    d_uh, d_r = W_hh.new_zeros(2, call.tasks, d, row)
+    given = map(dense, (W_hh, W_uh, W_r, u, targets))
+    call.run("elman_train", *given, squares, right, d_hh, d_uh, d_r, lengths=lengths)
+    by_step = torch.stack([squares, right]).view(2, K, call.slices, H).sum(2).mT / (B * d)
+    gradients = call.per_run(d_hh, N), call.per_run(d_uh, N).mT, call.per_run(d_r, N)
+    return SweepResult(by_step[0], by_step[1], gradients)

@@ -10,7 +10,7 @@ them. For a whole v, R_v is a permutation. For even n there is one mode, m = n/2
 its phase is lost, and the state stays real only if that mode is multiplied by the real part, cos(πv): it shrinks unless v is
 whole. Everything else (all of it, for odd n) keeps its norm. d in [0, 1] is a damping, without which the ring never forgets.
 
-The convolution with K(τ) = d^τ Σ_j C_j (R_v^τ e_0)_j is how sequences are computed. The input enters with weight 1, where the
+Sequences are computed by the convolution with K(τ) = d^τ Σ_j C_j (R_v^τ e_0)_j. The input enters with weight 1, where the
 open register takes v x: at v = 0 the ring adds its inputs up in neuron 0, where the open register stays empty.
 
 Source: ours; the open register of `wavemem.kernels.register` is its first-order approximation without the closing.
@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from wavemem.checks import one_of, positive_int, require, shape_is
+from wavemem.checks import positive_int, require, shape_is
 from wavemem.kernels.register import causal_convolution
 
 
@@ -47,33 +47,25 @@ def _check(C: Tensor, v: Tensor, bias: Tensor | None, damping: Tensor | None) ->
     return C.shape[2]
 
 
-def _turns(v: Tensor, n: int, steps: Tensor) -> Complex[Tensor, "K E f T"]:
-    """Factor of every mode 0 … ⌊n/2⌋ after so many steps, in complex double precision."""
+def _factors(v: Tensor, n: int, steps: Tensor, damping: Tensor | None) -> Complex[Tensor, "K E f T"]:
+    """What modes 0 … ⌊n/2⌋ are multiplied by in so many steps, in complex double precision."""
     m = torch.arange(n // 2 + 1, dtype=torch.float64, device=v.device)[:, None]
     phase = -2 * math.pi * (v.double()[..., None, None] * steps * m / n).remainder(1.0)
     factor = torch.polar(torch.ones_like(phase), phase)
-    if n % 2:
-        return factor
-    last = torch.cos(math.pi * v.double())[..., None] ** steps
-    return torch.cat([factor[..., :-1, :], last[..., None, :].to(factor.dtype)], dim=-2)
+    if n % 2 == 0:
+        last = torch.cos(math.pi * v.double())[..., None] ** steps
+        factor = torch.cat([factor[..., :-1, :], last[..., None, :].to(factor.dtype)], dim=-2)
+    return factor if damping is None else factor * (damping.double()[..., None] ** steps)[..., None, :]
 
 
-def _decay(damping: Tensor | None, steps: Tensor) -> Tensor | None:
-    return None if damping is None else damping.double()[..., None] ** steps
-
-
-def _factors(v: Tensor, n: int, steps: Tensor, damping: Tensor | None) -> Complex[Tensor, "K E f T"]:
-    factor, decay = _turns(v, n, steps), _decay(damping, steps)
-    return factor if decay is None else factor * decay[..., None, :]
-
-
-def _weights(n: int, device: torch.device) -> Float[Tensor, " f"]:
-    """What modes 0 … ⌊n/2⌋ count in a sum over all n of a real quantity, divided by n (Parseval)."""
-    weight = torch.full((n // 2 + 1,), 2.0 / n, dtype=torch.float64, device=device)
+def _read(C: Tensor) -> Complex[Tensor, "K E f"]:
+    """C̃ with Σ_j C_j h_j = Re Σ_m C̃(m) ĥ(m) over the modes 0 … ⌊n/2⌋ (Parseval; the others are their conjugates)."""
+    n = C.shape[-1]
+    weight = torch.full((n // 2 + 1,), 2.0 / n, dtype=torch.float64, device=C.device)
     weight[0] = 1.0 / n
     if n % 2 == 0:
         weight[-1] = 1.0 / n
-    return weight
+    return torch.fft.rfft(C.double(), dim=-1).conj() * weight
 
 
 def ring_kernel(
@@ -95,25 +87,10 @@ def ring_kernel(
     """
     n = _check(C, v, None, damping)
     steps = torch.arange(positive_int("length", length), dtype=torch.float64, device=C.device)
-    read = torch.fft.rfft(C.double(), dim=-1).conj() * _weights(n, C.device)
-    return torch.einsum("kef,keft->ket", read, _factors(v, n, steps, damping)).real.to(C.dtype)
+    return torch.einsum("kef,keft->ket", _read(C), _factors(v, n, steps, damping)).real.to(C.dtype)
 
 
-def _from_start(
-    h0: Tensor, C: Tensor, v: Tensor, damping: Tensor | None, length: int
-) -> tuple[Float[Tensor, "K B L E"], Float[Tensor, "K B E n"]]:
-    """What the neurons before the first step contribute to the outputs and to the last state."""
-    n = C.shape[2]
-    steps = torch.arange(1, length + 1, dtype=torch.float64, device=C.device)
-    factors = _factors(v, n, steps, damping)
-    modes = torch.fft.rfft(h0.double(), dim=-1)
-    read = torch.fft.rfft(C.double(), dim=-1).conj() * _weights(n, C.device)
-    outputs = torch.einsum("kef,keft,kbef->kbte", read, factors, modes).real
-    last = torch.fft.irfft(factors[..., -1][:, None] * modes, n=n, dim=-1)
-    return outputs.to(C.dtype), last.to(C.dtype)
-
-
-def _checked_inputs(x: Tensor, C: Tensor, h0: Tensor | None) -> None:
+def _check_inputs(x: Tensor, C: Tensor, h0: Tensor | None) -> None:
     shape_is("x", x, (C.shape[0], "B", "L", C.shape[1]))
     require(
         x.shape[1] >= 1 and x.shape[2] >= 1,
@@ -125,7 +102,7 @@ def _checked_inputs(x: Tensor, C: Tensor, h0: Tensor | None) -> None:
         shape_is("h0", h0, (C.shape[0], x.shape[1], C.shape[1], C.shape[2]))
 
 
-def _outputs(
+def _scan(
     x: Tensor,
     C: Tensor,
     v: Tensor,
@@ -133,26 +110,21 @@ def _outputs(
     damping: Tensor | None,
     h0: Tensor | None,
     silu: bool,
-    method: str,
     ends: bool,
 ) -> tuple[Tensor, Tensor | None]:
     n = _check(C, v, bias, damping)
-    _checked_inputs(x, C, h0)
-    one_of("method", method, ("auto", "reference"))
+    _check_inputs(x, C, h0)
     length = x.shape[2]
-    last = None
-    if method == "reference":
-        states = ring_states(x, v, n, h0, damping=damping)
-        y, last = torch.einsum("tkben,ken->kbte", states, C), states[-1]
-    else:
-        y = causal_convolution(x, ring_kernel(C, v, length, damping))
-        if ends:
-            steps = torch.arange(length, dtype=torch.float64, device=x.device)
-            impulse = torch.fft.irfft(_factors(v, n, steps, damping), n=n, dim=-2).to(x.dtype)  # (K, E, n, τ)
-            last = torch.einsum("kble,kejl->kbej", x.flip(2), impulse)
-        if h0 is not None:
-            outputs, rest = _from_start(h0, C, v, damping, length)
-            y, last = y + outputs, None if last is None else last + rest
+    y, last = causal_convolution(x, ring_kernel(C, v, length, damping)), None
+    steps = torch.arange(length + 1, dtype=torch.float64, device=x.device)
+    if ends:
+        impulse = torch.fft.irfft(_factors(v, n, steps[:-1], damping), n=n, dim=-2).to(x.dtype)  # (K, E, n, τ)
+        last = torch.einsum("kble,kejl->kbej", x.flip(2), impulse)
+    if h0 is not None:
+        factors, modes = _factors(v, n, steps[1:], damping), torch.fft.rfft(h0.double(), dim=-1)
+        y = y + torch.einsum("kef,keft,kbef->kbte", _read(C), factors, modes).real.to(C.dtype)
+        rest = torch.fft.irfft(factors[..., -1][:, None] * modes, n=n, dim=-1).to(C.dtype)
+        last = None if last is None else last + rest
     if bias is not None:
         y = y + bias[:, None, None]
     return torch.nn.functional.silu(y) if silu else y, last
@@ -167,7 +139,6 @@ def ring_scan(
     damping: Float[Tensor, "K E"] | None = None,
     h0: Float[Tensor, "K B E n"] | None = None,
     silu: bool = False,
-    method: str = "auto",
 ) -> Float[Tensor, "K B L E"]:
     """Outputs of a ring per run and channel: h ← d R_v h + e_0 x, y = Σ_j C_j h_j + bias.
 
@@ -179,15 +150,14 @@ def ring_scan(
         damping: d in [0, 1] per channel; 1 unless given.
         h0: The neurons before the first step; zero unless given.
         silu: Whether y sigmoid(y) is returned in the place of y.
-        method: "auto" (convolution with `ring_kernel`) or "reference" (the loop over time).
 
     Returns:
         y in the dtype of x, differentiable.
 
     Raises:
-        ValueError: If the shapes do not fit, the method is unknown, or the damping leaves [0, 1].
+        ValueError: If the shapes do not fit or the damping leaves [0, 1].
     """
-    return _outputs(x, C, v, bias, damping, h0, silu, method, False)[0]
+    return _scan(x, C, v, bias, damping, h0, silu, False)[0]
 
 
 def ring_scan_with_state(
@@ -199,10 +169,9 @@ def ring_scan_with_state(
     damping: Float[Tensor, "K E"] | None = None,
     h0: Float[Tensor, "K B E n"] | None = None,
     silu: bool = False,
-    method: str = "auto",
 ) -> tuple[Float[Tensor, "K B L E"], Float[Tensor, "K B E n"]]:
     """`ring_scan`, and the neurons after the last step. Arguments and errors are those of `ring_scan`."""
-    y, last = _outputs(x, C, v, bias, damping, h0, silu, method, True)
+    y, last = _scan(x, C, v, bias, damping, h0, silu, True)
     assert last is not None
     return y, last
 
@@ -278,7 +247,7 @@ def ring_states(
     K, B, _, E = x.shape
     C = x.new_zeros(K, E, positive_int("n", n))
     _check(C, v, None, damping)
-    _checked_inputs(x, C, h0)
+    _check_inputs(x, C, h0)
     factor = _factor(v, n, damping, x.dtype)
     h = x.new_zeros(K, B, E, n) if h0 is None else h0
     states = []

@@ -117,14 +117,9 @@ def _scan_gradients(
 
 
 def scan_backward(
-    given: Given,
-    kept: Float[Tensor, "segments K B E N"],
-    gy: Float[Tensor, "K B L E"],
-    gh: Float[Tensor, "K B E N"] | None,
-    *,
-    softplus: bool,
+    given: Given, kept: Tensor, gy: Tensor, gh: Tensor | None, *, softplus: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of everything given, in its order; None for what was not given."""
+    """Gradients of everything given, in its order; None for what was not given; gy, gh: those of y and the last state."""
     u, delta, A, B, C, D, z, delta_bias, h0 = given
     K, batch, length, E = u.shape
     later = torch.zeros_like(kept[0]) if gh is None else gh

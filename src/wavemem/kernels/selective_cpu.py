@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.kernels.arguments import dense
@@ -56,14 +55,9 @@ def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, T
 
 
 def scan_backward(
-    given: Given,
-    kept: Float[Tensor, "rows chunks blocks N lanes"],
-    gy: Float[Tensor, "K B L E"],
-    gh: Float[Tensor, "K B E N"] | None,
-    *,
-    softplus: bool,
+    given: Given, kept: Tensor, gy: Tensor, gh: Tensor | None, *, softplus: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of everything given, in its order; None for what was not given."""
+    """Gradients of everything given, in its order; None for what was not given; gy, gh: those of y and the last state."""
     (K, batch, length, E), N = given.u.shape, given.A.shape[2]
     groups, new = -(-E // COMPILED.library.selective_group()), given.u.new_empty
     u, delta, B, C, z, sent = map(_rows, (given.u, given.delta, given.B, given.C, given.z, gy))

@@ -25,7 +25,6 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.kernels.arguments import dense
@@ -317,14 +316,9 @@ def scan(given: Given, *, softplus: bool, keep: bool) -> tuple[Tensor, Tensor, T
 
 
 def scan_backward(
-    given: Given,
-    kept: Float[Tensor, "K B chunks E N"],
-    gy: Float[Tensor, "K B L E"],
-    gh: Float[Tensor, "K B E N"] | None,
-    *,
-    softplus: bool,
+    given: Given, kept: Tensor, gy: Tensor, gh: Tensor | None, *, softplus: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of everything given, in its order; None for what was not given."""
+    """Gradients of everything given, in its order; None for what was not given; gy, gh: those of y and the last state."""
     given = Given._make(dense(x) for x in given)
     u, D, z, bias, h0 = given.u, given.D, given.z, given.delta_bias, given.h0
     K, batch, L, E = u.shape

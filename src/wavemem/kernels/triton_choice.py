@@ -84,11 +84,8 @@ class Choice:
 
     def right_on(self, device: torch.device, *sizes: int) -> bool:
         """Check a device, once per device and sizes; warn where the kernels are not used because of it."""
-        if (device, sizes) not in self._right:
-            self._right[device, sizes] = self._ask(device, sizes)
-        return self._right[device, sizes]
-
-    def _ask(self, device: torch.device, sizes: tuple[int, ...]) -> bool:
+        if (device, sizes) in self._right:
+            return self._right[device, sizes]
         try:
             right, reason = self.kernels().right_numbers(device, *sizes), "its numbers differ from the reference"
         except Exception as error:  # whatever a compiler or a driver may raise
@@ -98,6 +95,7 @@ class Choice:
                 f"the Triton kernel is not used on {device}: {reason}. PyTorch's own operations serve instead; "
                 f"{self.variable}=torch silences this warning.",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
-        return right
+        self._right[device, sizes] = bool(right)
+        return bool(right)

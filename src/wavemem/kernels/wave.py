@@ -20,7 +20,6 @@ Three ways to compute it: the plain loop over `conv1d` (the oracle of the tests,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -73,53 +72,6 @@ def wave_scan_reference(
     return torch.stack(states)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How the compiled kernel sees one call: K runs, T steps, B entries, c channels, n units, k taps, d inputs, o outputs.
-
-    A task is one run and 32 entries of its batch, filled up with zeros, whose gradients are zero. Arrays are laid out task by
-    task with the batch innermost, (task, time, feature, 32); states carry a halo of k // 2 units at both ends of the ring.
-    `what` is asked for: "states", "last" (the last state), "outputs" (of the last step) or "every" (outputs of every step).
-    """
-
-    K: int
-    T: int
-    B: int
-    c: int
-    n: int
-    k: int
-    d: int
-    o: int
-    activation: str
-    what: str
-
-    @property
-    def tiles(self) -> int:
-        """Tasks per run."""
-        return -(-self.B // _TILE)
-
-    @property
-    def tasks(self) -> int:
-        return self.K * self.tiles
-
-    def held(self, keep: bool) -> tuple[int, ...]:
-        """Shape of the states, halo included: h(0) … h(T), or the last two, h(T) at index T mod 2."""
-        return self.tasks, self.T + 1 if keep else 2, self.c, self.n + 2 * (self.k // 2), _TILE
-
-    def sizes(self, keep: bool) -> tuple[int, ...]:
-        every, act = self.what == "every", _ACTIVATIONS[self.activation]
-        return self.T, self.c, self.n, self.k, self.d, self.o, every, act, keep, self.tiles, self.what == "states"
-
-    def states(self, held: Float[Tensor, "tasks time c width tile"]) -> Float[Tensor, "time K B c n"]:
-        """States without their halo, in the library's order of axes and in memory of their own."""
-        p, time = self.k // 2, held.shape[1]
-        inside = held[:, :, :, p : p + self.n].view(self.K, self.tiles, time, self.c, self.n, _TILE)
-        states = inside.permute(2, 0, 1, 5, 3, 4).reshape(time, self.K, -1, self.c, self.n)
-        # Of one tile per run `reshape` makes a view, and what is held goes back to the pool.
-        own = states.clone() if states.untyped_storage().data_ptr() == held.untyped_storage().data_ptr() else states
-        return own[:, :, : self.B]
-
-
 def _pack(sequence: Float[Tensor, "T K B f"]) -> Float[Tensor, "tasks T f tile"]:
     """Lay a sequence out task by task, the batch innermost."""
     T, K, B, f = sequence.shape
@@ -137,6 +89,17 @@ def _unpack(packed: Float[Tensor, "tasks T f tile"], K: int, B: int) -> Float[Te
     """Undo `_pack`."""
     _, T, f, _ = packed.shape
     return packed.view(K, -1, T, f, _TILE).permute(2, 0, 1, 4, 3).reshape(T, K, -1, f)[:, :, :B]
+
+
+def _states(held: Float[Tensor, "tasks time c width tile"], K: int, B: int, k: int) -> Float[Tensor, "time K B c n"]:
+    """States without their halo, in the library's order of axes and in memory of their own."""
+    tasks, time, c, width, _ = held.shape
+    n = width - 2 * (k // 2)
+    inside = held[:, :, :, k // 2 : k // 2 + n].view(K, tasks // K, time, c, n, _TILE)
+    states = inside.permute(2, 0, 1, 5, 3, 4).reshape(time, K, -1, c, n)
+    # Of one tile per run `reshape` makes a view, and what is held goes back to the pool.
+    own = states.clone() if states.untyped_storage().data_ptr() == held.untyped_storage().data_ptr() else states
+    return own[:, :, :B]
 
 
 def _take(shape: tuple[int, ...]) -> Tensor:
@@ -158,7 +121,11 @@ def _give_back(states: Tensor) -> None:
 
 
 class _WaveKernel(torch.autograd.Function):
-    """The compiled kernel, for what a layout asks for; `train` says whether all states are kept for the way back."""
+    """The compiled kernel: `what` is "states", "last" (the last state), "outputs" (of the last step) or "every" (of every step).
+
+    A task is one run and 32 entries of its batch, filled up with zeros, whose gradients are zero. Arrays are laid out task by
+    task with the batch innermost, (task, time, feature, 32); states carry a halo of k // 2 units at both ends of the ring.
+    """
 
     @staticmethod
     def forward(
@@ -174,29 +141,25 @@ class _WaveKernel(torch.autograd.Function):
         what: str,
         train: bool,
     ) -> Tensor:
-        T, K, B, d = inputs.shape
-        c, k = u.shape[1], u.shape[3]
+        (T, K, B, d), (c, k) = inputs.shape, u.shape[2:]
         n, p, o = V.shape[1] // c, k // 2, 0 if W is None else W.shape[1]
-        layout, keep = _Layout(K, T, B, c, n, k, d, o, activation, what), what == "states" or train
         u, V, b, W, b_y, x = dense(u), dense(V), dense(b), dense(W), dense(b_y), _pack(inputs)
-        held = _take(layout.held(keep))
+        tasks, every, keep = len(x), what == "every", what == "states" or train
+        held = _take((tasks, T + 1 if keep else 2, c, n + 2 * p, _TILE))
         held[:, 0] = 0
         if h0 is not None:
-            ring = _pack(h0.reshape(1, K, B, -1)).view(layout.tasks, c, n, _TILE)
+            ring = _pack(h0.reshape(1, K, B, -1)).view(tasks, c, n, _TILE)
             held[:, 0, :, p : p + n] = ring
             held[:, 0, :, :p], held[:, 0, :, p + n :] = ring[:, :, n - p :], ring[:, :, :p]
-        y = None if W is None else x.new_empty(layout.tasks, T if what == "every" else 1, o, _TILE)
-        COMPILED.run("wave_forward", layout.sizes(keep), layout.tasks, u, V, b, W, b_y, x, held, y)
-        if y is not None:
-            result = _unpack(y, K, B)
-        elif what == "states":
-            result = layout.states(held[:, 1:])
-        else:
-            at = T if keep else T % 2
-            result = layout.states(held[:, at : at + 1])
+        y = None if W is None else x.new_empty(tasks, T if every else 1, o, _TILE)
+        sizes = T, c, n, k, d, o, every, _ACTIVATIONS[activation], keep, tasks // K, what == "states"
+        COMPILED.run("wave_forward", sizes, tasks, u, V, b, W, b_y, x, held, y)
+        last = T if keep else T % 2  # two states take turns
+        shown = held[:, 1:] if what == "states" else held[:, last : last + 1]
+        result = _states(shown, K, B, k) if y is None else _unpack(y, K, B)
         if train:
             ctx.save_for_backward(u, W, x)
-            ctx.held, ctx.layout = held, layout
+            ctx.held, ctx.sizes, ctx.what = held, sizes, what
         else:
             _give_back(held)
         return result if what in ("states", "every") else result[0]
@@ -204,36 +167,32 @@ class _WaveKernel(torch.autograd.Function):
     @staticmethod
     @first_derivatives
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (u, W, x), layout, held = ctx.saved_tensors, ctx.layout, ctx.held
+        (u, W, x), held = ctx.saved_tensors, ctx.held
         if held is None:
             raise RuntimeError("trying to go backward through the Wave-RNN's scan a second time: run it forward again")
-        gradient = gradient[None] if layout.what in ("last", "outputs") else gradient
+        gradient = gradient[None] if ctx.what in ("last", "outputs") else gradient
         sent = _pack(gradient.flatten(3) if W is None else gradient)
         gy, gh = (None, sent) if W is None else (sent, None)
-        tasks, c, cn = layout.tasks, layout.c, layout.c * layout.n
-        du, dV, db = x.new_zeros(tasks, c, c, layout.k), x.new_zeros(tasks, cn, layout.d), x.new_zeros(tasks, cn)
-        dW = None if W is None else x.new_zeros(tasks, layout.o, cn)
-        COMPILED.run("wave_backward", layout.sizes(True), tasks, u, W, x, held, gy, gh, du, dV, db, dW)
+        _, c, n, k, d, o, *_ = ctx.sizes
+        K, tasks = len(u), len(x)
+        du, dV, db = x.new_zeros(tasks, c, c, k), x.new_zeros(tasks, c * n, d), x.new_zeros(tasks, c * n)
+        dW = None if W is None else x.new_zeros(tasks, o, c * n)
+        COMPILED.run("wave_backward", ctx.sizes, tasks, u, W, x, held, gy, gh, du, dV, db, dW)
         _give_back(held)
         ctx.held = None
-        to_weights = (
-            None if part is None else part.view(layout.K, layout.tiles, *part.shape[1:]).sum(1)
-            for part in (du, dV, db, dW)
-        )
+        parts = (du, dV, db, dW)
+        to_weights = (None if part is None else part.view(K, -1, *part.shape[1:]).sum(1) for part in parts)
         return *to_weights, None if W is None else gradient.sum((0, 2)), None, None, None, None, None
 
 
-def _plain_scan(
-    u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: WaveActivation
-) -> Tensor:
-    """States where the compiled CPU kernel does not serve: by Triton on a CUDA device, else by the loop."""
-    if TRITON.serves(u, u.shape[1], u.shape[3]):
-        states: Tensor = TRITON.kernels().scan(u, V, b, inputs, h0, activation)
-        return states
-    return wave_scan_reference(u, V, b, inputs, h0, activation=activation)
+def check_arguments(
+    u: Tensor, V: Tensor, b: Tensor | None, W: Tensor | None, b_y: Tensor | None, inputs: Tensor, h0: Tensor | None
+) -> int:
+    """Check what a Wave-RNN is given, and return its number n of units; None is passed over.
 
-
-def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: str) -> tuple[int, int, int]:
+    Raises:
+        ValueError: If shapes or types do not fit together, or k is even or longer than the ring allows.
+    """
     shape_is("u", u, ("K", "c", "c", "k"))
     K, c, _, k = u.shape
     shape_is("u", u, (K, c, c, "k"))
@@ -245,7 +204,6 @@ def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, a
         f"a multiple of {c}, at least {c * max(k // 2, 1)}",
         "V has one row per channel and unit; a ring must hold half its kernel.",
     )
-    shape_is("b", b, (K, V.shape[1]))
     shape_is("inputs", inputs, ("T", K, "B", V.shape[2]))
     require(
         inputs.shape[0] >= 1 and inputs.shape[2] >= 1,
@@ -253,17 +211,46 @@ def _check(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, a
         "at least one step and one entry",
         "Pass a sequence that is not empty.",
     )
-    one_of("activation", activation, get_args(WaveActivation))
-    alike(u=u, V=V, b=b, inputs=inputs, h0=h0)
+    alike(u=u, V=V, b=b, W=W, b_y=b_y, inputs=inputs, h0=h0)
     n = V.shape[1] // c
+    if b is not None:
+        shape_is("b", b, (K, c * n))
     if h0 is not None:
         shape_is("h0", h0, (K, inputs.shape[2], c, n))
-    return K, c, n
+    if W is not None:
+        shape_is("W", W, (K, "o", c * n))
+    if W is not None and b_y is not None:
+        shape_is("b_y", b_y, (K, W.shape[1]))
+    return n
 
 
-def _compiled(u: Tensor, inputs: Tensor, h0: Tensor | None) -> bool:
-    """Whether the C kernel computes this call: it has no gradients for inputs and initial states."""
-    return COMPILED.serves(u) and not gradients_wanted(inputs, h0) and not TRITON.serves(u, u.shape[1], u.shape[3])
+def _compute(
+    u: Tensor,
+    V: Tensor,
+    b: Tensor,
+    W: Tensor | None,
+    b_y: Tensor | None,
+    inputs: Tensor,
+    h0: Tensor | None,
+    activation: WaveActivation,
+    what: str,
+) -> Tensor:
+    """What `_WaveKernel` computes, by the compiled kernel, by Triton or by the loop."""
+    check_arguments(u, V, b, W, b_y, inputs, h0)
+    one_of("activation", activation, get_args(WaveActivation))
+    on_device = TRITON.serves(u, u.shape[1], u.shape[3])
+    states: Tensor
+    # The compiled kernel has no gradients for inputs and initial states.
+    if not on_device and COMPILED.serves(u) and not gradients_wanted(inputs, h0):
+        train = gradients_wanted(u, V, b, W, b_y)
+        states = _WaveKernel.apply(u, V, b, W, b_y, inputs, h0, activation, what, train)
+        return states
+    if on_device:
+        states = TRITON.kernels().scan(u, V, b, inputs, h0, activation)
+    else:
+        states = wave_scan_reference(u, V, b, inputs, h0, activation=activation)
+    states = states if what in ("states", "every") else states[-1]
+    return states if W is None or b_y is None else states.flatten(-2) @ W.mT + b_y[:, None]
 
 
 def wave_scan(
@@ -293,11 +280,7 @@ def wave_scan(
     Raises:
         ValueError: If the shapes do not fit together, k is even or longer than the ring allows, or σ is unknown.
     """
-    _check(u, V, b, inputs, h0, activation)
-    if not _compiled(u, inputs, h0):
-        return _plain_scan(u, V, b, inputs, h0, activation)
-    states: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "states", gradients_wanted(u, V, b))
-    return states
+    return _compute(u, V, b, None, None, inputs, h0, activation, "states")
 
 
 def wave_final_state(
@@ -313,11 +296,7 @@ def wave_final_state(
 
     Arguments and errors are those of `wave_scan`.
     """
-    _check(u, V, b, inputs, h0, activation)
-    if not _compiled(u, inputs, h0):
-        return _plain_scan(u, V, b, inputs, h0, activation)[-1]
-    state: Tensor = _WaveKernel.apply(u, V, b, None, None, inputs, h0, activation, "last", gradients_wanted(u, V, b))
-    return state
+    return _compute(u, V, b, None, None, inputs, h0, activation, "last")
 
 
 def wave_outputs(
@@ -346,16 +325,4 @@ def wave_outputs(
     Raises:
         ValueError: As `wave_scan`, and if the readout does not fit.
     """
-    K, c, n = _check(u, V, b, inputs, h0, activation)
-    shape_is("W", W, (K, "o", c * n))
-    shape_is("b_y", b_y, (K, W.shape[1]))
-    alike(u=u, W=W, b_y=b_y)
-    if not _compiled(u, inputs, h0):
-        states = _plain_scan(u, V, b, inputs, h0, activation)
-        read = (states if every_step else states[-1:]).flatten(3) @ W.mT + b_y[:, None]
-        return read if every_step else read[0]
-    what = "every" if every_step else "outputs"
-    outputs: Tensor = _WaveKernel.apply(
-        u, V, b, W, b_y, inputs, h0, activation, what, gradients_wanted(u, V, b, W, b_y)
-    )
-    return outputs
+    return _compute(u, V, b, W, b_y, inputs, h0, activation, "every" if every_step else "outputs")

@@ -33,7 +33,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require, shape_is
-from wavemem.kernels.arguments import alike, first_derivatives
+from wavemem.kernels.arguments import first_derivatives
+from wavemem.kernels.wave import check_arguments
 
 Method = Literal["auto", "scan", "convolution"]
 
@@ -151,32 +152,6 @@ class _SpectralScan(torch.autograd.Function):
         return d_blocks, adjoint, d_start
 
 
-def _complex(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype == torch.float64 else torch.complex64
-
-
-def _check(u: Tensor, V: Tensor, b: Tensor | None, inputs: Tensor, h0: Tensor | None) -> int:
-    """Check the shapes of a recurrence and return the number of positions n."""
-    shape_is("u", u, ("K", "c", "c", "k"))
-    shape_is("inputs", inputs, ("T", u.shape[0], "B", "d"))
-    K, c = u.shape[:2]
-    shape_is("V", V, (K, "c·n", inputs.shape[-1]))
-    require(
-        V.shape[1] % c == 0,
-        f"V has {V.shape[1]} rows for {c} channels",
-        "a multiple of the number of channels",
-        "Row i·n + v of V drives unit v of channel i.",
-    )
-    require(inputs.shape[0] >= 1, "inputs have no step", "T >= 1", "Give at least one step.")
-    n = V.shape[1] // c
-    if b is not None:
-        shape_is("b", b, (K, c * n))
-    if h0 is not None:
-        shape_is("h0", h0, (K, inputs.shape[2], c, n))
-    alike(u=u, V=V, b=b, inputs=inputs, h0=h0)
-    return n
-
-
 def _write(V: Tensor, b: Tensor | None, c: int, n: int) -> Complex[Tensor, "K f c d"]:
     """Transform the input weights over space, the bias as one more input."""
     columns = V if b is None else torch.cat([V, b.unsqueeze(-1)], dim=-1)
@@ -198,12 +173,13 @@ def _with_ones(inputs: Tensor, b: Tensor | None) -> Tensor:
 
 
 def _transformed_states(
-    u: Tensor, V: Tensor, b: Tensor | None, inputs: Tensor, h0: Tensor | None, chunk: int | None, n: int
+    u: Tensor, V: Tensor, b: Tensor | None, inputs: Tensor, h0: Tensor | None, n: int
 ) -> Complex[Tensor, "K f c L S B"]:
     """All states in space's Fourier basis, step j of chunk s at [..., j, s, :]; zero inputs fill the last chunk."""
     T, K, B, _ = inputs.shape
-    c, f, work = u.shape[1], n // 2 + 1, _complex(inputs.dtype)
-    L = math.ceil(math.sqrt(T)) if chunk is None else min(positive_int("chunk", chunk), T)
+    c, f = u.shape[1], n // 2 + 1
+    work = torch.complex128 if inputs.dtype == torch.float64 else torch.complex64
+    L = math.ceil(math.sqrt(T))
     S = math.ceil(T / L)
     x = _with_ones(inputs, b)
     x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, S * L - T))
@@ -224,8 +200,6 @@ def wave_linear_scan(
     b: Float[Tensor, "K cn"] | None,
     inputs: Float[Tensor, "T K B d"],
     h0: Float[Tensor, "K B c n"] | None = None,
-    *,
-    chunk: int | None = None,
 ) -> Float[Tensor, "T K B c n"]:
     """All states of the linear Wave-RNN, h(t) = u ⋆ h(t-1) + V x(t) + b, in about 2√T dependent steps.
 
@@ -235,7 +209,6 @@ def wave_linear_scan(
         b: Bias, in the same order; None for none.
         inputs: x(1) … x(T), one sequence per run and batch entry.
         h0: State before the first input; zero unless given.
-        chunk: Steps per chunk; √T unless given. The result depends on it by rounding only.
 
     Returns:
         h(1) … h(T) in the dtype of the inputs, differentiable with respect to everything given.
@@ -243,9 +216,9 @@ def wave_linear_scan(
     Raises:
         ValueError: If the shapes do not fit.
     """
-    n = _check(u, V, b, inputs, h0)
+    n = check_arguments(u, V, b, None, None, inputs, h0)
     T, K, B, _ = inputs.shape
-    states = _transformed_states(u, V, b, inputs, h0, chunk, n)
+    states = _transformed_states(u, V, b, inputs, h0, n)
     by_time = states.permute(4, 3, 0, 5, 2, 1).reshape(-1, K, B, u.shape[1], n // 2 + 1)[:T]
     return torch.fft.irfft(by_time, n=n, dim=-1).to(inputs.dtype)
 
@@ -286,8 +259,7 @@ def wave_kernel(
         ValueError: If the shapes do not fit or the length is not positive.
     """
     positive_int("length", length)
-    n = _check(u, V, None, V.new_empty(1, V.shape[0], 1, V.shape[2]), None)
-    shape_is("W", W, (u.shape[0], "o", V.shape[1]))
+    n = check_arguments(u, V, None, W, None, V.new_empty(1, V.shape[0], 1, V.shape[2]), None)
     c = u.shape[1]
     return _responses(spectral_blocks(u, n), _read(W, c, n), _write(V, None, c, n), length, V.dtype)
 
@@ -339,17 +311,14 @@ def wave_linear_outputs(
         ValueError: If the shapes do not fit or the method is unknown.
     """
     one_of("method", method, get_args(Method))
-    n = _check(u, V, b, inputs, h0)
+    n = check_arguments(u, V, b, W, b_y, inputs, h0)
     K, c = u.shape[:2]
-    shape_is("W", W, (K, "o", c * n))
-    if b_y is not None:
-        shape_is("b_y", b_y, (K, W.shape[1]))
     T, _, B, d = inputs.shape
     if method == "auto":
         method = "convolution" if not every_step or W.shape[1] * (d + 1) <= 8 * B * c else "scan"
     read = _read(W, c, n)
     if method == "scan":
-        states = _transformed_states(u, V, b, inputs, h0, None, n)  # (K, f, c, L, S, B)
+        states = _transformed_states(u, V, b, inputs, h0, n)  # (K, f, c, L, S, B)
         L, S = states.shape[3:5]
         flat = states if every_step else states[:, :, :, [(T - 1) % L], [(T - 1) // L]].unsqueeze(3)
         weights = read.permute(0, 2, 1, 3).reshape(K, -1, states.shape[1] * c).to(states.dtype)

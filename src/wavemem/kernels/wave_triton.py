@@ -293,12 +293,7 @@ def scan_states(
     return states
 
 
-def scan_deltas(
-    u: Float[Tensor, "K c c k"],
-    states: Float[Tensor, "K T1 B c n"],
-    gradient: Float[Tensor, "K T B c n"],
-    activation: str,
-) -> Float[Tensor, "K T B c n"]:
+def scan_deltas(u: Tensor, states: Tensor, gradient: Tensor, activation: str) -> Float[Tensor, "K T B c n"]:
     r"""Return $\delta(t) = \sigma'(t) \circ (g(t) + u^\top \star \delta(t+1))$, t = 1 … T, in one launch.
 
     δ(t) is the gradient with respect to the argument of σ, which is also that of the drive; g(t) = ∂L/∂h(t) is given without
@@ -317,11 +312,6 @@ def kernel_gradient(
     Programs sum over their own steps and rows; their sums are added up afterwards, always in the same order.
     """
     K, T, B, channels, units = delta.shape
-    if taps == 1:
-        # Nothing is shifted: a plain product, also of rings of one unit, on which the kernel would waste itself.
-        rows, before = (x.transpose(3, 4).reshape(K, T * B * units, channels) for x in (delta, states[:, :-1]))
-        with full_precision():
-            return (rows.mT @ before)[..., None]
     out = choose_tile(channels, units).out
     pairs = min(1 << (taps * channels - 1).bit_length(), 2048 // out)
     blocks = -(-taps * channels // pairs)
@@ -376,14 +366,7 @@ class _Scan(torch.autograd.Function):
         return du, delta, dh0, None
 
 
-def scan(
-    u: Float[Tensor, "K c c k"],
-    V: Float[Tensor, "K cn d"],
-    b: Float[Tensor, "K cn"],
-    inputs: Float[Tensor, "T K B d"],
-    h0: Float[Tensor, "K B c n"] | None,
-    activation: str,
-) -> Float[Tensor, "T K B c n"]:
+def scan(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor | None, activation: str) -> Tensor:
     """All states: see `wavemem.kernels.wave.wave_scan`."""
     T, K, B, _ = inputs.shape
     c, n = u.shape[1], V.shape[1] // u.shape[1]
