@@ -85,12 +85,6 @@ def test_a_legend_names_each_label_once() -> None:
     assert [text.get_text() for text in style.legend_below(fig, [left], fontsize=7).get_texts()] == ["a", "b"]
 
 
-def test_a_level_stands_at_its_value() -> None:
-    _, ax = plt.subplots()
-    style.level(ax, 0.5, "chance")
-    assert (*ax.lines[0].get_ydata(), ax.texts[0].get_text(), ax.texts[0].xy[1]) == (0.5, 0.5, "chance", 0.5)
-
-
 @pytest.mark.parametrize(("top", "wanted"), [(20, "1 2 5 10 20"), (1000, "1 10 100 1000")])
 def test_logarithmic_axes_have_plain_numbers(top: float, wanted: str) -> None:
     _, ax = plt.subplots()

@@ -1,6 +1,6 @@
 """The look that every figure of the book shares: sizes, colours, and a vector output that never changes by itself.
 
-Marks that figures of several chapters share: reference lines, legends below, plain numbers on logarithmic axes.
+And what figures of several chapters share: legends below, plain numbers on logarithmic axes, empty axes.
 """
 
 from __future__ import annotations
@@ -164,22 +164,6 @@ def legend_below(fig: Figure, axes: Iterable[Axes] | None = None, ncols: int | N
             handles.setdefault(label, handle)
     ncols = ncols or len(handles)
     return fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols, **look)
-
-
-def level(ax: Axes, value: float, text: str) -> None:
-    """A dashed horizontal line at a value of reference, with its name beside the axes."""
-    ax.axhline(value, color=MUTED, lw=1.0, ls="--", zorder=1)
-    ax.annotate(
-        text,
-        (1.0, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8.5,
-        color=MUTED,
-        annotation_clip=False,
-    )
 
 
 def not_measured(xlabel: str = "", ylabel: str = "") -> Figure:
