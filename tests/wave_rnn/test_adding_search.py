@@ -12,10 +12,22 @@ from wavemem.wave_rnn import adding_search as experiment
 from wavemem.wave_rnn.adding_search import STARTS, StartsConfig, adding_starts, start_networks
 
 TINY = experiment.Config(
-    lengths=(6, 8), dense_scales=(0.001, 0.1), wave_scales=(1.0,), rates=(1e-3, 1e-2), wave_rates=(1e-3, 1e-2),
-    long_rates=(1e-3,), finalists=1, units=5, channels=2, runs=2, wave_runs=1, dense_updates=(6, 4), wave_updates=4, batch=4,
-    test_batch=8, log_every=2,
-)  # fmt: skip
+    lengths=(6, 8),
+    dense_scales=(0.001, 0.1),
+    wave_scales=(1.0,),
+    rates=(1e-3, 1e-2),
+    wave_rates=(1e-3, 1e-2),
+    long_rates=(1e-3,),
+    finalists=1,
+    units=5,
+    channels=2,
+    runs=2,
+    wave_runs=1,
+    dense_updates=(6, 4),
+    wave_updates=4,
+    batch=4,
+    test_batch=8,
+)
 RING, PUBLISHED = "shift, unit sparse V", "identity, small normal V, biases"
 SMALL = StartsConfig(T=6, units=6, rates=(1e-3, 1e-2), runs=2, iterations=12, batch=8, test_batch=16, log_every=4)
 

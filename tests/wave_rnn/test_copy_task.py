@@ -1,23 +1,31 @@
-"""The copy task: sequences as the paper's text has them, scores, and what float32 can resolve."""
+"""The copy task: sequences as the paper's text has them, scores, float32; traces of symbols in registers and bumps."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wavemem.streams import stream
 from wavemem.wave_rnn.copy_task import (
     CopyTask,
     copy_loss,
     copy_scores,
+    displacement,
+    effective_number,
     exact_recall,
     paper_loss,
     public_generator,
     symbol_accuracy,
+    symbol_traces,
+    trace,
 )
+from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
+from wavemem.wave_rnn.registers import delay_line
 
 
 @settings(max_examples=25, deadline=None)
@@ -123,8 +131,55 @@ def test_float32_cannot_resolve_losses_below_6e_8() -> None:
     assert (double[gaps < 34] > 0).all()
 
 
+TASK = CopyTask(4, 6, 5)
+
+
+def test_a_register_keeps_traces_at_right_angles_and_each_moves_its_own_answer() -> None:
+    traces = symbol_traces(delay_line(TASK, 12), TASK, 40, stream(0, "traces"))
+    off = traces.answers[0] - torch.diag(traces.answers[0].diagonal())
+    assert off.abs().max() < 1e-9
+    assert traces.answers[0].diagonal().min() > 1.0
+    torch.testing.assert_close(traces.effective, torch.full((1,), 6.0, dtype=torch.float64))
+    torch.testing.assert_close(traces.singular, torch.ones(1, 6, dtype=torch.float64))
+
+
+def test_a_bump_leaves_one_trace_however_many_symbols_there_are() -> None:
+    network = IdentityRNN.initialise(
+        [0, 1], 20, TASK.categories, TASK.categories, activation="linear", dtype=torch.float64
+    )
+    traces = symbol_traces(network, TASK, 20, stream(0, "traces"))
+    torch.testing.assert_close(traces.effective, torch.ones(2, dtype=torch.float64), atol=1e-5, rtol=0)
+    assert float(traces.singular[:, 1:].max()) < 1e-5
+    # every shown symbol moves every answer alike
+    torch.testing.assert_close(traces.answers, traces.answers[:, :1, :1].expand(2, 6, 6), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [11, 15, 30])
+def test_the_readout_of_a_delay_line_is_its_input_pattern_moved_by_the_lag(n: int) -> None:
+    found = displacement(delay_line(TASK, n), 1)
+    wanted = torch.zeros(1, n, dtype=torch.float64)
+    wanted[0, (TASK.T + TASK.memory) % n] = 1.0
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
+
+
+def test_a_trace_travels_one_unit_per_step() -> None:
+    activity = trace(delay_line(TASK, 20), TASK, 5, stream(0, "trace"), step=2)
+    assert activity.shape == (TASK.length - 2, 1, 5, 1, 20)
+    start = activity[0, 0, :, 0, 0]
+    assert start.abs().max() > 0
+    for k in range(len(activity)):
+        moved = torch.zeros(5, 20, dtype=torch.float64)
+        moved[:, -k % 20] = start
+        torch.testing.assert_close(activity[k, 0, :, 0], moved)
+
+
+def test_the_effective_number() -> None:
+    assert float(effective_number(torch.ones(7))) == pytest.approx(7.0)
+    assert float(effective_number(torch.tensor([1.0, 1e-9, 0.0]))) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("call", "message"),
     [
         (lambda: CopyTask(-1), "T = -1"),
         (lambda: CopyTask(0, memory=0), "memory = 0"),
@@ -133,8 +188,16 @@ def test_float32_cannot_resolve_losses_below_6e_8() -> None:
         (lambda: public_generator(0, 3, torch.Generator()), "T_flag = 0"),
         (lambda: copy_loss(torch.zeros(5, 2, 3), torch.zeros(4, 2, dtype=torch.int64)), "logits of shape"),
         (lambda: exact_recall(torch.zeros(5, 2, 3), torch.zeros(5, 2, dtype=torch.int64), 6), "memory = 6"),
+        (
+            lambda: symbol_traces(WaveRNN.initialise([0], 8, 2, 10, 10), TASK, 4, stream(0, "")),
+            "10 inputs for 7 categories",
+        ),
+        (lambda: symbol_traces(delay_line(TASK, 12), CopyTask(1, 2, 1), 4, stream(0, "")), "1 symbol"),
+        (lambda: displacement(WaveRNN.initialise([0], 8, 2, 10, 10), 3), "16 units in 3 rings"),
+        (lambda: displacement(WaveRNN.initialise([0], 8, 2, 10, 10, readout="mlp"), 2), "mlp"),
+        (lambda: trace(delay_line(TASK, 12), TASK, 4, stream(0, ""), step=6), "step = 6; allowed: 0 to 5"),
     ],
 )
-def test_bad_input_is_explained(make: object, message: str) -> None:
+def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()
+        call()

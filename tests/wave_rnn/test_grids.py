@@ -15,7 +15,7 @@ from wavemem.wave_rnn.grids import POINT, Best, at_edge, best, neighbour, scores
 
 TINY = copying.GridConfig(
     learning_rates=(1e-2, 1e-3), clips=(0.0,), small=8, iterations=12, batch=8, held_out=20, evaluations=4, memory=2
-)  # fmt: skip
+)
 PAPER = {**copying.PAPER_GRIDS, **adding_search.PAPER_GRIDS}
 
 

@@ -132,13 +132,7 @@ def test_further_sizes_are_trained_once() -> None:
         ("wRNN", 4, 1),
         ("iRNN", 3, 1),
     ]
-
-
-def test_sizes_come_with_their_task() -> None:
-    assert all(job.setting.units == 6 for job in Config(tasks=("sdigits",)).jobs)
-
-
-def test_further_models_stay_on_their_task() -> None:
+    assert all(job.setting.units == 6 for job in Config(tasks=("sdigits",)).jobs)  # sizes come with their task
     config = replace(TINY, further=("LSTM", "GRU"), further_task="nsdigits")
     further = {(job.task, job.model) for job in config.jobs if job.model in ("LSTM", "GRU")}
     assert further == {("nsdigits", "LSTM"), ("nsdigits", "GRU")}

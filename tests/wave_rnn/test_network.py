@@ -19,21 +19,6 @@ def sequence(T: int, K: int, B: int, d: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(T, K, B, d, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_start_moves_every_ring_by_one_unit_per_step() -> None:
-    network = WaveRNN.initialise([0], units=7, channels=3, inputs=1, outputs=2)
-    parameters = network.state_dict()
-    parameters["b_u"].zero_()
-    network = WaveRNN(parameters)
-    pulse = torch.zeros(9, 1, 1)
-    pulse[0] = 1.0
-    states = network.states(pulse)
-    assert states.shape == (9, 1, 1, 3, 7)
-    for t in range(9):
-        expected = torch.zeros(3, 7)
-        expected[:, (0 - t) % 7] = 1.0
-        torch.testing.assert_close(states[t, 0, 0], expected)
-
-
 @settings(max_examples=30, deadline=None)
 @given(velocity=st.floats(-2, 2), n=st.integers(5, 12), seed=st.integers(0, 1000))
 def test_a_whole_velocity_shifts_and_a_fraction_mixes_two_shifts(velocity: float, n: int, seed: int) -> None:
@@ -65,20 +50,6 @@ def test_identity_start_keeps_and_shift_start_moves() -> None:
             expected = torch.zeros(6)
             expected[-moves * t % 6] = 1.0
             torch.testing.assert_close(states[t, 0, 0, 0], expected)
-
-
-def test_identity_network_equals_torch_rnn() -> None:
-    network = IdentityRNN.initialise([3], 5, 2, 4, U_init="uniform")
-    rnn = torch.nn.RNN(2, 5, nonlinearity="relu")
-    with torch.no_grad():
-        rnn.weight_hh_l0.copy_(network.U[0])
-        rnn.weight_ih_l0.copy_(network.V[0])
-        rnn.bias_hh_l0.copy_(network.b_U[0])
-        rnn.bias_ih_l0.copy_(network.b_V[0])
-    x = sequence(6, 1, 3, 2)
-    expected, _ = rnn(x[:, 0])
-    torch.testing.assert_close(network.states(x)[:, 0, :, 0], expected)
-    torch.testing.assert_close(network(x, every_step=True)[:, 0], expected @ network.W[0].T + network.b_y[0])
 
 
 @pytest.mark.parametrize("readout", ["linear", "mlp"])

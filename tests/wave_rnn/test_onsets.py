@@ -1,8 +1,9 @@
-"""Onsets read from wave fields and bumps: exactly where they are stored, no better than counting allows elsewhere."""
+"""Onsets read from wave fields and bumps, exactly where they are stored; Jacobians through time."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,20 +19,15 @@ from wavemem.wave_rnn.onsets import (
     decode_fading_bump,
     decode_wave,
     guess_from_bump,
+    input_jacobians,
+    state_jacobians,
+    times_told_apart,
     wave_states,
 )
 
 
 def signals(seed: int, steps: int, c: int) -> torch.Tensor:
     return (torch.rand(steps, c, generator=stream(seed, "signals")) < 0.4).double()
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), n=st.integers(2, 20), c=st.integers(1, 4))
-def test_the_ring_holds_every_onset_of_its_last_n_steps(seed: int, n: int, c: int) -> None:
-    x = signals(seed, n, c)
-    for t, state in enumerate(wave_states(x, n), start=1):
-        assert torch.equal(decode_wave(state, t), x[:t].T.bool())
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,18 +90,53 @@ def test_resolution_bounds_what_a_fading_bump_tells(decay: float, resolution: fl
     assert count <= 1 / (1 - decay) / resolution + 2  # heights lie between 0 and 1/(1 − λ)
 
 
-def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(ValueError, match="zeros and ones"):
-        wave_states(torch.full((3, 1), 0.5), 4)
-    with pytest.raises(ValueError, match="n = 1"):
-        wave_states(torch.zeros(3, 1), 1)
-    with pytest.raises(ValueError, match="decay"):
-        bump_states(torch.zeros(3, 1), 1.5)
-    with pytest.raises(ValueError, match="decay"):
-        decode_fading_bump(torch.zeros(1), 3, 0.7)
-    with pytest.raises(ValueError, match="time"):
-        decode_wave(torch.zeros(1, 4), 0)
-    with pytest.raises(ValueError, match="sample instead"):
-        all_histories(21)
-    with pytest.raises(ValueError, match="resolution"):
-        best_accuracy(torch.zeros(2, 1), -1.0)
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), N=st.integers(1, 6), d=st.integers(1, 3), steps=st.integers(1, 6))
+def test_products_are_what_autograd_finds(seed: int, N: int, d: int, steps: int) -> None:
+    g = stream(seed, "credit")
+    U, V = (torch.randn(N, k, generator=g, dtype=torch.float64) for k in (N, d))
+    x = torch.randn(steps, d, generator=g, dtype=torch.float64)
+    start = torch.randn(N, generator=g, dtype=torch.float64)
+
+    def last(h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        for x_t in x:
+            h = torch.relu(U @ h + V @ x_t)
+        return h
+
+    h, slopes = start, []
+    for x_t in x:
+        h = torch.relu(U @ h + V @ x_t)
+        slopes.append((h > 0).double())
+    by_state, by_input = torch.autograd.functional.jacobian(last, (start, x))
+    torch.testing.assert_close(state_jacobians(U, torch.stack(slopes))[-1], by_state)
+    torch.testing.assert_close(input_jacobians(U, V, torch.stack(slopes)).flip(0).movedim(0, 1), by_input)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(2, 12), steps=st.integers(1, 30))
+def test_the_shift_tells_n_times_apart_and_the_identity_one(n: int, steps: int) -> None:
+    V, slopes = torch.eye(n, dtype=torch.float64)[:, :1], torch.ones(steps, n)
+    shift = torch.eye(n, dtype=torch.float64).roll(1, dims=1)
+    assert times_told_apart(input_jacobians(shift, V, slopes)) == min(n, steps)
+    assert times_told_apart(input_jacobians(torch.eye(n, dtype=torch.float64), V, slopes)) == 1
+    assert times_told_apart(torch.zeros(3, n, 1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: wave_states(torch.full((3, 1), 0.5), 4), "zeros and ones"),
+        (lambda: wave_states(torch.zeros(3, 1), 1), "n = 1"),
+        (lambda: bump_states(torch.zeros(3, 1), 1.5), "decay"),
+        (lambda: decode_fading_bump(torch.zeros(1), 3, 0.7), "decay"),
+        (lambda: decode_wave(torch.zeros(1, 4), 0), "time"),
+        (lambda: all_histories(21), "sample instead"),
+        (lambda: best_accuracy(torch.zeros(2, 1), -1.0), "resolution"),
+        (lambda: state_jacobians(torch.eye(3), torch.ones(4, 2)), "slopes"),
+        (lambda: input_jacobians(torch.eye(3), torch.ones(2, 1), torch.ones(4, 3)), "one row of input weights"),
+        (lambda: times_told_apart(torch.ones(3, 2)), "input_jacobians returns"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

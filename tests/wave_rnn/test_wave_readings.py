@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -113,18 +114,20 @@ def test_different_speeds_are_grouped() -> None:
     assert different_speeds([nothing]) == []
 
 
-def test_bad_input_is_refused() -> None:
-    wave = WaveRNN.initialise([0], 8, 2, inputs=3, outputs=3)
-    inputs = torch.rand(6, 4, 3)
-    with pytest.raises(ValueError, match="Follow the disturbance"):
-        ring_pass(travelling(1))
-    with pytest.raises(ValueError, match="a disturbance of zero"):
-        ring_pass(torch.zeros(30, 2, 1, 24))
-    with pytest.raises(ValueError, match="batch of one"):
-        varying_part(torch.rand(4, 1, 2, 8))
-    with pytest.raises(ValueError, match="at = 6"):
-        state_response(wave, inputs, 6, stream(0, "d"))
-    with pytest.raises(ValueError, match="channel = 2"):
-        state_response(wave, inputs, 2, stream(0, "d"), channel=2)
-    with pytest.raises(ValueError, match="shape"):
-        ring_velocity(torch.rand(4, 8))
+WAVE, INPUTS = WaveRNN.initialise([0], 8, 2, inputs=3, outputs=3), torch.rand(6, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ring_pass(travelling(1)), "Follow the disturbance"),
+        (lambda: ring_pass(torch.zeros(30, 2, 1, 24)), "a disturbance of zero"),
+        (lambda: varying_part(torch.rand(4, 1, 2, 8)), "batch of one"),
+        (lambda: state_response(WAVE, INPUTS, 6, stream(0, "d")), "at = 6"),
+        (lambda: state_response(WAVE, INPUTS, 2, stream(0, "d"), channel=2), "channel = 2"),
+        (lambda: ring_velocity(torch.rand(4, 8)), "shape"),
+    ],
+)
+def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -256,10 +256,10 @@ class Config(Configuration):
 def initial(job: Job, task: SequentialImages, seeds: list[int]) -> Network:
     """The networks of a job before training, one run per seed."""
     s = job.setting
-    sizes: dict[str, Any] = {"units": s.units, "inputs": task.d, "outputs": task.classes}
+    how: dict[str, Any] = {"units": s.units, "inputs": task.d, "outputs": task.classes}
     if job.model in ("LSTM", "GRU"):
-        return GatedRNN.initialise(seeds, cell=job.model, **sizes)
-    how: dict[str, Any] = sizes | {"V_scale": s.V_scale, "biases": s.biases}
+        return GatedRNN.initialise(seeds, **how, cell=job.model)  # type: ignore[arg-type]
+    how |= {"V_scale": s.V_scale, "biases": s.biases}
     if job.model in DENSE:
         return IdentityRNN.initialise(seeds, **how)
     return WaveRNN.initialise(
@@ -344,13 +344,11 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
     weights: dict[str, Tensor] = {}
     for i, own in enumerate(jobs):
         s, looks = own.setting, [entry for entry in log if entry["run"] // S == i]
-        seen = [
-            (entry["run"], entry["iteration"] - 1, {  # the log's values are those before the update
-                "train loss": entry["loss"], "train accuracy": entry["accuracy"],
-                "validation accuracy": entry["validation"], "test accuracy": entry["test"],
-            })
-            for entry in looks
-        ]  # fmt: skip
+        seen: list[tuple[int, int, dict[str, float]]] = []
+        for entry in looks:
+            values = {"train loss": entry["loss"], "train accuracy": entry["accuracy"]}
+            values |= {"validation accuracy": entry["validation"], "test accuracy": entry["test"]}
+            seen.append((entry["run"], entry["iteration"] - 1, values))  # the log's values are those before the update
         for k in range(i * S, (i + 1) * S):
             both = [(entry["validation"], entry["test"]) for entry in looks if entry["run"] == k]
             best_validation, then = max([*both, (validation[k], test[k])], key=lambda pair: pair[0])
