@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,28 +90,37 @@ def typed(field: Field) -> list[str]:
     return found
 
 
+@pytest.fixture
+def refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, list[str]], str]:
+    """What the command line says when it refuses settings of an experiment: in a line, before any work."""
+
+    def said(name: str, settings: list[str]) -> str:
+        monkeypatch.setattr(get_experiment(name), "run", lambda *_, **__: pytest.fail("run was entered"))
+        chosen = [part for setting in settings for part in ("--set", setting)]
+        command = ["run", name, "--device", "cpu", "--records", str(tmp_path / "records"), *chosen]
+        monkeypatch.setattr(sys, "argv", ["wavemem", *command])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        text = capsys.readouterr().err
+        assert stopped.value.code == 2, command
+        assert text.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+        return text
+
+    return said
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_line_refuses_it_before_any_work(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = get_experiment(name)
-    config = experiment.Config.profile("quick")
-    monkeypatch.setattr(experiment, "run", lambda *_, **__: pytest.fail("run was entered"))
-    for number, (field, declared) in enumerate(fields_of(experiment.Config).items()):
+def test_the_command_line_refuses_it_before_any_work(name: str, refused: Callable[[str, list[str]], str]) -> None:
+    config = get_experiment(name).Config.profile("quick")
+    for number, (field, declared) in enumerate(fields_of(type(config)).items()):
         texts = typed(declared)
         for text in texts:
             with pytest.raises(ValueError, match=rf"^{field} = "):
                 parse_settings(config, [f"{field}={text}"])
-        setting = f"{field}={texts[number % len(texts)]}"
-        command = ["run", name, "--device", "cpu", "--records", str(tmp_path / "records"), "--set", setting]
-        monkeypatch.setattr(sys, "argv", ["wavemem", *command])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr().err
-        assert stopped.value.code == 2, command
-        assert said.startswith(f"wavemem: {field} = ")
-        assert said.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+        assert refused(name, [f"{field}={texts[number % len(texts)]}"]).startswith(f"wavemem: {field} = ")
 
 
 CROSSED = {
@@ -138,23 +147,9 @@ CROSSED = {
 
 @pytest.mark.parametrize(("name", "settings"), [(name, own) for name, found in CROSSED.items() for own in found])
 def test_fields_that_do_not_fit_each_other_are_refused_as_early(
-    name: str,
-    settings: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, settings: list[str], refused: Callable[[str, list[str]], str]
 ) -> None:
-    monkeypatch.setattr(get_experiment(name), "run", lambda *_, **__: pytest.fail("run was entered"))
-    chosen = [part for setting in settings for part in ("--set", setting)]
-    command = ["run", name, "--device", "cpu", "--records", str(tmp_path / "records"), *chosen]
-    monkeypatch.setattr(sys, "argv", ["wavemem", *command])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert said.count("\n") == 1
-    assert "; allowed: " in said
-    assert list(tmp_path.iterdir()) == []
+    assert "; allowed: " in refused(name, settings)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -40,17 +40,6 @@ def test_everything_that_the_papers_number_is_listed() -> None:
     assert numbered("vwave", "figure") == {"fig1", "fig2"}
 
 
-def test_table_1_is_the_recorded_one() -> None:
-    table = load_registry().entry("twm:table1")
-    value = {q.name: q.paper for q in table.quantities}
-    assert value["T1, N = 128, L2 = 0: angle error"] == 0.0005
-    assert value["T4, N = 64, L2 = 0: accuracy"] == 0.94
-    assert sum(q.name.endswith(": accuracy") for q in table.quantities) == 24
-    errors = [q for q in table.quantities if q.name.endswith(": angle error")]
-    assert len(errors) == 12
-    assert len([q for q in table.quantities if "counts agree" in q.name]) == 12
-
-
 def test_unknown_ids_and_quantities_list_the_nearest() -> None:
     with pytest.raises(ValueError, match="twm:fig5"):
         report("twm:fig05", "x", 1.0, measured=QUICK)

@@ -35,6 +35,7 @@ def test_the_paper_s_cells_are_all_there() -> None:
     assert len(cells) == 24
     assert cells["paper_accuracy"].notna().all()
     assert cells.loc[("T1", 128, 0.0), "paper_error"] == 0.0005
+    assert cells.loc[("T4", 64, 0.0), "paper_accuracy"] == 0.94
     assert math.isnan(cells.loc[("T1", 64, 0.0), "paper_error"])
     assert math.isnan(cells.loc[("T4", 128, 0.1), "paper_error"])
     assert (cells["paper_error"].notna().groupby("weight_decay").sum() == pd.Series({0.0: 7, 0.001: 5, 0.1: 0})).all()
