@@ -185,12 +185,9 @@ def _read(path: Path) -> Chapter:
     if not isinstance(given, dict):
         raise BuildError(f"{path.name}: 'wavemem' in the front matter is {given!r}; allowed: a mapping")
     settings: dict[str, Any] = {"title": path.stem, "minutes": 0, "records": [], "timeout": 900} | given
-    for name, kind, allowed in (
-        ("minutes", int, "a whole number"),
-        ("timeout", int, "a whole number"),
-        ("records", list, "a list of folder names"),
-    ):
+    for name, kind in (("minutes", int), ("timeout", int), ("records", list)):
         if not isinstance(settings[name], kind):
+            allowed = "a list of folder names" if kind is list else "a whole number"
             raise BuildError(f"{path.name}: {name} in the front matter is {settings[name]!r}; allowed: {allowed}")
     records = tuple(map(str, settings["records"]))
     return Chapter(path.stem, text, str(settings["title"]), settings["minutes"], records, settings["timeout"])
