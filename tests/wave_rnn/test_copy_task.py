@@ -20,7 +20,6 @@ from wavemem.wave_rnn.copy_task import (
     exact_recall,
     paper_loss,
     public_generator,
-    symbol_accuracy,
     symbol_traces,
     trace,
 )
@@ -90,7 +89,7 @@ def test_scores_of_perfect_even_and_half_right_outputs() -> None:
     spoilt = perfect.clone()
     spoilt[-1, :3] = 0  # three of six sequences say "blank" at the last step
     assert float(exact_recall(spoilt, targets, 3)) == 0.5
-    assert float(symbol_accuracy(spoilt, targets, 3)) == pytest.approx(1 - 3 / 18)
+    assert float(copy_scores(spoilt, targets, 3).symbol_accuracy) == pytest.approx(1 - 3 / 18)
 
 
 def test_each_run_has_its_own_score_and_targets_may_be_shared() -> None:

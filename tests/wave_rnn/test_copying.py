@@ -129,7 +129,7 @@ def test_a_search_trains_every_point_as_if_it_were_alone(monkeypatch: pytest.Mon
     alone = run(replace(config, models=("wRNN searched",), search=0), 2, "cpu", progress=False).rows
     same = rows[(rows["lr"] == 3e-3) & (rows["V_scale"] == 0.3) & ~rows["biases"] & (rows["quantity"] == "test loss")]
     assert same["value"].tolist() == alone[alone["quantity"] == "test loss"]["value"].tolist()
-    with pytest.raises(ValueError, match="search 1 of 'iRNN large'"):
+    with pytest.raises(ValueError, match="search of 'iRNN large' = 1; allowed: 0"):
         replace(config, models=("iRNN large",))
 
 

@@ -84,6 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets are kept in the test's folder."""
+    monkeypatch.setenv("WAVEMEM_DATA", str(tmp_path))
+
+
 @pytest.fixture
 def server() -> Iterator[_Server]:
     with _Server() as running:
@@ -181,7 +187,7 @@ def test_the_next_address_is_tried_and_files_have_addresses_too(server: _Server,
 def test_without_a_network_or_a_folder_the_message_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="could not be fetched") as caught:
         download([NOBODY, "http://127.0.0.1:9/again.bin"], tmp_path / "file.bin", check)
-    for part in ("127.0.0.1:9/file.bin", "again.bin", "local copy", "WAVEMEM_DATA", "argument folder"):
+    for part in ("127.0.0.1:9/file.bin", "again.bin", "local copy", "WAVEMEM_DATA"):
         assert part in str(caught.value)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"cannot be written.*WAVEMEM_DATA"):
@@ -208,21 +214,18 @@ def test_obtain_prefers_what_is_there_and_checks_it(server: _Server, tmp_path: P
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "file.bin").write_bytes(CONTENT)
     places = ("a/file.bin", "b/file.bin")
-    assert obtain(places, [server.url], check, tmp_path) == tmp_path / "b" / "file.bin"
+    assert obtain(places, [server.url], check) == tmp_path / "b" / "file.bin"
     assert not server.asked
     (tmp_path / "b" / "file.bin").write_bytes(CONTENT[:-1])
     with pytest.raises(DatasetError, match="delete it and fetch it again"):
-        obtain(places, [server.url], check, tmp_path)
+        obtain(places, [server.url], check)
     (tmp_path / "b" / "file.bin").unlink()
-    with pytest.raises(DatasetError, match="download is switched off"):
-        obtain(places, [server.url], check, tmp_path, fetch=False)
-    assert obtain(places, [server.url], check, tmp_path) == tmp_path / "a" / "file.bin"
+    assert obtain(places, [server.url], check) == tmp_path / "a" / "file.bin"
 
 
-def test_the_folder_is_the_argument_or_the_variable_or_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_the_variable_or_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAVEMEM_DATA", "/named")
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert data_folder("/own") == Path("/own")
     assert data_folder() == Path("/named")
     monkeypatch.delenv("WAVEMEM_DATA")
     assert data_folder() == Path("/cache/wavemem")
@@ -293,12 +296,12 @@ def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.G
 def test_mnist_from_a_local_copy_and_by_download(
     tiny_mnist: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WAVEMEM_DATA", str(tiny_mnist))
-    local = load_mnist(download=False)
+    local = load_mnist()
     assert (local.images.shape, local.images.dtype) == ((50, 28, 28), torch.uint8)
     assert (local.labels.shape, local.labels.dtype, local.tested) == ((50,), torch.int64, 10)
     elsewhere = tmp_path_factory.mktemp("cache")
-    fetched = load_mnist(elsewhere)
+    monkeypatch.setenv("WAVEMEM_DATA", str(elsewhere))
+    fetched = load_mnist()
     assert torch.equal(fetched.images, local.images)
     assert sorted(file.name for file in (elsewhere / "mnist").glob("*.gz")) == sorted(image_files._MNIST_MD5)
 
@@ -346,7 +349,7 @@ def test_cifar_is_read_from_its_archive(
     source = tmp_path / "source.tar.gz"
     monkeypatch.setattr(image_files, "_MD5", archive(source, {name: part[0] for name, part in parts.items()}))
     monkeypatch.setattr(image_files, "_URLS", (source.as_uri(),))
-    found = load_cifar10(tmp_path)
+    found = load_cifar10()
     assert (found.name, found.images.shape, found.tested) == ("CIFAR-10", (24, 32, 32, 3), 4)
     np.testing.assert_array_equal(found.images[-4:], parts["test_batch.bin"][1])
     np.testing.assert_array_equal(found.images[:4], parts["data_batch_1.bin"][1])
@@ -360,13 +363,13 @@ def test_other_archives_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     files = {"data_batch_1": b"pickled", "test_batch.bin": batch(rng, 1)[0]}
     monkeypatch.setattr(image_files, "_MD5", archive(path, files))
     with pytest.raises(DatasetError, match=r"lacks data_batch_1.bin"):
-        load_cifar10(tmp_path)
+        load_cifar10()
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(DatasetError, match="MD5"):
-        load_cifar10(tmp_path)
+        load_cifar10()
     monkeypatch.setattr(image_files, "_MD5", hashlib.md5(path.read_bytes()).hexdigest())
     with pytest.raises(DatasetError, match=r"cannot be read|lacks"):
-        load_cifar10(tmp_path)
+        load_cifar10()
 
 
 def jpeg_copy(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -387,7 +390,7 @@ def jpeg_copy(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 def test_the_jpeg_copy_has_a_name_of_its_own(tmp_path: Path) -> None:
     smooth = np.broadcast_to(np.arange(32, dtype=np.uint8)[:, None, None] * 7, (3, 32, 32, 3)).copy()
     np.savez(tmp_path / "cifar10_jpeg.npz", **jpeg_copy(smooth, np.arange(3).astype(np.uint8)))
-    found = load_cifar10_jpeg(tmp_path)
+    found = load_cifar10_jpeg()
     assert (found.name, found.images.shape, found.tested) == ("CIFAR-10 (JPEG copy)", (6, 32, 32, 3), 3)
     assert np.abs(found.images[:3].numpy().astype(int) - smooth).max() < 12  # lossy, but the same picture
     assert found.labels.tolist() == [0, 1, 2, 0, 1, 2]
@@ -396,10 +399,10 @@ def test_the_jpeg_copy_has_a_name_of_its_own(tmp_path: Path) -> None:
 def test_other_files_than_the_jpeg_copy_are_refused(tmp_path: Path) -> None:
     path, labels, black = tmp_path / "cifar10_jpeg.npz", np.array([1, 2], np.uint8), np.zeros((2, 32, 32, 3), np.uint8)
     with pytest.raises(DatasetError, match="is not in"):
-        load_cifar10_jpeg(tmp_path)
+        load_cifar10_jpeg()
     path.write_bytes(b"no npz file")
     with pytest.raises(DatasetError, match="cannot be read"):
-        load_cifar10_jpeg(tmp_path)
+        load_cifar10_jpeg()
     whole = jpeg_copy(black, labels)
     for arrays, said in (
         ({"train_jpeg": np.zeros(4, np.uint8)}, "cannot be read"),
@@ -409,4 +412,4 @@ def test_other_files_than_the_jpeg_copy_are_refused(tmp_path: Path) -> None:
     ):
         np.savez(path, **arrays)
         with pytest.raises(DatasetError, match=said):
-            load_cifar10_jpeg(tmp_path)
+            load_cifar10_jpeg()

@@ -66,7 +66,7 @@ def test_other_numbers_than_the_committed_ones_are_refused(monkeypatch: pytest.M
 def test_pixels_come_one_by_one_in_order_or_permuted() -> None:
     images = make(30, 6)
     plain, permuted = SequentialImages("smnist", images=images), SequentialImages("psmnist", images=images)
-    assert (plain.T, plain.d, plain.classes, len(plain)) == (784, 1, 10, 30)
+    assert (plain.T, plain.d, plain.classes, len(plain.labels)) == (784, 1, 10, 30)
     indices = plain.train[:4]
     expected = images.images[indices].flatten(1).T.float().unsqueeze(-1) / 255
     assert torch.equal(plain.sequence(indices), expected)

@@ -154,29 +154,24 @@ def train(
         settled = [row for row in latest if row["iteration"] - solved.get(row["run"], np.inf) >= (margin or 0)]
         return len(settled) + sum(not row["finite"] and row["run"] not in solved for row in latest) == network.K
 
-    rates, clips = (
-        tuple(values) for values in zip(*((own.lr, own.clip) for own in settings for _ in seeds), strict=True)
-    )
+    runs = [own for own in settings for _ in seeds]
+    rates, clips = tuple(own.lr for own in runs), tuple(own.clip for own in runs)
     training = FitConfig(updates, lr=rates, clip=clips, log_every=config.log_every)
-    initial, label = (
-        network.state_dict(),
-        "adding " + ", ".join(f"{name} {value}" for name, value in names[0].items()),
-    )
+    label = "adding " + ", ".join(f"{name} {value}" for name, value in names[0].items())
+    start, on_log = network.state_dict(), None if margin is None else enough
     with own_threads():
-        on_log = None if margin is None else enough
-        fitted = fit(initial, loss, training, where.progress, label, where.checkpoint, generators, on_log)
-    log = fitted.log
+        fitted = fit(start, loss, training, where.progress, label, where.checkpoint, generators, on_log)
     network.load_state_dict(fitted.parameters)
+    test, log = [stream(seed, f"adding/{T}/test") for seed in seeds], fitted.log
     with torch.no_grad():
-        test = [stream(seed, f"adding/{T}/test") for seed in seeds]
         inputs, targets = draw(task, config.test_batch, test, device, S)
         errors = adding_loss(network(inputs).double(), targets.double()).tolist()
     curves = {"run": log["run"], "iteration": log["iteration"], "quantity": "train MSE", "value": log["loss"]}
     tests = {"run": range(len(errors)), "iteration": log["iteration"].max(), "quantity": "test MSE", "value": errors}
     rows = pd.concat([pd.DataFrame(curves), pd.DataFrame(tests)], ignore_index=True)
-    runs = rows.pop("run")
-    rows.insert(0, "seed", [seeds[k] for k in runs % count])
-    named = pd.DataFrame(names).loc[runs // count].reset_index(drop=True)
+    run = rows.pop("run")
+    rows.insert(0, "seed", [seeds[k] for k in run % count])
+    named = pd.DataFrame(names).loc[run // count].reset_index(drop=True)
     return Result(pd.concat([named, rows], axis=1), fitted.parameters)
 
 

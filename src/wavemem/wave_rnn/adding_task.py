@@ -87,11 +87,6 @@ class AddingTask:
     def __post_init__(self) -> None:
         positive_int("T", self.T, minimum=2)
 
-    @property
-    def length(self) -> int:
-        """Steps of a sequence, T."""
-        return self.T
-
     def batch(self, size: int, generator: torch.Generator, device: torch.device | str = "cpu") -> AddingBatch:
         """Draw sequences.
 

@@ -230,25 +230,6 @@ def exact_recall(
     return _right(logits, targets, memory).amin(0).mean(-1)
 
 
-def symbol_accuracy(
-    logits: Float[Tensor, "length *runs batch categories"], targets: Int[Tensor, "length *runs batch"], memory: int = 10
-) -> Float[Tensor, "*runs"]:
-    """Share of the symbols that are named at the right step (guessing evenly: 1 / symbols).
-
-    Args:
-        logits: outputs, (length, …, batch, categories).
-        targets: categories due.
-        memory: how many of the last steps are asked for.
-
-    Returns:
-        One number per run, float64.
-
-    Raises:
-        ValueError: if the shapes do not fit or the memory is longer than the sequences.
-    """
-    return _right(logits, targets, memory).mean(dim=(0, -1))
-
-
 class CopyScores(NamedTuple):
     """Scores of the copy task, one value per run, all in float64.
 
@@ -256,7 +237,7 @@ class CopyScores(NamedTuple):
         cross_entropy: nats per position, over all positions.
         paper_loss: the same divided by the size of the batch, the paper's "MSE".
         recall: share of sequences recalled without a mistake.
-        symbol_accuracy: share of right symbols.
+        symbol_accuracy: share of the symbols that are named at the right step (guessing evenly: 1 / symbols).
     """
 
     cross_entropy: Float[Tensor, "*runs"]
@@ -282,13 +263,8 @@ def copy_scores(
     Raises:
         ValueError: if the shapes do not fit or the memory is longer than the sequences.
     """
-    loss = copy_loss(logits.double(), targets)
-    return CopyScores(
-        loss,
-        loss / logits.shape[-2],
-        exact_recall(logits, targets, memory),
-        symbol_accuracy(logits, targets, memory),
-    )
+    loss, right = copy_loss(logits.double(), targets), _right(logits, targets, memory)
+    return CopyScores(loss, loss / logits.shape[-2], right.amin(0).mean(-1), right.mean(dim=(0, -1)))
 
 
 class Traces(NamedTuple):

@@ -87,10 +87,7 @@ GRIDS: dict[str, tuple[Grid, ...]] = {
         Grid((3.0, 10.0, 30.0), (True, False), (3e-3, 1e-2, 3e-2)),
     ),
     "iRNN": (Grid((0.001, 0.01, 0.1, 0.3, 1.0, 3.0), (True, False), (3e-4, 1e-3, 3e-3)),),
-    "GRU": (
-        Grid((float("nan"),), (True,), (1e-3, 3e-3, 1e-2, 3e-2)),
-        Grid((float("nan"),), (True,), (1e-1,)),
-    ),
+    "GRU": (Grid((float("nan"),), (True,), (1e-3, 3e-3, 1e-2, 3e-2)), Grid((float("nan"),), (True,), (1e-1,))),
 }
 """Our search at T = 10, with seeds of base 2: 1,200 updates, the point of lowest validation loss (`best`). Where the best
 value of the first grid stood at its edge there is a second."""
@@ -182,12 +179,7 @@ class Config(Configuration):
     def __post_init__(self) -> None:
         super().__post_init__()
         for model in self.models:
-            require(
-                self.search <= len(GRIDS.get(model, ())) or not self.search,
-                f"search {self.search} of {model!r}",
-                ", ".join(f"{len(grids)} of {name}" for name, grids in GRIDS.items()),
-                "Only these have a grid.",
-            )
+            one_of(f"search of {model!r}", self.search, range(len(GRIDS.get(model, ())) + 1))
         require(
             len(self.jobs) > 0,
             f"no lengths for {', '.join(self.models)}",
@@ -263,14 +255,7 @@ def initial(config: Config, model: str, T: int, seeds: Sequence[int], point: Poi
     return IdentityRNN.initialise(seeds, units, categories, categories, U_init=start, **how)
 
 
-def _train(
-    config: Config,
-    model: str,
-    T: int,
-    points: Sequence[Point],
-    seeds: Sequence[int],
-    where: Where,
-) -> Result:
+def _train(config: Config, model: str, T: int, points: Sequence[Point], seeds: Sequence[int], where: Where) -> Result:
     """Train and test one model at one length, all seeds of a point side by side."""
     task, S, device = CopyTask(T), len(points), where.device
     network = stack([initial(config, model, T, seeds, point) for point in points]).to(device)

@@ -1,8 +1,8 @@
 """MNIST, CIFAR-10 and small digits that need no download: their files, where they are kept, how they are fetched.
 
 A download goes on where an earlier one stopped, is compared with its checksum, and gets its name only then: a file that
-has its name is whole. Data sets are looked for in the folder given, in the one that the environment variable WAVEMEM_DATA
-names, or in the user's cache, so that a machine without a network can use a copy.
+has its name is whole. Data sets are looked for in the folder that the environment variable WAVEMEM_DATA names, or
+else in the user's cache, so that a machine without a network can use a copy.
 
 CIFAR-10 (Krizhevsky, 2009) is read from its binary version. A lossy copy, the same images as JPEG files, can be read for
 measurements where the original cannot be had; it has another name, so that a number measured on it is never taken for one
@@ -53,24 +53,10 @@ class DatasetError(Unusable):
     """A data set is missing, cannot be fetched, or is not what it should be; the message says what to do."""
 
 
-def data_folder(folder: Path | str | None = None) -> Path:
-    """Where data sets are kept.
-
-    Args:
-        folder: a folder of your own; None takes the one that WAVEMEM_DATA names, or else ``wavemem`` in the user's cache.
-
-    Returns:
-        The folder; it need not exist.
-    """
-    named = folder if folder is not None else os.environ.get(VARIABLE)
+def data_folder() -> Path:
+    """Where data sets are kept: the folder that WAVEMEM_DATA names, or else ``wavemem`` in the user's cache."""
+    named = os.environ.get(VARIABLE)
     return Path(named).expanduser() if named else user_cache()
-
-
-def _advice(names: str) -> str:
-    return (
-        f"Without a network, put a copy of {names} into a folder and name that folder in the environment variable "
-        f"{VARIABLE} or as the argument folder."
-    )
 
 
 def verify(path: Path, md5: str, unpacked: bool = False) -> None:
@@ -205,46 +191,33 @@ def download(urls: Sequence[str], path: Path | str, check: Callable[[Path], None
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be written ({error.strerror}); allowed: a folder with room that may be written to. "
-            f"Name another folder in the environment variable {VARIABLE} or as the argument folder."
+            f"Name another folder in the environment variable {VARIABLE}."
         ) from None
     raise DatasetError(
         f"{path.name} could not be fetched ({'; '.join(failures)}); allowed: a network connection or a local copy. "
-        + _advice(path.name)
+        f"Without a network, put a copy into a folder and name that folder in the environment variable {VARIABLE}."
     )
 
 
-def obtain(
-    places: Sequence[str],
-    urls: Sequence[str],
-    check: Callable[[Path], None],
-    folder: Path | str | None = None,
-    fetch: bool = True,
-) -> Path:
+def obtain(places: Sequence[str], urls: Sequence[str], check: Callable[[Path], None]) -> Path:
     """Find a file in the folder of data sets, or download it there.
 
     Args:
         places: where the file may be, relative to the folder; the first is where a download puts it.
         urls: addresses of the file.
         check: raises `DatasetError` if the file that it is given is not the right one.
-        folder: see `data_folder`.
-        fetch: whether a missing file is downloaded.
 
     Returns:
         The path of a file that has passed the check.
 
     Raises:
-        DatasetError: if the file is not there and cannot or may not be fetched, or is not the right one.
+        DatasetError: if the file is not there and cannot be fetched, or is not the right one.
     """
-    home = data_folder(folder)
+    home = data_folder()
     for place in places:
         if (home / place).is_file():
             check(home / place)
             return home / place
-    if not fetch:
-        raise DatasetError(
-            f"{' or '.join(places)} is not in {home}; allowed: a local copy, as download is switched off. "
-            + _advice(Path(places[0]).name)
-        )
     return download(urls, home / places[0], check)
 
 
@@ -309,19 +282,16 @@ _MNIST_MD5 = {  # of the content: mirrors compress the same files differently
 }
 
 
-def _mnist_file(file: str, folder: Path | str | None, fetch: bool) -> NDArray[np.uint8]:
+def _mnist_file(file: str) -> NDArray[np.uint8]:
     places, urls = (f"mnist/{file}", file, f"MNIST/raw/{file}"), [mirror + file for mirror in _MNIST_MIRRORS]
-    path = obtain(places, urls, partial(verify, md5=_MNIST_MD5[file], unpacked=True), folder, fetch)
+    path = obtain(places, urls, partial(verify, md5=_MNIST_MD5[file], unpacked=True))
     return parse_idx(gzip.decompress(path.read_bytes()), path.name)
 
 
-def load_mnist(folder: Path | str | None = None, download: bool = True) -> ImageSet:
+def load_mnist() -> ImageSet:
     """MNIST: 60,000 images of 28 × 28 pixels for training and 10,000 for testing (LeCun, Cortes & Burges).
 
-    Args:
-        folder: where the four gzip files are, or are to be kept, directly or in ``mnist`` or ``MNIST/raw``; None looks in
-            the folder that the environment variable WAVEMEM_DATA names, or else in the user's cache.
-        download: whether missing files are fetched (11 MB in all).
+    The four gzip files (11 MB in all) are looked for in `data_folder`, directly or in ``mnist`` or ``MNIST/raw``, or fetched.
 
     Returns:
         The images, those for training first.
@@ -329,7 +299,7 @@ def load_mnist(folder: Path | str | None = None, download: bool = True) -> Image
     Raises:
         DatasetError: if a file is missing and cannot be fetched, or is not the right one.
     """
-    arrays = {file: _mnist_file(file, folder, download) for file in _MNIST_MD5}
+    arrays = {file: _mnist_file(file) for file in _MNIST_MD5}
     images = np.concatenate([arrays["train-images-idx3-ubyte.gz"], arrays["t10k-images-idx3-ubyte.gz"]])
     labels = np.concatenate([arrays["train-labels-idx1-ubyte.gz"], arrays["t10k-labels-idx1-ubyte.gz"]])
     return ImageSet(
@@ -439,13 +409,10 @@ def _read_archive(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], int
     )
 
 
-def load_cifar10(folder: Path | str | None = None, download: bool = True) -> ImageSet:
+def load_cifar10() -> ImageSet:
     """CIFAR-10 from its binary version.
 
-    Args:
-        folder: where the archive is, or is to be kept, directly or in ``cifar10``; None looks in the folder that the
-            environment variable WAVEMEM_DATA names, or else in the user's cache.
-        download: whether a missing archive is fetched (162 MB).
+    The archive (162 MB) is looked for in `data_folder`, directly or in ``cifar10``, or fetched.
 
     Returns:
         50,000 images for training, then 10,000 for testing.
@@ -453,7 +420,7 @@ def load_cifar10(folder: Path | str | None = None, download: bool = True) -> Ima
     Raises:
         DatasetError: if the archive is missing and cannot be fetched, or is not the right one.
     """
-    path = obtain((f"cifar10/{_ARCHIVE}", _ARCHIVE), _URLS, partial(verify, md5=_MD5), folder, download)
+    path = obtain((f"cifar10/{_ARCHIVE}", _ARCHIVE), _URLS, partial(verify, md5=_MD5))
     images, labels, tested = _read_archive(path)
     return ImageSet("CIFAR-10", torch.from_numpy(images), torch.from_numpy(labels), tested)
 
@@ -482,14 +449,12 @@ def _decode(stream: NDArray[np.uint8], offsets: NDArray[np.int64], name: str) ->
     return images
 
 
-def load_cifar10_jpeg(folder: Path | str | None = None) -> ImageSet:
+def load_cifar10_jpeg() -> ImageSet:
     """The images of CIFAR-10 after a lossy compression as JPEG files; not the original, and named so.
 
-    Args:
-        folder: where ``cifar10_jpeg.npz`` is, directly or in ``cifar10-jpeg``; None looks in the folder that the environment
-            variable WAVEMEM_DATA names, or else in the user's cache. The file holds, for ``train`` and ``test``, the arrays
-            ``<part>_jpeg`` (the JPEG files, one after the other), ``<part>_offsets`` (where each begins and the last ends)
-            and ``<part>_labels``.
+    ``cifar10_jpeg.npz`` is looked for in `data_folder`, directly or in ``cifar10-jpeg``. It holds, for ``train`` and ``test``,
+    the arrays ``<part>_jpeg`` (the JPEG files, one after the other), ``<part>_offsets`` (where each begins and the last ends)
+    and ``<part>_labels``.
 
     Returns:
         Images for training, then those for testing.
@@ -497,7 +462,7 @@ def load_cifar10_jpeg(folder: Path | str | None = None) -> ImageSet:
     Raises:
         DatasetError: if the file is missing or of another format.
     """
-    home = data_folder(folder)
+    home = data_folder()
     path = next((home / place for place in _JPEG_PLACES if (home / place).is_file()), None)
     if path is None:
         raise DatasetError(

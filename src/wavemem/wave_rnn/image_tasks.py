@@ -26,7 +26,6 @@ image's total ink.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -157,13 +156,11 @@ def splits(images: ImageSet) -> Splits:
     return Splits(*(torch.from_numpy(np.sort(part)) for part in (train, validation, test)))
 
 
-def _load(kind: str, folder: Path | str | None, download: bool) -> ImageSet:
+def _load(kind: str) -> ImageSet:
     if kind in ("smnist", "psmnist"):
-        return load_mnist(folder, download)
-    if kind == "nscifar10":
-        return load_cifar10(folder, download)
-    if kind == "nscifar10-jpeg":
-        return load_cifar10_jpeg(folder)
+        return load_mnist()
+    if kind.startswith("nscifar10"):
+        return load_cifar10() if kind == "nscifar10" else load_cifar10_jpeg()
     return small_digits()
 
 
@@ -172,9 +169,7 @@ class SequentialImages:
 
     Args:
         kind: one of `KINDS`.
-        folder: where data sets are, see `wavemem.wave_rnn.image_files.data_folder`.
-        download: whether a missing data set is fetched.
-        images: images to use in place of the kind's own.
+        images: images to use in place of the kind's own, which are looked for as `wavemem.wave_rnn.image_files` says.
         length: steps of a noise-padded sequence; None takes 1000 for CIFAR-10 and 100 for the small digits.
         device: where the images are kept and the sequences made.
 
@@ -183,14 +178,10 @@ class SequentialImages:
         ValueError: if there is no such kind, or the length is too short or is given to a kind without noise.
     """
 
+    classes: Final = 10
+
     def __init__(
-        self,
-        kind: str,
-        folder: Path | str | None = None,
-        download: bool = True,
-        images: ImageSet | None = None,
-        length: int | None = None,
-        device: torch.device | str = "cpu",
+        self, kind: str, images: ImageSet | None = None, length: int | None = None, device: torch.device | str = "cpu"
     ) -> None:
         self.kind = one_of("kind", kind, KINDS)
         noisy = kind.startswith("ns")
@@ -200,7 +191,7 @@ class SequentialImages:
             "None",
             "Only noise-padded sequences have a length of their own.",
         )
-        found = _load(kind, folder, download) if images is None else images
+        found = _load(kind) if images is None else images
         self.name, self.largest = found.name, found.largest
         self.labels = found.labels.to(device)
         self.train, self.validation, self.test = (part.to(device) for part in splits(found))
@@ -240,14 +231,6 @@ class SequentialImages:
         """Values that a step shows."""
         return int(self._images.shape[2])
 
-    @property
-    def classes(self) -> int:
-        """Number of classes, 10."""
-        return 10
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def sequence(self, indices: Int64[Tensor, " batch"]) -> Float[Tensor, "T batch d"]:
         """Images as sequences.
 
@@ -268,9 +251,9 @@ class SequentialImages:
         )
         low, high = int(indices.min()), int(indices.max())
         require(
-            low >= 0 and high < len(self),
+            low >= 0 and high < len(self.labels),
             f"indices from {low} to {high}",
-            f"0 to {len(self) - 1}",
+            f"0 to {len(self.labels) - 1}",
             "Take them from train, validation or test.",
         )
         shown = self._images[indices.to(self._images.device)].movedim(1, 0).float() / self.largest

@@ -17,6 +17,7 @@ Data sets are looked for in the folder that the environment variable WAVEMEM_DAT
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -267,21 +268,17 @@ def initial(job: Job, task: SequentialImages, seeds: list[int]) -> Network:
     )
 
 
-class _Orders:
-    """Which images each run sees in an update: a function of the number of updates done, so that nothing need be stored."""
+@functools.lru_cache(maxsize=64)
+def _order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order in which a run visits the training images in an epoch."""
+    return torch.randperm(count, generator=stream(seed, f"images, epoch {epoch}"))
 
-    def __init__(self, task: SequentialImages, seeds: list[int], batch: int) -> None:
-        self.train, self.seeds, self.batch = task.train, seeds, batch
-        self.per_epoch = len(task.train) // batch
-        self._epoch = -1
-        self._order: Tensor = task.train
 
-    def __call__(self, done: int) -> Tensor:
-        epoch, at = divmod(done, self.per_epoch)
-        if epoch != self._epoch:
-            drawn = [torch.randperm(len(self.train), generator=stream(s, f"images, epoch {epoch}")) for s in self.seeds]
-            self._order, self._epoch = self.train[torch.stack(drawn).to(self.train.device)], epoch
-        return self._order[:, at * self.batch : (at + 1) * self.batch]
+def _shown(task: SequentialImages, seeds: Sequence[int], batch: int, done: int) -> Tensor:
+    """Which images each run sees in an update, (K, batch): a function of the number of updates done."""
+    epoch, at = divmod(done, len(task.train) // batch)
+    orders = torch.stack([_order(len(task.train), seed, epoch) for seed in seeds])
+    return task.train[orders[:, at * batch : (at + 1) * batch].to(task.train.device)]
 
 
 @torch.no_grad()
@@ -308,12 +305,11 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
     job, setting, S = jobs[0], jobs[0].setting, len(seeds)
     task = SequentialImages(job.task, device=where.device)
     network = stack([initial(own, task, seeds) for own in jobs]).to(where.device)
-    orders = _Orders(task, seeds, setting.batch)
-    updates = orders.per_epoch * setting.epochs
-    every = log_every or orders.per_epoch
+    per_epoch = len(task.train) // setting.batch
+    updates, every = per_epoch * setting.epochs, log_every or per_epoch
 
     def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
-        indices = orders(done)
+        indices = _shown(task, seeds, setting.batch, done)
         x = task.sequence(indices.flatten()).unflatten(1, indices.shape).repeat(1, len(jobs), 1, 1)
         labels = task.labels[indices].repeat(len(jobs), 1)
         logits = functional_call(network, parameters, (x,))
@@ -326,7 +322,7 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
         return losses, further
 
     epochs, rate = setting.drop or (updates, 1.0)
-    drops = tuple(range(epochs * orders.per_epoch, updates + 1, epochs * orders.per_epoch))
+    drops = tuple(range(epochs * per_epoch, updates + 1, epochs * per_epoch))
     rates = tuple(own.setting.lr for own in jobs for _ in seeds)
     fitted = fit(
         network.state_dict(),
@@ -336,39 +332,35 @@ def train(jobs: Sequence[Job], seeds: list[int], log_every: int | None, where: W
         f"images {', '.join(own.name for own in jobs)}, {setting.epochs} epochs",
         where.checkpoint,
     )
-    validation, test = (
-        _accuracy(network, fitted.parameters, task, part).tolist() for part in (task.validation, task.test)
-    )
-    log, count = fitted.log.to_dict("records"), network.parameter_count()
+    looks: list[tuple[int, int, dict[str, float]]] = []
+    for entry in fitted.log.to_dict("records"):  # its values are those before the update
+        seen = {"train loss": entry["loss"], "train accuracy": entry["accuracy"]}
+        seen |= {"validation accuracy": entry["validation"], "test accuracy": entry["test"]}
+        looks.append((entry["run"], entry["iteration"] - 1, seen))
+    last = (_accuracy(network, fitted.parameters, task, part).tolist() for part in (task.validation, task.test))
+    for k, (validation, test) in enumerate(zip(*last, strict=True)):
+        end = {"validation accuracy": validation, "test accuracy": test}
+        best = max([*(seen for run, _, seen in looks if run == k), end], key=lambda seen: seen["validation accuracy"])
+        chosen = {"final test accuracy": best["test accuracy"], "best validation accuracy": best["validation accuracy"]}
+        looks.append((k, updates, end | chosen))
     rows: list[dict[str, Any]] = []
     weights: dict[str, Tensor] = {}
     for i, own in enumerate(jobs):
-        s, looks = own.setting, [entry for entry in log if entry["run"] // S == i]
-        seen: list[tuple[int, int, dict[str, float]]] = []
-        for entry in looks:
-            values = {"train loss": entry["loss"], "train accuracy": entry["accuracy"]}
-            values |= {"validation accuracy": entry["validation"], "test accuracy": entry["test"]}
-            seen.append((entry["run"], entry["iteration"] - 1, values))  # the log's values are those before the update
-        for k in range(i * S, (i + 1) * S):
-            both = [(entry["validation"], entry["test"]) for entry in looks if entry["run"] == k]
-            best_validation, then = max([*both, (validation[k], test[k])], key=lambda pair: pair[0])
-            last = {"validation accuracy": validation[k], "test accuracy": test[k]}
-            chosen = {"final test accuracy": then, "best validation accuracy": best_validation}
-            seen.append((k, updates, last | chosen))
+        s = own.setting
         named = {
             "task": own.task,
             "data": task.name,
             "model": own.model,
             "units": s.units,
             "channels": s.channels,
-            "parameters": count,
+            "parameters": network.parameter_count(),
             "lr": s.lr,
             "V_scale": math.nan if s.V_scale is None else s.V_scale,
             "biases": s.biases,
         }
-        for k, iteration, values in seen:
-            at = {**named, "seed": seeds[k % S], "iteration": int(iteration), "epoch": iteration / orders.per_epoch}
-            rows += [{**at, "quantity": quantity, "value": float(value)} for quantity, value in values.items()]
+        for k, iteration, seen in (look for look in looks if look[0] // S == i):
+            at = {**named, "seed": seeds[k % S], "iteration": int(iteration), "epoch": iteration / per_epoch}
+            rows += [{**at, "quantity": quantity, "value": float(value)} for quantity, value in seen.items()]
         weights |= under(own.name, {name: value[i * S : (i + 1) * S] for name, value in fitted.parameters.items()})
     return Result(pd.DataFrame(rows), weights)
 

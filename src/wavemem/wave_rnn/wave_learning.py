@@ -191,8 +191,8 @@ def onset_orders(network: RecurrentNetwork, inputs: Tensor) -> list[Tensor]:
     return [onset_order(states[:, k]) for k in range(network.K)]
 
 
-def activity(network: RecurrentNetwork, inputs: Tensor, varying: bool = True) -> Tensor:
-    """The activity, (K, T, B, c, n): its varying part, or all of it.
+def activity(network: RecurrentNetwork, inputs: Tensor) -> Tensor:
+    """The varying part of the activity, (K, T, B, c, n).
 
     For dense networks that of the second half of the sequences, with the units in the order of onset in the first half.
     """
@@ -201,8 +201,7 @@ def activity(network: RecurrentNetwork, inputs: Tensor, varying: bool = True) ->
         inputs = inputs[:, inputs.shape[1] // 2 :]
     with torch.no_grad():
         states = network.states(inputs)
-    ordered = [states[:, k][..., orders[k]] for k in range(network.K)]
-    return torch.stack([varying_part(own) for own in ordered] if varying else ordered)
+    return torch.stack([varying_part(states[:, k][..., orders[k]]) for k in range(network.K)])
 
 
 def recall_loss(

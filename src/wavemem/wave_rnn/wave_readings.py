@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wavemem.checks import number_in, require, shape_is
+from wavemem.checks import require, shape_is
 from wavemem.theory.readings import Velocity, estimate_velocity, spectrum_2d
 from wavemem.theory.waves import Wave, find_wave
 from wavemem.wave_rnn.network import RecurrentNetwork
@@ -52,21 +52,16 @@ def onset_order(activity: Float[Tensor, "time batch channel position"]) -> Int[T
     return torch.argsort(activity.mean((1, 2)).argmax(0), stable=True)
 
 
-def ring_velocity(activity: Float[Tensor, "time batch channel position"], fastest: float | None = None) -> Velocity:
+def ring_velocity(activity: Float[Tensor, "time batch channel position"]) -> Velocity:
     """Velocity of an activity on rings, `wavemem.theory.readings.estimate_velocity` without what a whole ring does at once.
 
-    The mean over the positions is taken out first: it cannot travel.
-
-    Args:
-        activity: The activity; give one channel for that channel's velocity.
-        fastest: Largest |ν| considered, in positions per step (at most half the ring); unless given 3, or an eighth of the
-            positions if that is more.
+    The mean over the positions is taken out first: it cannot travel. The largest |ν| considered is 3 positions per step, or an
+    eighth of the positions if that is more, but at most half the ring. Give one channel for that channel's velocity.
     """
     shape_is("activity", activity, ("time", "batch", "channel", "position"))
     n = activity.shape[-1]
-    largest = max(3.0, n / 8) if fastest is None else number_in("fastest", fastest, 0.0, 1e6)
     still = activity - activity.mean(-1, keepdim=True)
-    return estimate_velocity(still, max_velocity=min(largest, n / 2))
+    return estimate_velocity(still, max_velocity=min(max(3.0, n / 8), n / 2))
 
 
 def direction(activity: Float[Tensor, "time batch channel position"]) -> float:
@@ -177,23 +172,20 @@ def ring_pass(response: Float[Tensor, "steps B c n"], source: int | None = None)
     return max(found, key=lambda wave: (wave.travelling, wave.travel))
 
 
-def different_speeds(velocities: list[Velocity], apart: float = 0.2) -> list[float]:
+def different_speeds(velocities: list[Velocity]) -> list[float]:
     """The different velocities among those of several channels, largest first; channels without a wave are left out.
 
-    Args:
-        velocities: One per channel.
-        apart: Two velocities closer than this (in positions per step), or than three of their joint standard errors, count as
-            one, as do chains of such.
+    Two velocities closer than 0.2 positions per step, or than three of their joint standard errors, count as one, as do chains
+    of such.
 
     Returns:
         The mean velocity of every group.
     """
-    number_in("apart", apart, 0.0, 1e6)
     known = sorted((v for v in velocities if v.confident), key=lambda v: -v.value)
     groups: list[list[Velocity]] = []
     for velocity in known:
         last = groups[-1][-1] if groups else None
-        if last is None or last.value - velocity.value > max(apart, 3 * math.hypot(last.error, velocity.error)):
+        if last is None or last.value - velocity.value > max(0.2, 3 * math.hypot(last.error, velocity.error)):
             groups.append([])
         groups[-1].append(velocity)
     return [float(np.mean([v.value for v in group])) for group in groups]
