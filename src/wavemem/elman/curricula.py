@@ -28,7 +28,7 @@ import torch
 
 from wavemem.checks import one_of, require
 from wavemem.elman.network import ElmanEnsemble
-from wavemem.elman.training import Training, evaluate, spectral, tidy, train_networks
+from wavemem.elman.training import Training, evaluate, spectral, tidy, train
 from wavemem.records.experiment import Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Count, Items, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
@@ -121,18 +121,9 @@ def _train(config: Config, task_name: str, name: str, seed: int, where: Where) -
     seeds = about["seed"].tolist()
     curriculum, iterations = config.schedule(name)
     marks = config.updates_at_marks(name)
-    ensemble, trained = train_networks(
-        config,
-        task,
-        config.hidden_size,
-        seeds,
-        curriculum,
-        where,
-        f"{task_name}, {name}",
-        iterations=iterations,
-        log_every=1,
-        snapshots=marks,
-    )
+    ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, device=where.device)
+    training, label = config.fit_config(iterations=iterations, log_every=1, snapshots=marks), f"{task_name}, {name}"
+    trained = train(ensemble, task, training, seeds, curriculum, config.batch, where.progress, label, where.checkpoint)
     log = trained.log.assign(steps=(trained.log["horizon"] + config.s).groupby(trained.log["run"]).cumsum())
     spent = log.pivot(index="iteration", columns="run", values="steps")
     theory = theoretical_eigenvalues(task)

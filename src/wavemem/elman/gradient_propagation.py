@@ -36,7 +36,7 @@ from torch import Tensor
 
 from wavemem.checks import one_of, require
 from wavemem.elman.network import ElmanEnsemble
-from wavemem.elman.training import Training, evaluate, train_networks
+from wavemem.elman.training import Training, evaluate, train
 from wavemem.records.experiment import Pieces, Result, Where, resumable
 from wavemem.records.fields import Batch, Count, Decay, Items, OneOf, Rungs, Share, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
@@ -185,18 +185,14 @@ def _train(config: Config, seed: int, where: Where) -> Result:
     """Train the ensemble and measure the gradients at every snapshot."""
     task = paper_task(config.task, config.s, config.d)
     seeds = run_seeds(seed, config.runs)
-    ensemble, result = train_networks(
-        config,
-        task,
-        config.hidden_size,
-        seeds,
-        LadderCurriculum(config.horizons, config.threshold),
-        where,
-        f"{config.task}, N = {config.hidden_size}",
+    ensemble = ElmanEnsemble.initialise(seeds, config.hidden_size, config.d, device=where.device)
+    training = config.fit_config(
         weight_decay=config.weight_decay,
         log_every=max(1, config.iterations // 100),
         snapshots=config.snapshots,
     )
+    ladder, label = LadderCurriculum(config.horizons, config.threshold), f"{config.task}, N = {config.hidden_size}"
+    result = train(ensemble, task, training, seeds, ladder, config.batch, where.progress, label, where.checkpoint)
     accuracy = evaluate(ensemble, task, config.test_horizon, seeds=seeds)
     histories = random_histories(
         config.probes, config.s, config.d, generator=stream(seed, "gradient histories"), dtype=torch.float32

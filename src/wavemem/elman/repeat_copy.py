@@ -31,7 +31,7 @@ from wavemem.elman.training import (
     network_table,
     spectral,
     tidy,
-    train_networks,
+    train,
     weights_under,
 )
 from wavemem.records.experiment import Experiment, Pieces, Result, Source, Where, resumable
@@ -160,18 +160,17 @@ def _trained(
     seed: int,
     where: Where,
     label: str,
-    **settings: Any,
+    init: Initialisation = "uniform",
+    snapshots: tuple[int, ...] = (),
 ) -> tuple[LinearHDS, pd.DataFrame, ElmanEnsemble, FitResult]:
     """Train the networks of one size and initialisation; with the task, and one line about each of them."""
     task = repeat_copy(config.s, config.d)
     lines = pd.DataFrame({**about, "seed": run_seeds(seed, config.runs)})
-    ladder = LadderCurriculum(config.horizons, config.threshold)
-    settings = {"log_every": config.log_every, **settings}
-    return (
-        task,
-        lines,
-        *train_networks(config, task, hidden_size, lines["seed"].tolist(), ladder, where, label, **settings),
-    )
+    seeds, ladder = lines["seed"].tolist(), LadderCurriculum(config.horizons, config.threshold)
+    ensemble = ElmanEnsemble.initialise(seeds, hidden_size, config.d, init, device=where.device)
+    training = config.fit_config(log_every=config.log_every, snapshots=snapshots)
+    trained = train(ensemble, task, training, seeds, ladder, config.batch, where.progress, label, where.checkpoint)
+    return task, lines, ensemble, trained
 
 
 def _train_size(config: Sizes, hidden_size: int, seed: int, where: Where) -> Result:
@@ -247,7 +246,7 @@ def _summarise_sizes(rows: pd.DataFrame) -> pd.DataFrame:
 def _train_start(config: Starts, init: Initialisation, seed: int, where: Where) -> Result:
     about = {"init": init}
     task, lines, ensemble, trained = _trained(
-        config, about, config.hidden_size, seed, where, init, init=init, snapshots=(0,)
+        config, about, config.hidden_size, seed, where, init, init, snapshots=(0,)
     )
     initial: Tensor = trained.snapshots[0]["W_hh"]
     seeds = lines["seed"].tolist()

@@ -146,8 +146,7 @@ def initial(
     """
     one_of("model", model, MODELS)
     if model == "Elman":
-        elman = ElmanEnsemble.initialise(seeds, hidden, d, device=device)
-        return {name: value.detach() for name, value in elman.named_parameters()}
+        return ElmanEnsemble.initialise(seeds, hidden, d, device=device).state_dict()
     layer: dict[str, tuple[tuple[int, ...], int]] = {"F": ((d, s * d), s * d)}
     if model == "hidden layer":
         layer = {"W_1": ((hidden, s * d), s * d), "b_1": ((hidden,), s * d), "W_2": ((d, hidden), hidden)}

@@ -20,7 +20,7 @@ import torch
 
 from wavemem.checks import require
 from wavemem.elman.network import ElmanEnsemble, Initialisation
-from wavemem.elman.training import Training, evaluate, network_table, spectral, tidy, train_networks, weights_under
+from wavemem.elman.training import Training, evaluate, network_table, spectral, tidy, train, weights_under
 from wavemem.records.experiment import Experiment, Pieces, Result, Source, Where, resumable
 from wavemem.records.fields import Batch, Count, Decay, OneOf, Rungs, Runs, Share, Size
 from wavemem.streams import run_seeds
@@ -107,19 +107,14 @@ def _train(config: Config, name: str, hidden_size: int, seed: int, where: Where)
     curriculum: Curriculum = LadderCurriculum(config.horizons, tuple(about["threshold"].tolist()))
     if config.curriculum == "multiplicative":
         curriculum = MultiplicativeCurriculum(config.horizons[0], config.horizons[-1])
-    ensemble, trained = train_networks(
-        config,
-        task,
-        hidden_size,
-        seeds,
-        curriculum,
-        where,
-        f"{name}, N = {hidden_size}",
-        config.init,
+    ensemble = ElmanEnsemble.initialise(seeds, hidden_size, config.d, config.init, device=where.device)
+    training = config.fit_config(
         weight_decay=tuple(about["weight_decay"].tolist()),
         milestones=() if config.lr_drop_at is None else (config.lr_drop_at,),
         log_every=config.log_every,
     )
+    label = f"{name}, N = {hidden_size}"
+    trained = train(ensemble, task, training, seeds, curriculum, config.batch, where.progress, label, where.checkpoint)
     accuracy = evaluate(ensemble, task, config.test_horizon, config.test_batches, config.batch, seeds)
     theory = theoretical_eigenvalues(task)
     measured = []

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavemem.checks import one_of, positive_int, require
-from wavemem.elman.network import ElmanEnsemble, Initialisation
+from wavemem.elman.network import ElmanEnsemble
 from wavemem.kernels.compiled import own_threads
 from wavemem.kernels.elman import loss_and_gradients
-from wavemem.records.experiment import Configuration, Where
+from wavemem.records.experiment import Configuration
 from wavemem.records.fields import Batch, Clip, Count, Rate, Rungs, Runs, Size
 from wavemem.streams import stream
 from wavemem.theory.hds import HDS, LinearHDS, accuracy, random_histories
@@ -95,7 +95,7 @@ def train(
     }
     with own_threads():
         result = fit(
-            dict(ensemble.named_parameters()),
+            ensemble.state_dict(),
             loss,
             config,
             progress,
@@ -228,23 +228,9 @@ class Training(Configuration):
         """Steps of the output phase in the test: twice the longest of the training."""
         return 2 * self.horizons[-1]
 
-
-def train_networks(
-    config: Training,
-    task: HDS,
-    hidden_size: int,
-    seeds: Sequence[int],
-    curriculum: Curriculum,
-    where: Where,
-    label: str,
-    init: Initialisation = "uniform",
-    **settings: Any,
-) -> tuple[ElmanEnsemble, FitResult]:
-    """Draw one network per seed and train it; `settings` are further fields of `FitConfig`, or replace the configuration's."""
-    ensemble = ElmanEnsemble.initialise(seeds, hidden_size, config.d, init=init, device=where.device)
-    training = FitConfig(**{"iterations": config.iterations, "lr": config.lr, "clip": config.clip, **settings})
-    result = train(ensemble, task, training, seeds, curriculum, config.batch, where.progress, label, where.checkpoint)
-    return ensemble, result
+    def fit_config(self, **settings: Any) -> FitConfig:
+        """How to train, with further fields of `FitConfig`, or others in place of these."""
+        return FitConfig(**{"iterations": self.iterations, "lr": self.lr, "clip": self.clip, **settings})
 
 
 def spectral(theory: Complex[Tensor, " n"], W_hh: Float[Tensor, "N N"], modulus: float) -> dict[str, float]:
@@ -282,7 +268,7 @@ def tidy(
     """Rows of a result: the learning curves, one quantity after the other, then what was measured, in its order.
 
     Args:
-        log: from `train_networks`.
+        log: from `train`.
         about: one line per run: its setting and its seed.
         curves: columns of the log that are kept.
         measured: "run", the columns `at`, and quantities.
