@@ -27,7 +27,6 @@ from wavemem.training.curriculum import Curriculum, LadderCurriculum, Multiplica
 from wavemem.training.fit import FitConfig, FitResult, fit
 
 LADDER = LadderCurriculum((3, 6, 9), 0.6)
-CURRICULA = [LADDER, MultiplicativeCurriculum(3, 9, 1.2, 0.9), fixed_horizon(4)]
 
 
 class Stopped(Exception):
@@ -62,26 +61,26 @@ def same(a: FitResult, b: FitResult) -> None:
     assert (a.best and digest(a.best.tensors())) == (b.best and digest(b.best.tensors()))
 
 
-@pytest.mark.parametrize("curriculum", CURRICULA, ids=lambda c: type(c).__name__)
-def test_stopped_several_times_it_ends_as_if_it_had_not_been(tmp_path: Path, curriculum: Curriculum) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"curriculum": LADDER},
+        {"curriculum": MultiplicativeCurriculum(3, 9, 1.2, 0.9)},
+        {"curriculum": fixed_horizon(4)},
+        {"lr": (1e-3, 1e30), "snapshots": (), "clip": None},
+    ],
+    ids=["ladder", "multiplicative", "fixed", "a frozen run"],
+)
+def test_stopped_several_times_it_ends_as_if_it_had_not_been(tmp_path: Path, settings: dict[str, Any]) -> None:
     path = tmp_path / "run.safetensors"
     for stop in (7, 21, 35, 49):
         with pytest.raises(Stopped):
-            trained(path, curriculum, stop)
-    whole = trained(None, curriculum)
-    same(trained(path, curriculum), whole)
-    same(trained(path, curriculum), whole)  # read from the file: nothing is left to do
+            trained(path, stop=stop, **settings)
+    whole = trained(None, **settings)
+    same(trained(path, **settings), whole)
+    same(trained(path, **settings), whole)  # read from the file: nothing is left to do
+    assert whole.log["finite"].all() == ("clip" not in settings)
     assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
-
-
-def test_a_run_frozen_before_the_stop_stays_frozen(tmp_path: Path) -> None:
-    path = tmp_path / "run.safetensors"
-    settings = {"lr": (1e-3, 1e30), "snapshots": (), "clip": None}
-    with pytest.raises(Stopped):
-        trained(path, stop=49, **settings)
-    resumed, whole = trained(path, **settings), trained(None, **settings)
-    assert not whole.log.query("run == 1").finite.all()
-    same(resumed, whole)
 
 
 SCRIPT = textwrap.dedent(

@@ -28,6 +28,7 @@ def test_smoothing_leaves_the_rate_of_an_exponential_and_delays_the_threshold() 
     plain, mean = learning_speed(T, losses, 3.0, window=1), learning_speed(T, losses, 3.0, window=5)
     assert abs(mean.rate / plain.rate - 1) < 0.05
     assert 0 <= mean.reached - plain.reached <= 30
+    assert smoothed([4, 2, 0, 6], 2).tolist() == [4, 3, 1, 3]
 
 
 def test_a_curve_that_does_not_arrive_has_the_rate_of_the_fall_so_far() -> None:
@@ -36,15 +37,13 @@ def test_a_curve_that_does_not_arrive_has_the_rate_of_the_fall_so_far() -> None:
     assert math.isnan(found.reached)
     assert abs(found.rate / r - 1) < 0.03
     assert found.straight > 0.99
-    found = learning_speed(T, np.linspace(2.7, 1.0, len(T)), 2.7)
-    assert math.isnan(found.reached)
-    assert found.began > 0
-    assert abs(found.folds - math.log(2.7 / 1.085)) < 0.01
-    flat = learning_speed(T, np.full(len(T), 2.7), 2.7)
+    falling, flat, failed = (learning_speed(T, np.linspace(2.7, end, len(T)), 2.7) for end in (1.0, 2.7, math.nan))
+    assert math.isnan(falling.reached)
+    assert falling.began > 0
+    assert abs(falling.folds - math.log(2.7 / 1.085)) < 0.01
     assert math.isnan(flat.began)
     assert math.isnan(flat.rate)
     assert abs(flat.folds) < 1e-12
-    failed = learning_speed(T, np.full(len(T), math.nan), 2.7)
     assert all(math.isnan(value) for value in failed)
 
 
@@ -62,16 +61,9 @@ def test_the_stretch_of_the_fit_is_the_one_that_is_described() -> None:
     late = learning_speed(t[:4], np.array([1.0, 1.0, 1.0, 0.5]), 1.0, window=1)
     assert (late.began, late.rate) == (50, pytest.approx(math.log(2) / 20))
     assert math.isnan(late.reached)
-
-
-def test_a_curve_that_begins_below_the_threshold_is_there_at_once() -> None:
-    found = learning_speed([1, 2], [0.1, 0.1], 2.7)
-    assert found.reached == 1
-    assert math.isnan(found.rate)
-
-
-def test_smoothed_is_the_mean_of_the_last_values() -> None:
-    assert smoothed([4, 2, 0, 6], 2).tolist() == [4, 3, 1, 3]
+    below = learning_speed([1, 2], [0.1, 0.1], 2.7)  # there at once
+    assert below.reached == 1
+    assert math.isnan(below.rate)
 
 
 def test_never_arriving_counts_as_the_budget() -> None:
