@@ -175,16 +175,18 @@ def test_a_part_is_written_only_where_it_is_told_to(bench: Callable[..., Any], t
     assert not (tmp_path / "records").exists()
     assert bench("one/t n=4", "--out", str(tmp_path / "here")).exit_code == 0
     assert list(read(tmp_path / "here")) == ["one.json"]
-    done = bench("three")
-    assert done.exit_code == 2
-    assert "there are one/t, two/t" in " ".join(done.output.replace("│", " ").split())
 
 
-def test_without_a_gpu_it_says_so(bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["three"], "there are one/t, two/t"), (["--device", "cuda"], "no CUDA device")]
+)
+def test_what_cannot_be_measured_is_told(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = bench("--device", "cuda")
+    done = bench(*arguments)
     assert done.exit_code == 2
-    assert "no CUDA device" in " ".join(done.output.replace("│", " ").split())
+    assert message in " ".join(done.output.replace("│", " ").split())
 
 
 def test_the_peak_memory_of_a_gpu_is_noted(

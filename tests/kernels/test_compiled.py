@@ -27,34 +27,44 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     compiled.load_library.cache_clear()
 
 
+def _load() -> ctypes.CDLL | None:
+    compiled.load_library.cache_clear()
+    return compiled.load_library("tiny")
+
+
 @needs_compiler
 def test_compiles_once_and_again_after_a_change(fresh: Path) -> None:
-    library = compiled.load_library("tiny")
-    assert isinstance(library, ctypes.CDLL)
-    assert library.answer() == 42
-    assert len(list((fresh / "cache").iterdir())) == 1
-    compiled.load_library.cache_clear()
-    compiled.load_library("tiny")
-    assert len(list((fresh / "cache").iterdir())) == 1
+    for _ in range(2):
+        library = _load()
+        assert library is not None
+        assert library.answer() == 42
+        assert len(list((fresh / "cache").iterdir())) == 1
     (fresh / "tiny.c").write_text("int answer(void) { return 43; }\n")
-    compiled.load_library.cache_clear()
-    changed = compiled.load_library("tiny")
+    changed = _load()
     assert changed is not None
     assert changed.answer() == 43
 
 
-@needs_compiler
-def test_source_that_does_not_compile_gives_none_and_leaves_nothing(fresh: Path) -> None:
-    (fresh / "tiny.c").write_text("int answer(void) { return }\n")
-    assert compiled.load_library("tiny") is None
-    assert not list((fresh / "cache").iterdir())
+COMPILERS = {
+    "hangs": '#!/bin/sh\n[ "$1" = --version ] && exit 0\nsleep 600 & wait\n',
+    "has no shell": "#!/no/such/shell\n",
+    "is empty": "",
+}
 
 
-@needs_compiler
-def test_a_folder_that_cannot_be_written_gives_none(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (fresh / "file").write_text("")
-    monkeypatch.setenv("WAVEMEM_CACHE", str(fresh / "file"))
-    assert compiled.load_library("tiny") is None
+@pytest.mark.parametrize("trouble", [pytest.param("source", marks=needs_compiler), "folder", *COMPILERS])
+def test_trouble_gives_none_and_leaves_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    if trouble == "source":
+        (fresh / "tiny.c").write_text("int answer(void) { return }\n")
+    elif trouble == "folder":
+        monkeypatch.setenv("WAVEMEM_CACHE", str(fresh / "tiny.c"))
+    else:
+        (fresh / "cc").write_text(COMPILERS[trouble])
+        (fresh / "cc").chmod(0o755)
+        monkeypatch.setenv("CC", str(fresh / "cc"))
+        monkeypatch.setattr(compiled, "_PATIENCE", 0.2)
+    assert _load() is None
+    assert not list(fresh.glob("cache/*"))
 
 
 def test_without_a_compiler_the_plain_path_is_taken(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,11 +74,6 @@ def test_without_a_compiler_the_plain_path_is_taken(fresh: Path, monkeypatch: py
     generator = torch.Generator().manual_seed(0)
     arguments = [torch.randn(shape, generator=generator) for shape in ((1, 2, 2, 3), (1, 8, 2), (1, 8), (4, 1, 3, 2))]
     assert torch.equal(wave_scan(*arguments), wave_scan_reference(*arguments))
-
-
-def _load() -> ctypes.CDLL | None:
-    compiled.load_library.cache_clear()
-    return compiled.load_library("tiny")
 
 
 @needs_compiler
@@ -126,25 +131,6 @@ def test_a_folder_that_a_group_may_write_to_is_closed(fresh: Path) -> None:
     (fresh / "cache").chmod(0o777)
     assert _load() is not None
     assert (fresh / "cache").stat().st_mode & 0o777 == 0o700
-
-
-def test_a_compiler_that_hangs_is_given_up(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hanging = fresh / "cc"
-    hanging.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\nsleep 600 & wait\n')
-    hanging.chmod(0o755)
-    monkeypatch.setenv("CC", str(hanging))
-    monkeypatch.setattr(compiled, "_PATIENCE", 0.2)
-    assert _load() is None
-    assert not list((fresh / "cache").iterdir())
-
-
-@pytest.mark.parametrize("content", ["#!/no/such/shell\n", ""])
-def test_a_compiler_that_cannot_be_run_gives_none(fresh: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
-    broken = fresh / "cc"
-    broken.write_text(content)
-    broken.chmod(0o755)
-    monkeypatch.setenv("CC", str(broken))
-    assert _load() is None
 
 
 def test_without_a_home_the_temporary_folder_serves(monkeypatch: pytest.MonkeyPatch) -> None:

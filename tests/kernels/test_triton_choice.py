@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from wavemem.kernels.triton_choice import Choice
-from wavemem.kernels.triton_shared import full_precision
+from wavemem.kernels.triton_shared import agrees, full_precision
 
 VARIABLE = "WAVEMEM_SOME_KERNEL"
 CPU, GPU = torch.zeros(1), SimpleNamespace(device=torch.device("cuda", 0), dtype=torch.float32)
@@ -87,6 +87,16 @@ def test_a_check_is_made_once_and_its_failure_is_told() -> None:
         assert not choice.right_on(device, 3)
         assert choice.right_on(device, 4, 2)
     assert asked == [(device, 3), (device, 16), (device, 4, 2)]
+
+
+@pytest.mark.parametrize("error", [0.0, 0.01])
+def test_results_and_gradients_are_compared(error: float) -> None:
+    def scan(x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+        return [x * y, y.sin() + error * (y - y.detach())]  # the error is in a gradient alone
+
+    numbers = [torch.linspace(-1, 1, 5, dtype=torch.float64) + shift for shift in (0.0, 0.3)]
+    with torch.inference_mode():
+        assert agrees(scan, lambda x, y: [x * y, y.sin()], numbers, torch.device("cpu")) == (error == 0.0)
 
 
 def test_precision_is_put_back() -> None:
