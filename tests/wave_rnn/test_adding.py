@@ -35,7 +35,7 @@ from wavemem.wave_rnn.adding import (
     train,
 )
 from wavemem.wave_rnn.adding_task import AddingTask
-from wavemem.wave_rnn.grids import best_settings
+from wavemem.wave_rnn.grids import best_settings, draw
 from wavemem.wave_rnn.network import IdentityRNN
 
 SMALL = {"units": 5, "channels": 2, "batch": 4, "test_batch": 8, "log_every": 2}
@@ -74,8 +74,7 @@ def test_every_model_length_and_seed_is_there_once(result: Result) -> None:
 
 def test_stored_weights_give_the_stored_error(result: Result) -> None:
     network = networks(result, "iRNN", 9)
-    drawn = [AddingTask(9).batch(8, stream(seed, "adding/9/test")) for seed in (0, 1)]
-    x, y = torch.stack([b.inputs for b in drawn], 1), torch.stack([b.targets for b in drawn])
+    x, y = draw(AddingTask(9), 8, [stream(seed, "adding/9/test") for seed in (0, 1)])
     with torch.no_grad():
         errors = ((network(x)[..., 0].double() - y) ** 2).mean(-1)
     own = result.rows[(result.rows["model"] == "iRNN") & (result.rows["T"] == 9)]

@@ -194,7 +194,7 @@ def test_the_effective_number() -> None:
         (lambda: symbol_traces(delay_line(TASK, 12), CopyTask(1, 2, 1), 4, stream(0, "")), "1 symbol"),
         (lambda: displacement(WaveRNN.initialise([0], 8, 2, 10, 10), 3), "16 units in 3 rings"),
         (lambda: displacement(WaveRNN.initialise([0], 8, 2, 10, 10, readout="mlp"), 2), "mlp"),
-        (lambda: trace(delay_line(TASK, 12), TASK, 4, stream(0, ""), step=6), "step = 6; allowed: 0 to 5"),
+        (lambda: trace(delay_line(TASK, 12), TASK, 4, stream(0, ""), step=6), "step = 6; allowed: 0, 1, 2, 3, 4, 5"),
     ],
 )
 def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:

@@ -35,13 +35,7 @@ from wavemem.wave_rnn.images import (
 
 OWN = {task: dict(settings) for task, settings in SETTINGS.items()}  # as they are: the tests put smaller ones there
 TINY = Config(
-    tasks=("sdigits", "nsdigits"),
-    models=("wRNN", "iRNN"),
-    further=(),
-    size_task=None,
-    runs=2,
-    epochs=1,
-    log_every=9,
+    tasks=("sdigits", "nsdigits"), models=("wRNN", "iRNN"), further=(), size_task=None, runs=2, epochs=1, log_every=9
 )
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import log_softmax, one_hot
 
-from wavemem.checks import positive_int, require
+from wavemem.checks import one_of, positive_int, require
 from wavemem.wave_rnn.network import RecurrentNetwork
 
 
@@ -367,9 +367,7 @@ def trace(
     Raises:
         ValueError: if no symbol is shown at that step.
     """
-    require(
-        0 <= step < task.memory, f"step = {step}", f"0 to {task.memory - 1}", "Symbols are shown at these steps only."
-    )
+    one_of("step", step, range(task.memory))  # symbols are shown at these steps only
     inputs = task.batch(positive_int("size", size), generator, network.V.device).inputs.to(network.V.dtype)
     other = inputs.clone()
     other[step] = inputs[step].roll(1, 0)

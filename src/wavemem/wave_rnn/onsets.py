@@ -242,15 +242,6 @@ def best_accuracy(states: Float[Tensor, "history ..."], resolution: float = 0.0)
     return count, count / len(states)
 
 
-def _check(U: Tensor, slopes: Tensor) -> None:
-    require(
-        U.ndim == 2 and U.shape[0] == U.shape[1] and slopes.ndim == 2 and slopes.shape[1] == U.shape[0],
-        f"U of shape {tuple(U.shape)} and slopes of shape {tuple(slopes.shape)}",
-        "U (N, N) and slopes (time, N)",
-        "Flatten a Wave-RNN's state and use ring_matrix(u, n) as its U.",
-    )
-
-
 def state_jacobians(U: Float[Tensor, "N N"], slopes: Float[Tensor, "time N"]) -> Float[Tensor, "time+1 N N"]:
     """∂h(T)/∂h(t) for t = T, T − 1, …, 0 (entry k is k steps back), as products of Jacobians, latest step first.
 
@@ -264,7 +255,8 @@ def state_jacobians(U: Float[Tensor, "N N"], slopes: Float[Tensor, "time N"]) ->
     Raises:
         ValueError: If the shapes do not fit.
     """
-    _check(U, slopes)
+    shape_is("U", U, (len(U), len(U)))
+    shape_is("slopes", slopes, ("time", len(U)))
     product = torch.eye(len(U), dtype=U.dtype, device=U.device)
     products = [product]
     for slope in slopes.flip(0).to(U.dtype):
@@ -289,13 +281,7 @@ def input_jacobians(
     Raises:
         ValueError: If the shapes do not fit.
     """
-    _check(U, slopes)
-    require(
-        V.ndim == 2 and V.shape[0] == U.shape[0],
-        f"V of shape {tuple(V.shape)} for {U.shape[0]} units",
-        f"({U.shape[0]}, d)",
-        "Give one row of input weights per unit.",
-    )
+    shape_is("V", V, (len(U), "d"))
     through = state_jacobians(U, slopes)[:-1]  # ∂h(T)/∂h(T − a), a = 0, …, T − 1
     return (through * slopes.flip(0).to(U.dtype)[:, None, :]) @ V
 
@@ -313,12 +299,7 @@ def times_told_apart(jacobians: Float[Tensor, "time N d"], tolerance: float = 1e
     Raises:
         ValueError: If the Jacobians are not (time, N, d).
     """
-    require(
-        jacobians.ndim == 3,
-        f"Jacobians of shape {tuple(jacobians.shape)}",
-        "(time, N, d)",
-        "Pass what input_jacobians returns.",
-    )
+    shape_is("jacobians", jacobians, ("time", "N", "d"))
     finite("jacobians", jacobians)
     side_by_side = jacobians.movedim(0, 1).flatten(1)
     values = torch.linalg.svdvals(side_by_side)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wavemem.checks import require, shape_is
+from wavemem.checks import one_of, require, shape_is
 from wavemem.theory.readings import Velocity, estimate_velocity, spectrum_2d
 from wavemem.theory.waves import Wave, find_wave
 from wavemem.wave_rnn.network import RecurrentNetwork
@@ -109,12 +109,7 @@ def state_response(
     require(1 <= at < len(inputs), f"at = {at}", f"1 to {len(inputs) - 1}", "Leave steps before and after it.")
     with torch.no_grad():
         before = network.states(inputs[:at])[-1]
-        require(
-            channel is None or 0 <= channel < before.shape[2],
-            f"channel = {channel}",
-            f"0 to {before.shape[2] - 1}, or None",
-            "Choose a channel of the network.",
-        )
+        one_of("channel", channel, (None, *range(before.shape[2])))
         drawn = SMALL * torch.randn(before.shape, generator=generator, device=generator.device).to(before)
         if channel is not None:
             only = torch.zeros_like(drawn)
