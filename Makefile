@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WAVEMEM := $(BIN)/wavemem
 # One number for everything that a chapter may be asked to do.
-ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --chapters '$(CHAPTERS)' --jobs '$(JOBS)' --threads '$(THREADS)' --timeout '$(TIMEOUT)'
+ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --chapters '$(CHAPTERS)' --jobs '$(JOBS)' --threads '$(THREADS)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
 .PHONY: help book test check unit pages serve bench lock doctor clean distclean linkcheck
 
 help: ## List the targets

@@ -197,7 +197,7 @@ def test_the_order_reaches_the_build(monkeypatch: pytest.MonkeyPatch, command: C
     options = ["--profile", "paper", "--device", "cpu", "--seed", "3", "--jobs", "4", "--threads", "2", "--force"]
     for arguments, order in (
         (["run", "1", "4", *options, "--timeout", "60"], (["01", "04"], Parameters("paper", "cpu", 3), 4, True, 60, 2)),
-        (["build", "--chapters", "2", "--device", "cpu", "--timeout", ""], (["02"], Parameters(), 2, False, None, 1)),
+        (["build", "--chapters", "2", "--device", "cpu"], (["02"], Parameters(), 2, False, None, 1)),
     ):
         status, said, error = command("book", *arguments)
         assert (status, orders[-1]) == (1, order)

@@ -46,10 +46,8 @@ def _number(name: str, text: str) -> Any:
     """An option that takes a whole number."""
     low, high = _RANGES[name]
 
-    def whole(typed: Any) -> int | None:
+    def whole(typed: Any) -> int:
         digits = str(typed).strip()
-        if name == "timeout" and not digits:  # as make hands on what nobody has set
-            return None
         if digits.isascii() and digits.isdigit() and len(digits) < 100 and low <= int(digits) <= high:
             return int(digits)
         raise typer.BadParameter(f"{name} is {reprlib.repr(typed)}; allowed: a whole number from {low:,} to {high:,}")

@@ -72,6 +72,12 @@ def test_python(monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state
     assert ("3.11 to 3.13" in finding.text) == (state != "ok")
 
 
+def test_kernels_that_do_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wavemem.kernels.compiled.load_library", lambda name: None)
+    finding = doctor._kernels()
+    assert (finding.state, "compile" in finding.text) == ("note", True)
+
+
 def test_neither_browser_nor_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("WAVEMEM_COMPILE", "0")

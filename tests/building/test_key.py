@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 
@@ -125,6 +126,19 @@ def test_everything_else_in_the_key(toy, monkeypatch: pytest.MonkeyPatch) -> Non
     assert changes() == [*changed, "version numpy"]
     monkeypatch.setattr(cache, "KEY_PACKAGES", (*cache.KEY_PACKAGES, "no such thing"))
     assert "version no such thing" in changes()
+
+
+def test_the_entries_that_a_chapter_names_are_in_its_key(toy, real: Layout) -> None:
+    registry = toy.layout.root / "records" / "registry"
+    shutil.copytree(real.root / "records" / "registry", registry)
+    toy.module("wavemem.records.registry", "")
+    toy.chapter("01-names", "import wavemem.records.registry\n'twm:fig5'")
+    toy.chapter("02-names-none", "import wavemem.records.registry")
+    keys = _keys(toy.layout)
+    for old, new, changed in (("test = ", "test  = ", set()), ("decay rate after", "rate after", {"01-names"})):
+        for file in registry.glob("*.toml"):
+            file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        assert _changed(keys, _keys(toy.layout)) == changed
 
 
 @pytest.mark.parametrize("place", ["notebooks/helpers.py", "notebooks/data/rows.csv", "helpers.py"])

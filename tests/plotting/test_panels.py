@@ -21,6 +21,8 @@ def test_space_time_has_time_along_x_and_column_one_at_the_bottom() -> None:
     assert image.origin == "lower"
     assert image.get_clim() == (-3.0, 3.0)
     assert list(ax.get_yticks()) == [1, 2]
+    space_time(ax, torch.randn(9, 23), colorbar=True)
+    assert list(ax.get_yticks()) == [1, 5, 10, 15, 20, 23]
     assert space_time(ax, np.array([[1.0, 4.0]]), signed=False).get_clim() == (1.0, 4.0)
     with pytest.raises(ValueError, match="one run and one channel"):
         space_time(ax, np.zeros((2, 3, 4)))
@@ -39,7 +41,7 @@ def test_operator_is_symmetric_in_colour_and_lined_by_columns(
     side: int, keep: list[int] | None, lines: list[float], names: str, ticks: list[float]
 ) -> None:
     _, ax = plt.subplots()
-    image = draw_operator(ax, torch.eye(side) / 2, s=4, d=3, keep=keep)
+    image = draw_operator(ax, torch.eye(side) / 2, s=4, d=3, keep=keep, colorbar=True)
     assert image.get_clim() == (-0.5, 0.5)
     upright = [line.get_xdata()[0] for line in ax.lines if line.get_xdata()[0] == line.get_xdata()[1]]
     assert sorted(upright) == lines
@@ -71,6 +73,6 @@ def test_complex_plane_shows_both_spectra() -> None:
 def test_spectrum_image_marks_velocities() -> None:
     spectrum = spectrum_2d(torch.randn(12, 8))
     _, ax = plt.subplots()
-    image = spectrum_image(ax, spectrum, velocities=(1.0,))
+    image = spectrum_image(ax, spectrum, velocities=(1.0,), colorbar=True)
     assert np.asarray(image.get_array()).shape == spectrum.magnitude.shape
     assert len(ax.lines) == 2

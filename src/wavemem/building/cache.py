@@ -55,6 +55,11 @@ def moments(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
     return found
 
 
+def altered(before: Mapping[Path, tuple[int, ...]], after: Mapping[Path, tuple[int, ...]]) -> list[str]:
+    """Files that were changed between two looks at their moments."""
+    return sorted(file.as_posix() for file in before.keys() | after.keys() if before.get(file) != after.get(file))
+
+
 @dataclass(frozen=True)
 class Key:
     """A chapter's key.
@@ -79,9 +84,7 @@ class Key:
 
     def touched(self, before: Key) -> list[str]:
         """What was changed since an earlier key was made, even where all is as it was by now."""
-        files = sorted(self.moments.keys() | before.moments.keys())
-        changed = [file.as_posix() for file in files if self.moments.get(file) != before.moments.get(file)]
-        return changed or self.changes(before.ingredients)
+        return altered(before.moments, self.moments) or self.changes(before.ingredients)
 
 
 def installed_versions() -> dict[str, str]:

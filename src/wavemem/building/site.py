@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wavemem.building.cache import moments
+from wavemem.building.cache import altered, moments
 from wavemem.building.chapters import Chapter
 from wavemem.building.layout import BuildError, Layout, Parameters, digest, run_apart, write_json
 from wavemem.building.stage import Staged, stage
@@ -130,8 +130,7 @@ def build_site(
         if not current:
             stamp_file.unlink(missing_ok=True)
             pages = _run_sphinx(layout, strict, held)
-            after = moments(layout.package.rglob("*.py"))
-            changed = sorted(str(file) for file in before.keys() | after.keys() if before.get(file) != after.get(file))
+            changed = altered(before, moments(layout.package.rglob("*.py")))
             if changed:
                 raise BuildError(
                     f"changed while the pages were built: {', '.join(changed)}; run the same command again"
