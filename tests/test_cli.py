@@ -100,7 +100,7 @@ def test_run(tiny: list[object], tmp_path: Path, command: Command) -> None:
     assert folder.parent == tmp_path / "records" / "tiny"
     assert (folder / "record.json").is_file()
     status, _, said = command(*tiny, "--seed", 5)
-    assert (status, said.count("\n"), "exists" in said) == (1, 1, True)
+    assert (status, said.count("\n"), "exists" in said) == (2, 1, True)
     assert command(*tiny, "--seed", 5, "--replace")[0] == 0
 
 

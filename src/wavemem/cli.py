@@ -149,7 +149,7 @@ def run(
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
     from wavemem.records.parallel import on_cluster, side_by_side
-    from wavemem.records.run import parse_settings, run_experiment, with_settings
+    from wavemem.records.run import ExistingRecord, parse_settings, run_experiment, with_settings
     from wavemem.records.sizes import differences
     from wavemem.records.store import config_json, open_record, project_root
 
@@ -164,7 +164,10 @@ def run(
             workers.enter_context(on_cluster(scheduler) if scheduler else side_by_side(jobs))
         except ValueError as error:
             raise UsageError(str(error)) from error
-        folder = run_experiment(name, profile, seed, chosen, records, replace, replaced)
+        try:
+            folder = run_experiment(name, profile, seed, chosen, records, replace, replaced)
+        except ExistingRecord as error:  # an experiment's own error keeps its traceback
+            raise UsageError(str(error)) from error
     rows = open_record(folder).rows
     print(get_experiment(name).summarise(rows).to_string())
     print(f"\n{folder}  ({len(rows)} rows, {time.monotonic() - started:.0f} s)")
