@@ -348,7 +348,7 @@ def _read(path: Path) -> tuple[list[Paper], list[Entry], list[Claim]]:
 
 @cache
 def _load(files: tuple[Path, ...], _stamps: tuple[int, ...]) -> Registry:
-    read = [_read(path) for path in files]
+    read = [([], [], []), *map(_read, files)]  # there may be no file
     papers, entries, claims = ([one for part in parts for one in part] for parts in zip(*read, strict=True))
     ids = [entry.id for entry in entries] + [claim.id for claim in claims]
     twice = sorted({i for i in ids if ids.count(i) > 1})
