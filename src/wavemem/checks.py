@@ -164,3 +164,23 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "cuda" and not available:
         raise ValueError("device is 'cuda'; allowed here: auto, cpu. PyTorch finds no CUDA device on this machine.")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def activity_is(activity: torch.Tensor, least_time: int, least_position: int) -> None:
+    """Refuse what is not a finite activity array (time, ..., channel, position) of at least the given extents.
+
+    Raises:
+        ValueError: With the shape found and what is needed.
+    """
+    require(
+        activity.ndim >= 2 and activity.shape[0] >= least_time and activity.shape[-1] >= least_position,
+        f"an activity of shape {tuple(activity.shape)}",
+        f"(time, ..., channel, position) with time >= {least_time} and position >= {least_position}",
+        "Put time first and position last (readings.substrate_activity does so for flattened states).",
+    )
+    require(
+        bool(torch.isfinite(activity).all()),
+        "an activity with infinite or missing values",
+        "finite values",
+        "Look at the run that made it: the states have diverged.",
+    )

@@ -11,8 +11,8 @@ from torch import Tensor
 from wavemem.elman.estimates import corrected_power_iteration, intertwined_memories, operator_error, pollution
 from wavemem.elman.variable_memories import algorithm_1
 from wavemem.theory.basis import random_basis
-from wavemem.theory.boundary import fill, shift_operator
-from wavemem.theory.hds import LinearHDS, generalized_fibonacci, repeat_copy
+from wavemem.theory.boundary import fill
+from wavemem.theory.hds import LinearHDS, generalized_fibonacci, repeat_copy, shift_operator
 from wavemem.theory.selection import paper_task, signed_selection
 from wavemem.theory.spectrum import reduced_basis
 

@@ -16,20 +16,27 @@ from torch import Tensor
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.theory.basis import Basis
 from wavemem.theory.boundary import (
-    boundary_operator,
     fibonacci_phi,
     fill,
     flatten,
-    linear_boundary_operator,
+    input_phase_state,
+    output,
+    output_phase_state,
     phi_in_basis,
     readout,
     repeat_copy_phi,
+    repeat_copy_weights,
     run,
-    shift_operator,
+    subspace,
     write,
 )
-from wavemem.theory.hds import LinearHDS, generalized_fibonacci
-from wavemem.theory.repeat_copy import input_phase_state, output, output_phase_state, repeat_copy_weights, subspace
+from wavemem.theory.hds import (
+    LinearHDS,
+    boundary_operator,
+    generalized_fibonacci,
+    linear_boundary_operator,
+    shift_operator,
+)
 from wavemem.theory.spectrum import eigenvalues, growth_polynomial, snacci_constant
 
 

@@ -18,7 +18,7 @@ from wavemem.ssm import shift_register as spaces
 from wavemem.ssm.diagonal_ssm import DiagonalSSM, spectrum
 from wavemem.ssm.mamba import Mamba
 from wavemem.streams import stream
-from wavemem.theory.boundary import shift_operator
+from wavemem.theory.hds import shift_operator
 from wavemem.theory.readings import transport
 from wavemem.theory.wave_equation import upwind_matrix, upwind_step
 from wavemem.wave_rnn import ring

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wavemem.ssm import shift_register as spaces
 from wavemem.streams import stream
-from wavemem.theory.boundary import linear_boundary_operator
+from wavemem.theory.hds import linear_boundary_operator
 
 seeds = st.integers(0, 10_000)
 

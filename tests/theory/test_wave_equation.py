@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.streams import stream
-from wavemem.theory.boundary import shift_operator
+from wavemem.theory.hds import shift_operator
 from wavemem.theory.wave_equation import (
     amplification,
     exact_solution,

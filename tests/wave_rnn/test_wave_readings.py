@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wavemem.streams import stream
-from wavemem.theory.readings import Velocity
+from wavemem.theory.velocity import Velocity
 from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
 from wavemem.wave_rnn.wave_readings import (
     different_speeds,

@@ -32,8 +32,7 @@ from torch import Tensor
 
 from wavemem.checks import finite, one_of, positive_int, require, shape_is
 from wavemem.elman.variable_memories import Keep, VariableMemories, invariant_subspace, kept_entries, real_matrix
-from wavemem.theory.boundary import history_length
-from wavemem.theory.hds import HDS, LinearHDS
+from wavemem.theory.hds import HDS, LinearHDS, history_length
 
 
 def _weights(W_hh: Tensor, W_r: Tensor) -> tuple[Tensor, Tensor]:

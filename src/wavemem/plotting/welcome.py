@@ -16,7 +16,7 @@ from torch import Tensor
 from wavemem.plotting.style import DIVERGING, INK, figure_size, use_book_style
 from wavemem.streams import stream
 from wavemem.theory.basis import Basis, random_basis
-from wavemem.theory.repeat_copy import repeat_copy_weights
+from wavemem.theory.boundary import repeat_copy_weights
 
 _PICTURE = """
 #####...#...#####.

@@ -4,6 +4,9 @@ An HDS with a history of s vectors of dimension d is given s initial vectors and
 x_i = f(x_{i-1}, ..., x_{i-s}). A history is stored oldest vector first: ``h[..., 0, :]`` is x_{i-s} and
 ``h[..., s-1, :]`` is x_{i-1}, the order in which the vectors lie on the substrate (column 1 to column s).
 
+A linear HDS advances its flattened history by the operator Φ (Eq. 6 in the standard basis): a shift of the columns, and the
+boundary that computes the next vector.
+
 A recurrent network meets such a system in episodes. In the input phase (s steps) it receives the vectors of a random binary
 history, oldest first; in the output phase it receives zeros and must produce the states that follow.
 
@@ -20,7 +23,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.checks import finite, positive_int, require, shape_is
-from wavemem.theory.boundary import history_length, linear_boundary_operator
 
 
 class HDS:
@@ -83,6 +85,56 @@ class HDS:
     def targets(self, u: Float[Tensor, "*batch s d"], horizon: int) -> Float[Tensor, "*batch horizon d"]:
         """What a model should produce in an output phase of ``horizon`` steps; here the same as :meth:`rollout`."""
         return self.rollout(u, horizon)
+
+
+def shift_operator(s: int, d: int, dtype: torch.dtype = torch.float64) -> Float[Tensor, "sd sd"]:
+    """The travelling part of Φ in the standard basis: Σ_{μ=1}^{(s-1)d} |e_μ⟩⟨e^{μ+d}| (first sum of Eq. 6).
+
+    Ones on the d-th superdiagonal: column i of the substrate receives column i + 1.
+
+    Raises:
+        ValueError: if s or d is not a positive whole number.
+    """
+    s, d = positive_int("s", s), positive_int("d", d)
+    return torch.diag(torch.ones((s - 1) * d, dtype=dtype), d)
+
+
+def history_length(F: Float[Tensor, "d sd"]) -> int:
+    """s of a linear boundary's matrix F (d, s·d).
+
+    Raises:
+        ValueError: if F is no matrix, or its width is not a multiple of its height.
+    """
+    shape_is("F", F, ("d", "s*d"))
+    d, width = (int(size) for size in F.shape)
+    fits = d > 0 and width > 0 and width % d == 0
+    require(fits, f"F of shape {(d, width)}", "(d, s*d)", "The width of F must be a multiple of its height.")
+    return width // d
+
+
+def boundary_operator(F: Float[Tensor, "d sd"]) -> Float[Tensor, "sd sd"]:
+    """The boundary part of Φ in the standard basis (second sum of Eq. 6): F in the last d rows, zeros above.
+
+    Args:
+        F: the linear boundary f as a matrix acting on the flattened substrate.
+
+    Raises:
+        ValueError: if the width of F is not a multiple of its height.
+    """
+    s, width = history_length(F), int(F.shape[1])
+    return torch.cat([F.new_zeros(width - width // s, width), F])
+
+
+def linear_boundary_operator(F: Float[Tensor, "d sd"]) -> Float[Tensor, "sd sd"]:
+    """Φ of a linear boundary F (d, s·d) in the standard basis (Eq. 6): shift plus boundary.
+
+    With it ``flatten(step(h)) == Phi @ flatten(h)``.
+
+    Raises:
+        ValueError: if the width of F is not a multiple of its height.
+    """
+    boundary = boundary_operator(F)
+    return shift_operator(history_length(F), int(F.shape[0]), dtype=F.dtype).to(F.device) + boundary
 
 
 class LinearHDS(HDS):

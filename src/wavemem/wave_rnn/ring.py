@@ -33,8 +33,7 @@ from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavemem.checks import finite, number_in, positive_int, require
-from wavemem.theory.readings import check_activity
+from wavemem.checks import activity_is, finite, number_in, positive_int, require
 
 
 def one_way_kernel(velocity: float) -> Float[Tensor, " f"]:
@@ -239,7 +238,7 @@ def _correlations(activity: Tensor) -> ComplexArray:
     Wave numbers from 1/n to below 1/2: zero has no velocity, and 1/2 is its own mirror image. From these the power is known
     at *every* frequency, not just at those of the discrete transform, so that no velocity is favoured.
     """
-    check_activity(activity, 4, 4)
+    activity_is(activity, 4, 4)
     time, n = activity.shape[0], activity.shape[-1]
     series = activity.detach().to("cpu", torch.float64).reshape(time, -1, n)
     # h(v, t) = Σ A exp(2πi(k v + ω t)), as `spectrum_2d`: a positive velocity has ω and k of one sign.

@@ -28,7 +28,7 @@ from wavemem.checks import one_of, require
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Blanks, Clip, Count, Items, OneOf, Rate, Runs, Size, Updates, Within
 from wavemem.streams import run_seeds, stream
-from wavemem.theory.readings import Velocity
+from wavemem.theory.velocity import Velocity
 from wavemem.training.fit import FitConfig, LossFunction, fit
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, exact_recall
 from wavemem.wave_rnn.grids import draw

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from wavemem.checks import one_of, require, shape_is
-from wavemem.theory.readings import Velocity, estimate_velocity, spectrum_2d
+from wavemem.theory.readings import spectrum_2d
+from wavemem.theory.velocity import Velocity, estimate_velocity
 from wavemem.theory.waves import Wave, find_wave
 from wavemem.wave_rnn.network import RecurrentNetwork
 
@@ -53,7 +54,7 @@ def onset_order(activity: Float[Tensor, "time batch channel position"]) -> Int[T
 
 
 def ring_velocity(activity: Float[Tensor, "time batch channel position"]) -> Velocity:
-    """Velocity of an activity on rings, `wavemem.theory.readings.estimate_velocity` without what a whole ring does at once.
+    """Velocity of an activity on rings, `wavemem.theory.velocity.estimate_velocity` without what a whole ring does at once.
 
     The mean over the positions is taken out first: it cannot travel. The largest |ν| considered is 3 positions per step, or an
     eighth of the positions if that is more, but at most half the ring. Give one channel for that channel's velocity.
