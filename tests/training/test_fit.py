@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -200,3 +201,14 @@ def test_progress_without_terminal_prints_plain_lines(
     with Progress(4, "silent", enabled=False) as bar:
         bar.update(4)
     assert capsys.readouterr().err == ""
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("WAVEMEM_PROGRESS_FILE", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(4, "copying") as bar:
+        bar.update(1)
+        bar.update(4, loss=0.5)
+    shown = capsys.readouterr().err
+    assert "copying: 100%" in shown
+    assert "4/4" in shown

@@ -37,6 +37,7 @@ def test_shift_kernel_is_the_papers() -> None:
         shift_kernel(torch.tensor([0.3, 1.0, 0.0]))[[0, 1, 2], [0, 1, 2]],
         torch.tensor([[0, 0.7, 0.3], [0, 0, 1], [0, 1, 0]]),
     )
+    assert shift_kernel(torch.zeros(1), taps=1).tolist() == [[[1.0]]]
 
 
 def test_identity_start_keeps_and_shift_start_moves() -> None:
@@ -116,7 +117,7 @@ def test_gated_networks_are_pytorch_s_layers(cell: Cell) -> None:
         torch.testing.assert_close(states[:, k, :, 0], expected)
         torch.testing.assert_close(network(inputs)[k], expected[-1] @ network.W[k].T + network.b_y[k])
     assert all(float(value.abs().max()) <= 5**-0.5 for value in network.state_dict().values())
-    assert (network.hidden, network.d, network.o) == (5, 3, 4)
+    assert (network.hidden, network.d) == (5, 3)
 
 
 def test_parameter_counts_of_gated_networks_that_the_wave_rnn_paper_prints() -> None:

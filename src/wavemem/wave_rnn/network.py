@@ -196,11 +196,6 @@ class RecurrentNetwork(Ensemble, ABC):
         """Dimension of the inputs."""
         return self.V.shape[2]
 
-    @property
-    def o(self) -> int:
-        """Dimension of the outputs."""
-        return (self.W if self.readout == "linear" else self.W2).shape[1]
-
     def states(
         self, inputs: Float[Tensor, "T *K B d"], h0: Float[Tensor, "K B c n"] | None = None
     ) -> Float[Tensor, "T K B c n"]:
@@ -491,11 +486,6 @@ class GatedRNN(Ensemble):
     def d(self) -> int:
         """Dimension of the inputs."""
         return self.W_ih.shape[2]
-
-    @property
-    def o(self) -> int:
-        """Dimension of the outputs."""
-        return self.W.shape[1]
 
     @classmethod
     def initialise(
