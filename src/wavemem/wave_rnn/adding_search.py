@@ -124,18 +124,16 @@ def run(config: Config, seed: int) -> Rounds:
             for scale, biases in starts
         }
 
-    grids = {"iRNN": (config.dense_scales, config.rates), "wRNN": (config.wave_scales, config.wave_rates)}
+    tried = {"iRNN": (config.dense_scales, config.rates), "wRNN": (config.wave_scales, config.wave_rates)}
     short = {}
     for model in config.models:
-        scales, rates = grids[model]
+        scales, rates = tried[model]
         short[model] = yield pieces(model, config.lengths[0], product(scales, (True, False)), rates)
     longer = {"iRNN": (config.finalists, config.lengths[1:]), "wRNN": (1, config.wave_lengths)}
     for model, found in short.items():
         finalists, lengths = longer[model]
-        ranked = summarise(pd.concat([part.rows for part in found]), config.margin).drop_duplicates(
-            ["V_scale", "biases"]
-        )
-        starts = list(ranked[["V_scale", "biases"]].head(finalists).itertuples(index=False, name=None))
+        ranked = summarise(pd.concat([part.rows for part in found]), config.margin)[["V_scale", "biases"]]
+        starts = list(ranked.drop_duplicates().head(finalists).itertuples(index=False, name=None))
         for T in lengths:
             yield pieces(model, T, starts, config.long_rates)
 
@@ -192,12 +190,8 @@ class Start:
         return length if self.V == "sparse" else length / units**0.5
 
 
-STARTS: Final[dict[str, Start]] = {
-    start.name: start
-    for start in itertools.starmap(
-        Start, itertools.product(("identity", "shift"), ("normal", "sparse"), (False, True), (False, True))
-    )
-}
+_CROSSED: tuple[Any, ...] = (("identity", "shift"), ("normal", "sparse"), (False, True), (False, True))
+STARTS: Final[dict[str, Start]] = {own.name: own for own in itertools.starmap(Start, product(*_CROSSED))}
 """Name → start. "identity, small normal V, biases" is the published iRNN, "shift, unit sparse V" a Wave-RNN of one ring that
 may become any dense network."""
 

@@ -46,7 +46,7 @@ VARIABLE = "WAVEMEM_DATA"
 
 _CHUNK = 1 << 20
 _LARGEST = 1 << 30  # bytes of a file; CIFAR-10, the largest of ours, has a sixth of it
-_FAILURES = (OSError, http.client.HTTPException)  # URLError and time-outs are OSErrors
+_SILENCE = 30.0  # seconds that a server may take
 
 
 class DatasetError(Unusable):
@@ -111,14 +111,14 @@ def _copy(source: IO[bytes], part: Path, start: int, body: int | None) -> None:
         raise ConnectionError(f"the connection ended after {received} of {body} bytes")
 
 
-def _stream(url: str, part: Path, timeout: float) -> None:
+def _stream(url: str, part: Path) -> None:
     """Fetch a URL into a file, from where the file ends if the server can."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "wavemem", "Accept-Encoding": "identity"})
     if have and url.startswith("http"):
         request.add_header("Range", f"bytes={have}-")
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        response = urllib.request.urlopen(request, timeout=_SILENCE)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
@@ -136,12 +136,12 @@ def _stream(url: str, part: Path, timeout: float) -> None:
         _copy(response, part, start, int(length) if length else None)
 
 
-def _fetch(url: str, part: Path, check: Callable[[Path], None], timeout: float) -> None:
+def _fetch(url: str, part: Path, check: Callable[[Path], None]) -> None:
     """Fetch and check; what was put together from two fetches and is wrong gets one more chance from the start."""
     resumed = part.exists()
     for again in (False, True):
         try:
-            _stream(url, part, timeout)
+            _stream(url, part)
             check(part)
             return
         except DatasetError:
@@ -150,7 +150,7 @@ def _fetch(url: str, part: Path, check: Callable[[Path], None], timeout: float) 
                 raise
 
 
-def download(urls: Sequence[str], path: Path | str, check: Callable[[Path], None], timeout: float = 30.0) -> Path:
+def download(urls: Sequence[str], path: Path, check: Callable[[Path], None]) -> Path:
     """Fetch a file from the first of several addresses that gives it.
 
     What an interrupted download left, ``<name>.part``, is continued. The file gets its name, in one step, after it has
@@ -160,30 +160,24 @@ def download(urls: Sequence[str], path: Path | str, check: Callable[[Path], None
         urls: addresses of the same file, in the order in which they are tried.
         path: the file to make; its folder is made if need be. A file that is there is kept and not checked.
         check: raises `DatasetError` if the file that it is given is not the right one.
-        timeout: seconds that a server may stay silent.
 
     Returns:
         The path.
 
     Raises:
         DatasetError: if no address gives the right file; the message says what each of them gave, and what to do.
-        ValueError: if there are no addresses.
     """
-    require(len(urls) > 0, "urls is empty", "at least one address", "Name where the file is.")
-    path = Path(path)
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            return path
         with locked(path.with_name(path.name + ".lock")):
             if path.exists():  # another process was faster
                 return path
             failures = []
             for url in urls:
                 try:
-                    _fetch(url, part, check, timeout)
-                except (*_FAILURES, DatasetError) as error:
+                    _fetch(url, part, check)
+                except (OSError, http.client.HTTPException, DatasetError) as error:  # time-outs are OSErrors
                     failures.append(f"{url}: {error}")
                 else:
                     os.replace(part, path)
