@@ -81,7 +81,7 @@ class ConvolutionLoop(nn.Module):
         self.c, self.n, taps = network.c, network.n, network.u.shape[3]
         self.V = nn.Linear(network.d, self.c * self.n)
         self.U = nn.Conv1d(self.c, self.c, taps, padding=taps // 2, padding_mode="circular")
-        self.out = nn.Linear(self.c * self.n, network.o)
+        self.out = nn.Linear(self.c * self.n, network.W.shape[1])
         theirs = (network.V, network.b_V, network.u, network.b_u, network.W, network.b_y)
         with torch.no_grad():
             for own, whole in zip(self.parameters(), theirs, strict=True):
