@@ -1,4 +1,4 @@
-"""The diagonal SSM: its recurrence, its convolution and the continuous system behind them are one."""
+"""The diagonal SSM: recurrence, convolution and continuous system are one. H3 compares across time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from wavemem.ssm.diagonal_ssm import DiagonalSSM, powers, spectrum
-from wavemem.ssm.token_model import generators
+from wavemem.ssm.diagonal_ssm import H3, DiagonalSSM, powers, spectrum
+from wavemem.ssm.mamba import ShiftRegister
+from wavemem.ssm.token_model import StackedLinear, generators
 
 
 def layer(width: int = 3, modes: int = 5) -> DiagonalSSM:
@@ -76,6 +77,35 @@ def test_every_parameter_gets_the_gradient_of_the_recurrence() -> None:
         assert float(slow.abs().max()) > 0, name
 
 
+def test_counts_what_followed_what() -> None:
+    """Weights written by hand: the block knows which token followed the present one, and how often."""
+    V, D = 5, 25  # one channel per pair of tokens
+    one = torch.eye(V, dtype=torch.float64)
+    before = one.repeat_interleave(V, 0)  # channel a·V + b listens to a …
+    after = one.repeat(V, 1)  # … and to b
+    shift = torch.tensor([0.0, 1.0], dtype=torch.float64).expand(1, D, 2).clone()  # the token of one step ago
+    still = torch.zeros(1, D, 1, dtype=torch.float64)
+    B = torch.zeros(1, D, 1, 2, dtype=torch.float64)
+    B[..., 0] = 1
+    half = B / 2
+    memory = DiagonalSSM(still - 40, still, B, half, still[..., 0], still[..., 0])  # e^−40: keeps all
+    h3 = H3(
+        StackedLinear(before[None]),
+        StackedLinear(after[None]),
+        StackedLinear(before[None]),
+        StackedLinear(after.mT[None].clone()),
+        ShiftRegister(shift),
+        memory,
+    )
+    tokens = torch.randint(V, (40,), generator=torch.Generator().manual_seed(2))
+    counted = h3(one[tokens][None, None])[0, 0]
+    expected = torch.zeros(40, V, dtype=torch.float64)
+    for t in range(40):
+        for earlier in range(1, t + 1):
+            expected[t, tokens[earlier]] += float(tokens[earlier - 1] == tokens[t])
+    torch.testing.assert_close(counted, expected, atol=1e-9, rtol=1e-9)
+
+
 def test_complaints() -> None:
     with pytest.raises(ValueError, match="kind = 'log'"):
         spectrum("log", 3)
@@ -83,3 +113,10 @@ def test_complaints() -> None:
         layer()(inputs(2, 3, 5, 4))
     with pytest.raises(ValueError, match="skip has shape"):
         DiagonalSSM(*(value.detach() for value in list(layer().parameters())[:-1]), torch.zeros(2))
+    with pytest.raises(ValueError, match="C has shape"):
+        ShiftRegister(torch.zeros(3, 4))
+    with pytest.raises(ValueError, match="neurons = 0"):
+        H3.draw(generators((0,), "t"), 3, 0)
+    h3 = H3.draw(generators((0,), "t"), 4)
+    with pytest.raises(ValueError, match=r"memory\.skip"):
+        H3(h3.key, h3.value, h3.query, h3.out, h3.shift, DiagonalSSM.draw(generators((0,), "t"), 5, 2))

@@ -33,13 +33,11 @@ def test_a_register_holds_the_last_inputs_in_order() -> None:
     assert torch.equal(spaces.register(4).states(x[6:], h0=states[5]), states[6:])
 
 
-def test_a_ring_repeats_and_the_printed_register_forgets() -> None:
+def test_a_ring_repeats() -> None:
     kernel = spaces.ring(5, 0.5).kernel(15)
     expected = torch.zeros(15, dtype=torch.float64)
     expected[4], expected[9], expected[14] = 1.0, 0.5, 0.25
     assert torch.equal(kernel, expected)
-    every = torch.ones(5, dtype=torch.float64)
-    assert torch.equal(spaces.printed_register(5, every).kernel(6), torch.eye(6, dtype=torch.float64)[0])
 
 
 @settings(max_examples=30, deadline=None)

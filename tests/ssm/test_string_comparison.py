@@ -12,19 +12,7 @@ import pandas as pd
 import pytest
 
 from wavemem.records.comparisons import ALIKE, UNDECIDED
-from wavemem.ssm.string_comparison import (
-    COMPARISONS,
-    DECISIVE,
-    compare,
-    completed,
-    decide,
-    parts,
-    readings,
-    scores,
-    search_rows,
-    verdict,
-    words_of,
-)
+from wavemem.ssm import string_comparison as comparison
 from wavemem.ssm.string_copying import MODELS, Config
 
 
@@ -54,7 +42,7 @@ ROWS = rows_of(
 
 
 def test_readings_are_the_rows_own_numbers() -> None:
-    table = readings(ROWS, 10, guessing=3.0).set_index(["model", "seed"])
+    table = comparison.readings(ROWS, 10, guessing=3.0).set_index(["model", "seed"])
     assert len(table) == 9
     assert table.loc[("Mamba", 0), "mean loss"] == pytest.approx(2.5)
     assert math.isnan(table.loc[("Mamba", 0), "updates to half"])
@@ -63,20 +51,20 @@ def test_readings_are_the_rows_own_numbers() -> None:
     assert table.loc[("v-Wave", 1), "characters"] == 0.9
     assert list(table.loc["v-Wave", "strings"]) == [1, 0, 1]
     with pytest.raises(ValueError, match="length = 11"):
-        readings(ROWS, 11, 3.0)
+        comparison.readings(ROWS, 11, 3.0)
 
 
 def test_the_final_loss_is_of_the_last_tenth() -> None:
     curves = {"Mamba": [[float(i) for i in range(20)], [1.0] * 20]}
-    table = readings(rows_of(curves, {"Mamba": [1.0, 0.5]}), 10, guessing=3.0)
+    table = comparison.readings(rows_of(curves, {"Mamba": [1.0, 0.5]}), 10, guessing=3.0)
     assert table["final loss"].tolist() == [18.5, 1.0]  # of the updates after 180 of 200
     assert table["mean loss"].tolist() == [9.5, 1.0]
     assert table["updates to half"].tolist()[1] == 10  # 1 is below the half of 3
 
 
 def test_only_what_is_there_is_compared() -> None:
-    table = readings(ROWS, 10, 3.0)
-    found = compare(table, "mean loss")
+    table = comparison.readings(ROWS, 10, 3.0)
+    found = comparison.compare(table, "mean loss")
     assert list(zip(found["model"], found["control"], strict=True)) == [
         ("v-Wave", "Mamba"),
         ("Mamba long", "Mamba"),
@@ -87,16 +75,16 @@ def test_only_what_is_there_is_compared() -> None:
     assert found["share"].iloc[0] == 0
     assert found["p"].iloc[0] == pytest.approx(0.1)
     assert found["high"].iloc[0] < 0
-    assert set(words_of(found, "slower", "faster").values()) == {UNDECIDED}  # three seeds cannot
-    assert compare(table, "updates to half")["model"].tolist() == ["v-Wave"]  # no finite value of Mamba's
+    assert set(comparison.words_of(found, "slower", "faster").values()) == {UNDECIDED}  # three seeds cannot
+    assert comparison.compare(table, "updates to half")["model"].tolist() == ["v-Wave"]  # no finite value of Mamba's
     with pytest.raises(ValueError, match="quantity = 'speed'"):
-        compare(table, "speed")
+        comparison.compare(table, "speed")
 
 
 def test_every_comparison_names_models_that_exist() -> None:
-    assert {name for each in COMPARISONS for name in (each.model, each.control)} <= set(MODELS)
-    assert len({(each.model, each.control) for each in COMPARISONS}) == len(COMPARISONS)
-    assert set(DECISIVE) <= set(COMPARISONS)
+    assert {name for each in comparison.COMPARISONS for name in (each.model, each.control)} <= set(MODELS)
+    assert len({(each.model, each.control) for each in comparison.COMPARISONS}) == len(comparison.COMPARISONS)
+    assert set(comparison.DECISIVE) <= set(comparison.COMPARISONS)
 
 
 def many(scale: dict[str, float], seeds: int = 6) -> pd.DataFrame:
@@ -118,7 +106,7 @@ def many(scale: dict[str, float], seeds: int = 6) -> pd.DataFrame:
 def test_six_seeds_decide_either_way(swap: float, added: float, word: str, sentence: str) -> None:
     long = 0.5
     rows = many({"Mamba": 2.0, "Mamba long": long, "v-Wave": long * swap, "v-Wave long": long * added})
-    found = decide(rows, 10, 3.0)
+    found = comparison.decide(rows, 10, 3.0)
     assert found.speed["v-Wave", "Mamba"] == "faster"
     assert found.quality["v-Wave", "Mamba"] == "better"
     assert found.speed["v-Wave", "Mamba long"] == word
@@ -127,23 +115,23 @@ def test_six_seeds_decide_either_way(swap: float, added: float, word: str, sente
     line = found.final[found.final["control"] == "Mamba long"].iloc[0]
     assert line["mean"] == pytest.approx(math.log(swap))
     assert line["n"] == 6
-    assert decide(rows[rows["seed"] < 3], 10, 3.0).sentence.startswith("Nothing shown")
+    assert comparison.decide(rows[rows["seed"] < 3], 10, 3.0).sentence.startswith("Nothing shown")
 
 
 def test_an_interval_without_an_order_of_ranks_is_no_difference() -> None:
     line = {"model": "a", "control": "b", "mean": 1.0, "low": 0.5, "high": 1.5, "p": 0.06}
-    assert words_of(pd.DataFrame([line]), "slower", "faster") == {("a", "b"): UNDECIDED}
-    assert words_of(pd.DataFrame([{**line, "p": 0.05}]), "slower", "faster") == {("a", "b"): UNDECIDED}
-    assert words_of(pd.DataFrame([{**line, "p": 0.04}]), "slower", "faster") == {("a", "b"): "slower"}
+    assert comparison.words_of(pd.DataFrame([line]), "slower", "faster") == {("a", "b"): UNDECIDED}
+    assert comparison.words_of(pd.DataFrame([{**line, "p": 0.05}]), "slower", "faster") == {("a", "b"): UNDECIDED}
+    assert comparison.words_of(pd.DataFrame([{**line, "p": 0.04}]), "slower", "faster") == {("a", "b"): "slower"}
     near = {**line, "mean": 0.0, "low": -0.05, "high": 0.05}  # alike by the interval, whatever the ranks
     for p in (0.01, 0.9):
-        assert words_of(pd.DataFrame([{**near, "p": p}]), "slower", "faster", 0.1) == {("a", "b"): ALIKE}
+        assert comparison.words_of(pd.DataFrame([{**near, "p": p}]), "slower", "faster", 0.1) == {("a", "b"): ALIKE}
 
 
 def test_the_smaller_number_of_seeds_is_told() -> None:
-    table = readings(many({"Mamba": 2.0, "v-Wave": 1.0}, 5), 10, 3.0)
+    table = comparison.readings(many({"Mamba": 2.0, "v-Wave": 1.0}, 5), 10, 3.0)
     table = table[(table["model"] != "Mamba") | (table["seed"] < 3)]
-    assert compare(table, "final loss")["n"].tolist() == [3]
+    assert comparison.compare(table, "final loss")["n"].tolist() == [3]
 
 
 @pytest.mark.parametrize(
@@ -161,8 +149,10 @@ def test_the_smaller_number_of_seeds_is_told() -> None:
     ],
 )
 def test_the_verdict_follows_from_the_words(words: tuple[str, str, str], beginning: str) -> None:
-    named = {(each.model, each.control): word for each, word in zip(DECISIVE, (*words, "slower"), strict=True)}
-    text = verdict(named)
+    named = {
+        (each.model, each.control): word for each, word in zip(comparison.DECISIVE, (*words, "slower"), strict=True)
+    }
+    text = comparison.verdict(named)
     assert text.startswith(beginning)
     assert text.endswith("slowed learning down.")
     assert ("v-Wave was slower" in text) == (words == ("faster", "faster", "slower"))
@@ -170,8 +160,13 @@ def test_the_verdict_follows_from_the_words(words: tuple[str, str, str], beginni
 
 def test_every_combination_has_a_verdict_and_nothing_in_gives_nothing_shown() -> None:
     for words in itertools.product(("faster", "slower", ALIKE, UNDECIDED), repeat=4):
-        assert verdict({(e.model, e.control): w for e, w in zip(DECISIVE, words, strict=True)}).count(".") == 2
-    assert verdict({}).startswith("Nothing shown")
+        assert (
+            comparison.verdict(
+                {(e.model, e.control): w for e, w in zip(comparison.DECISIVE, words, strict=True)}
+            ).count(".")
+            == 2
+        )
+    assert comparison.verdict({}).startswith("Nothing shown")
 
 
 CONFIG = Config(letters=16)
@@ -198,32 +193,32 @@ def test_records_of_one_protocol_are_put_together_and_searches_kept_apart() -> N
         record(CONFIG, two),
         record(dataclasses.replace(CONFIG, rates=rates), search),
     ]
-    found = parts(records)
+    found = comparison.parts(records)
     assert [(p.longest, p.sizes, p.start) for p in found] == [(n, "2 × 32", math.log(16)) for n in (10, 12)]
     assert len(found[0].rows) == len(one) + len(two)
     others = [record(CONFIG, one, 1), record(dataclasses.replace(CONFIG, batch=8), one)]
-    assert len(parts([*records, *others])) == 4  # other seeds and other protocols stay apart
-    assert [p.seed for p in parts([*records, *others], CONFIG, seed=1)] == [1]
-    assert [len(p.rows) for p in parts([*records, *others], CONFIG, seed=0)] == [len(one) + len(two)]
-    assert sorted(search_rows(records, "quick")["lr"].unique()) == list(rates)
-    assert not len(search_rows(records, "paper"))
+    assert len(comparison.parts([*records, *others])) == 4  # other seeds and other protocols stay apart
+    assert [p.seed for p in comparison.parts([*records, *others], CONFIG, seed=1)] == [1]
+    assert [len(p.rows) for p in comparison.parts([*records, *others], CONFIG, seed=0)] == [len(one) + len(two)]
+    assert sorted(comparison.search_rows(records, "quick")["lr"].unique()) == list(rates)
+    assert not len(comparison.search_rows(records, "paper"))
 
 
 def test_of_a_model_that_was_searched_again_the_newest_search_counts() -> None:
     first = record(dataclasses.replace(CONFIG, rates=(0.1,)), measured(("Mamba", "v-Wave"), lr=0.1))
     again = record(dataclasses.replace(CONFIG, rates=(0.2,), batch=8), measured(("Mamba",), lr=0.2))
-    found = search_rows([first, again], "quick")
+    found = comparison.search_rows([first, again], "quick")
     assert found.groupby("model")["lr"].unique().map(list).to_dict() == {"Mamba": [0.2], "v-Wave": [0.1]}
 
 
 def test_a_record_is_completed_by_models_that_it_lacks_and_by_no_others() -> None:
     own, others = measured(("Mamba",)), measured(("Mamba", "RoPE"), (7,))
-    both = completed(own, others)
+    both = comparison.completed(own, others)
     assert set(both[both["model"] == "Mamba"]["seed"]) == {0, 1, 2}
     assert set(both[both["model"] == "RoPE"]["seed"]) == {7}
-    assert completed(own, None) is own
+    assert comparison.completed(own, None) is own
 
 
 def test_scores_are_ordered_by_seed() -> None:
     rows = measured(("Mamba", "v-Wave"), (2, 0, 1))
-    assert scores(rows, "v-Wave", "strings", CONFIG.longest).tolist() == [0.0, 0.1, 0.2]
+    assert comparison.scores(rows, "v-Wave", "strings", CONFIG.longest).tolist() == [0.0, 0.1, 0.2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable
 from typing import cast
 
@@ -14,20 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wavemem.ssm.string_tasks import (
-    KINDS,
-    Questions,
-    StringTask,
-    generated_scores,
-    guessing_loss,
-    letters_in,
-    looked_up,
-    lookup_error_bound,
-    masked_loss,
-    scores,
-    state_bound,
-    teacher_forced_scores,
-)
+from wavemem.ssm import string_tasks as strings
+from wavemem.ssm.string_tasks import KINDS, Questions, StringTask
 from wavemem.ssm.token_model import TokenModel
 from wavemem.streams import stream
 
@@ -163,18 +150,8 @@ def test_the_default_is_the_paper_s_size() -> None:
     assert task.batch(2, torch.Generator().manual_seed(0)).inputs.shape == (2, 219)
 
 
-def test_drawing_a_batch_takes_less_than_a_millisecond() -> None:
-    task, generator = StringTask("copy", 16, (4, 10), 46), torch.Generator().manual_seed(0)
-    durations = []
-    for _ in range(60):
-        begin = time.perf_counter()
-        task.batch(32, generator)
-        durations.append(time.perf_counter() - begin)
-    assert min(durations) < 1e-3
-
-
 def test_the_loss_of_guessing() -> None:
-    assert guessing_loss(StringTask("copy", 16, (4, 10), 46)) == pytest.approx(math.log(16) * 7 / 8)
+    assert strings.guessing_loss(StringTask("copy", 16, (4, 10), 46)) == pytest.approx(math.log(16) * 7 / 8)
 
 
 def test_the_loss_is_the_mean_over_marked_positions_of_each_run() -> None:
@@ -182,7 +159,7 @@ def test_the_loss_is_the_mean_over_marked_positions_of_each_run() -> None:
     batch = task.batch(5, torch.Generator().manual_seed(0))
     logits = torch.randn(3, 5, 45, task.vocabulary, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     logits.requires_grad_()
-    found = masked_loss(logits, batch.targets, batch.mask)
+    found = strings.masked_loss(logits, batch.targets, batch.mask)
     for k in range(3):
         single = [
             -torch.log_softmax(logits[k, b, t], -1)[batch.targets[b, t]]
@@ -191,7 +168,7 @@ def test_the_loss_is_the_mean_over_marked_positions_of_each_run() -> None:
             if batch.mask[b, t]
         ]
         torch.testing.assert_close(found[k], torch.stack(single).mean())
-    own = masked_loss(logits, batch.targets.expand(3, -1, -1), batch.mask.expand(3, -1, -1))
+    own = strings.masked_loss(logits, batch.targets.expand(3, -1, -1), batch.mask.expand(3, -1, -1))
     assert torch.equal(own, found)
     (gradient,) = torch.autograd.grad(found.sum(), logits)
     assert not gradient[:, ~batch.mask].any()
@@ -226,7 +203,7 @@ def test_scores_per_character_and_per_string() -> None:
     task = StringTask("copy", 16, (4, 10), 46)
     asked = task.questions(8, 10, torch.Generator().manual_seed(0))
     model = Parrot(asked, task.vocabulary, [[], [2], [8], [0, 1, 8]])
-    for score in (generated_scores, teacher_forced_scores):
+    for score in (strings.generated_scores, strings.teacher_forced_scores):
         plain = score(cast(TokenModel, model), asked)  # the stop, place 8, does not count
         torch.testing.assert_close(plain.characters, torch.tensor([1, 7 / 8, 1, 6 / 8], dtype=torch.float64))
         torch.testing.assert_close(plain.strings, torch.tensor([1.0, 0, 1, 0], dtype=torch.float64))
@@ -239,20 +216,17 @@ def test_answers_of_different_lengths_are_scored_to_their_own_end() -> None:
     assert lengths.min() < lengths.max()
     first = asked.answers.clone()
     first[:, 0] = (first[:, 0] + 1) % task.letters
-    assert float(scores(first[None], asked).characters) == pytest.approx(1 - 40 / float(lengths.sum()))
+    assert float(strings.scores(first[None], asked).characters) == pytest.approx(1 - 40 / float(lengths.sum()))
     # Whatever is said after the end changes nothing.
     rubbish = torch.where(asked.answers >= task.letters, 0, asked.answers)
-    assert scores(rubbish[None], asked).strings == 1.0
+    assert strings.scores(rubbish[None], asked).strings == 1.0
 
 
 def test_look_ups_with_few_letters_ask_for_n_grams_that_occur_once() -> None:
     task = StringTask("prefix", 3, (8, 12), 60, n_gram=2)
-    seen = 0
     for text, _ in rows_of(task, 40, 3):
         for example in text.split("$")[1:-1]:
             split_word(task, f"${example}")  # asserts it
-            seen += 1
-    assert seen > 40
 
 
 @pytest.mark.parametrize(
@@ -260,48 +234,41 @@ def test_look_ups_with_few_letters_ask_for_n_grams_that_occur_once() -> None:
     [
         (lambda: StringTask("reverse"), "kind = 'reverse'"),
         (lambda: StringTask(letters=27), "letters = 27"),
-        (lambda: StringTask(letters=0), "letters = 0"),
         (lambda: StringTask(lengths=(5, 4)), "shortest ≤ longest"),
         (lambda: StringTask(lengths=(1, 2, 3)), "shortest, longest"),
         (lambda: StringTask(context=42), "at least 43"),
         (lambda: StringTask("suffix", lengths=(3, 9)), "at least 4 letters"),
         (lambda: StringTask("copy", lengths=(3, 9), answer=4), "at least 4 letters"),
         (lambda: StringTask("suffix", lengths=(20, 30), n_gram=14), "n_gram = 14"),
-        (lambda: StringTask(answer=0), "answer = 0"),
         (lambda: StringTask().batch(0, torch.Generator()), "size = 0"),
         (lambda: StringTask("suffix").questions(3, 1, torch.Generator()), "length with strings of 3"),
         (lambda: StringTask("suffix", letters=1).batch(2, torch.Generator()), "Use more letters"),
         (lambda: StringTask(letters=3).decode(torch.tensor([7])), "0 to 6"),
         (lambda: StringTask(letters=3).decode(torch.zeros(2, 2)), "Decode row by row"),
         (
-            lambda: masked_loss(torch.zeros(2, 3, 4, 5), torch.zeros(3, 3), torch.zeros(3, 3)),
+            lambda: strings.masked_loss(torch.zeros(2, 3, 4, 5), torch.zeros(3, 3), torch.zeros(3, 3)),
             r"logits of shape \(2, 3, 4, 5\)",
         ),
         (
-            lambda: scores(torch.zeros(1, 2, 2), StringTask().questions(10, 2, torch.Generator().manual_seed(0))),
+            lambda: strings.scores(
+                torch.zeros(1, 2, 2), StringTask().questions(10, 2, torch.Generator().manual_seed(0))
+            ),
             "one continuation per question",
         ),
-        (lambda: looked_up(torch.zeros(2, 3, dtype=torch.int64), 0, 2), "n = 0"),
-        (lambda: looked_up(torch.zeros(2, 3, dtype=torch.int64), 4, 2), "n = 4 on"),
-        (lambda: looked_up(torch.zeros(3, dtype=torch.int64), 1, 2), "strings of shape"),
-        (lambda: looked_up(torch.full((2, 3), 5), 1, 2), "other tokens"),
-        (lambda: lookup_error_bound(0, 3, 1), "letters = 0"),
-        (lambda: state_bound(-1, 2, 3), "bits = -1"),
-        (lambda: state_bound(1, 2, 0), "length = 0"),
-        (lambda: letters_in(3, 1), "letters = 1"),
-        (lambda: letters_in(-3, 2), "bits = -3"),
+        (lambda: strings.looked_up(torch.zeros(2, 3, dtype=torch.int64), 0, 2), "n = 0"),
+        (lambda: strings.looked_up(torch.zeros(2, 3, dtype=torch.int64), 4, 2), "n = 4 on"),
+        (lambda: strings.looked_up(torch.zeros(3, dtype=torch.int64), 1, 2), "strings of shape"),
+        (lambda: strings.looked_up(torch.full((2, 3), 5), 1, 2), "other tokens"),
+        (lambda: strings.lookup_error_bound(0, 3, 1), "letters = 0"),
+        (lambda: strings.state_bound(-1, 2, 3), "bits = -1"),
+        (lambda: strings.state_bound(1, 2, 0), "length = 0"),
+        (lambda: strings.letters_in(3, 1), "letters = 1"),
+        (lambda: strings.letters_in(-3, 2), "bits = -3"),
     ],
 )
 def test_bad_input_is_explained(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_the_oracle_packs_as_the_tasks_text_says() -> None:
-    task = StringTask("suffix", 26, (6, 6), 20, n_gram=2)
-    text, mask = pack(task, [("abcdef", 1), ("ghijkl", 0)])
-    assert text == "$abcdef|bcdef.$ghijk"
-    assert [c for c, marked in zip(text, mask, strict=True) if marked] == list("def.")
 
 
 @given(st.lists(st.integers(0, 2), min_size=3, max_size=12), st.integers(1, 3))
@@ -311,17 +278,17 @@ def test_looking_up_is_a_search_in_text(string: list[int], n: int) -> None:
     for i in range(n, len(text)):
         place = text.rfind(text[i - n : i]) + n
         expected.append(text[place] if place < len(text) else "-")
-    said = looked_up(torch.tensor([string]), n, 3)[0]
+    said = strings.looked_up(torch.tensor([string]), n, 3)[0]
     assert ["abc"[c] if c >= 0 else "-" for c in said.tolist()] == expected
 
 
 def test_the_bound_on_errors_holds() -> None:
-    strings = torch.randint(26, (2000, 40), generator=stream(0, "strings"))
+    drawn = torch.randint(26, (2000, 40), generator=stream(0, "strings"))
     for n in (1, 2, 3, 4):
-        wrong = (looked_up(strings, n, 26) != strings).any(1).double().mean().item()
-        assert wrong <= lookup_error_bound(26, 40, n) + 0.005
-    assert lookup_error_bound(26, 300, 6) < 0.001
-    assert lookup_error_bound(2, 300, 1) == 1.0
+        wrong = (strings.looked_up(drawn, n, 26) != drawn).any(1).double().mean().item()
+        assert wrong <= strings.lookup_error_bound(26, 40, n) + 0.005
+    assert strings.lookup_error_bound(26, 300, 6) < 0.001
+    assert strings.lookup_error_bound(2, 300, 1) == 1.0
 
 
 def test_a_state_of_b_bits_copies_at_most_two_to_the_b_strings() -> None:
@@ -330,12 +297,12 @@ def test_a_state_of_b_bits_copies_at_most_two_to_the_b_strings() -> None:
     for string in itertools.product(range(4), repeat=3):
         state = tuple(c % 2 for c in string)  # three bits
         copied += string == state  # the writer says the even or odd letter that it is most often
-    assert copied / 4**3 <= state_bound(3, 4, 3) == 2**-3
+    assert copied / 4**3 <= strings.state_bound(3, 4, 3) == 2**-3
 
 
 def test_bits_and_letters() -> None:
-    assert letters_in(32, 16) == 8
-    assert state_bound(32, 16, 8) == 1.0
-    assert state_bound(31, 16, 8) == 0.5
-    assert state_bound(0, 26, 300) < 1e-300
-    assert state_bound(1e6, 26, 300) == 1.0
+    assert strings.letters_in(32, 16) == 8
+    assert strings.state_bound(32, 16, 8) == 1.0
+    assert strings.state_bound(31, 16, 8) == 0.5
+    assert strings.state_bound(0, 26, 300) < 1e-300
+    assert strings.state_bound(1e6, 26, 300) == 1.0

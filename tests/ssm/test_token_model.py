@@ -1,4 +1,4 @@
-"""What holds for every model of strings: its forms agree, its runs are independent, its costs are what is counted."""
+"""What holds for every model of strings: its forms agree, it sees the past alone, its costs are what is counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.string_copying import MODELS, Config, build
-from wavemem.ssm.token_model import RMSNorm, StackedEmbedding, StackedLinear, TokenModel, draw_uniform, generators
+from wavemem.ssm.token_model import RMSNorm, StackedEmbedding, StackedLinear, TokenModel, generators
 from wavemem.ssm.transformer import Transformer
 
 CONFIG = Config(letters=5, width=16, heads=4, context=25, longest=6)
@@ -55,21 +55,6 @@ def test_what_comes_later_changes_nothing(name: str) -> None:
     before, after = model(tokens)[:, 0], model(other)[:, 0]
     torch.testing.assert_close(before[:, :8], after[:, :8], atol=1e-6, rtol=1e-6)
     assert not torch.isclose(before[:, 8], after[:, 8]).all(-1).any()
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_run_depends_on_its_own_seed_and_weights_alone(name: str) -> None:
-    both, one, tokens = make(name, 3, 7), make(name, 7), draw(3, 6)
-    for own, value in one.state_dict().items():
-        assert torch.equal(both.state_dict()[own][1], value[0])
-    torch.testing.assert_close(both(tokens)[1], one(tokens)[0])
-    both(tokens)[1].square().sum().backward()
-    for own, parameter in both.named_parameters():
-        assert parameter.grad is not None
-        assert not parameter.grad[0].any()
-        assert parameter.grad[1].isfinite().all()
-        # The velocity of "selective v" is the same for all tokens at first: w acts through g = 0.
-        assert parameter.grad[1].any() or own.endswith("register.w")
 
 
 def test_generation_takes_the_most_probable_token_each_time() -> None:
@@ -128,13 +113,6 @@ def test_layers_of_many_runs_are_pytorch_s_run_by_run() -> None:
     assert float(without.weight.detach().abs().max()) <= 5**-0.5
 
 
-def test_weights_depend_on_the_runs_own_seed_alone() -> None:
-    alone = draw_uniform(generators((7,), "weights"), (3, 2), 0.5)
-    among = draw_uniform(generators((1, 7, 2), "weights"), (3, 2), 0.5)
-    assert torch.equal(alone[0], among[1])
-    assert float(among.abs().max()) <= 0.5
-
-
 MODEL = make("Mamba")
 DRAWS = generators((0, 1), "test")
 SMALL = {"vocabulary": 9, "width": 16, "layers": 1}
@@ -155,7 +133,6 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: generators((), "test"), "seeds"),
     *[(lambda size=size: Mamba.initialise((0,), **(SMALL | {size: 0})), size) for size in (*SMALL, "n", "N")],
     (lambda: Mamba.initialise((0,), **SMALL, register="wave", velocity=1.5), "velocity"),
-    (lambda: Mamba.initialise((0,), **SMALL, register="wave", velocity=-0.1), "velocity"),
     (lambda: Mamba.initialise((0, 1), **SMALL, register="wave", velocity=(0.5,)), "velocities"),
     (lambda: Mamba.initialise((0,), **SMALL, register="river"), "register"),
     (lambda: Mamba.initialise((0,), **SMALL, state_velocity=0.5, N=5), "N = 5"),

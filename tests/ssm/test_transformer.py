@@ -10,15 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavemem.ssm.transformer import (
-    Position,
-    Transformer,
-    alibi_slopes,
-    attend,
-    attention_bias,
-    rotary_dimensions,
-    turn_by_position,
-)
+from wavemem.ssm import transformer
+from wavemem.ssm.transformer import Position, Transformer, alibi_slopes
 from wavemem.streams import stream
 
 POSITIONS: tuple[Position, ...] = get_args(Position)
@@ -70,7 +63,7 @@ def draw(*shape: int) -> Tensor:
 def test_attention_is_the_softmax_written_out(position: Position, queries: int, keys: int) -> None:
     K, B, heads, size = 2, 2, 5, 4
     q, (k, v) = draw(K, B, heads, queries, size), draw(2, K, B, heads, keys, size)
-    read = attend(q, k, v, position)
+    read = transformer.attend(q, k, v, position)
     for run in range(K):
         for b in range(B):
             expected = slow_attention(q[run, b], k[run, b], v[run, b], position)
@@ -91,8 +84,7 @@ def test_slopes_are_those_that_the_paper_prints() -> None:
 def test_slopes_of_other_numbers_of_heads_are_the_public_code_s_as_a_set(heads: int) -> None:
     larger = 2 ** math.ceil(math.log2(heads))
     every = 2.0 ** (-8.0 / larger * torch.arange(1, larger + 1, dtype=torch.float64))
-    code = torch.cat([every[1::2], every[::2]])[:heads]
-    torch.testing.assert_close(alibi_slopes(heads), code)
+    torch.testing.assert_close(alibi_slopes(heads), torch.cat([every[1::2], every[::2]])[:heads])
 
 
 def test_alibi_by_the_key_s_place_alone_is_the_same_attention() -> None:
@@ -100,12 +92,12 @@ def test_alibi_by_the_key_s_place_alone_is_the_same_attention() -> None:
     q, (k, v) = draw(1, 1, 4, 6, 4), draw(2, 1, 1, 4, 6, 4)
     scores = q @ k.mT / 2 + alibi_slopes(4)[:, None, None] * torch.arange(-5, 1)
     scores = scores.masked_fill(torch.ones(6, 6).triu(1).bool(), -math.inf)
-    torch.testing.assert_close(attend(q, k, v, "alibi"), scores.softmax(-1) @ v)
+    torch.testing.assert_close(transformer.attend(q, k, v, "alibi"), scores.softmax(-1) @ v)
 
 
 def test_hard_alibi_masks_are_those_of_the_public_code() -> None:
     heads, masked, length = 6, 3, 6
-    bias = attention_bias("hard-alibi", heads, length, length)
+    bias = transformer.attention_bias("hard-alibi", heads, length, length)
     for i in range(heads):
         mask = torch.full((length, length), -math.inf)
         for j in range(i + 1 if i < masked else length):  # "for j in range(i+1)": the j-th diagonal is opened
@@ -115,7 +107,7 @@ def test_hard_alibi_masks_are_those_of_the_public_code() -> None:
 
 def test_rotation_is_a_product_with_complex_numbers_of_size_one() -> None:
     x, first, dimensions = draw(2, 5, 8), 11, 6
-    turned = turn_by_position(x, first, dimensions)
+    turned = transformer.turn_by_position(x, first, dimensions)
     assert torch.equal(turned[..., dimensions:], x[..., dimensions:])
     for b in range(2):
         for t in range(5):
@@ -124,49 +116,14 @@ def test_rotation_is_a_product_with_complex_numbers_of_size_one() -> None:
                 assert abs(z - complex(turned[b, t, r], turned[b, t, r + 3])) < 1e-12
 
 
-def test_scores_of_turned_vectors_depend_on_the_difference_of_positions() -> None:
-    q, k = draw(2, 1, 8)
-    scores = [
-        float((turn_by_position(q, place, 4) * turn_by_position(k, place - 3, 4)).sum()) for place in (3, 10, 9_999)
-    ]
-    torch.testing.assert_close(scores, [scores[0]] * 3, rtol=1e-9, atol=1e-9)
-
-
 def test_rotary_dimensions_are_even_and_at_least_two_planes() -> None:
-    assert [rotary_dimensions(size) for size in (4, 8, 20, 28, 64)] == [4, 4, 4, 6, 16]
+    assert [transformer.rotary_dimensions(size) for size in (4, 8, 20, 28, 64)] == [4, 4, 4, 6, 16]
 
 
 def test_a_seed_starts_alike_with_every_position_scheme() -> None:
     first = build("alibi").state_dict()
     for position in POSITIONS[1:]:
         assert all(torch.equal(first[name], value) for name, value in build(position).state_dict().items())
-
-
-def test_positions_matter_where_there_are_any() -> None:
-    """A block without positions treats what came before as a set; hard-ALiBi needs a window that tells two tokens apart."""
-    x = torch.randn(1, 1, 5, 16, dtype=torch.float64, generator=stream(0, "x"))
-    exchanged = x[:, :, [1, 0, 3, 2, 4]]
-    for position in POSITIONS:
-        block = Transformer.initialise([0], V, 16, 1, 4, position).double().layers[0]
-        same = torch.allclose(block(x)[:, :, -1], block(exchanged)[:, :, -1])
-        assert same == (position == "none")
-
-
-def test_the_windows_of_hard_alibi() -> None:
-    """Read one head alone: head h of the masked ones sees its own token and the h before it, the others everything."""
-    heads, masked, length = 6, 3, 7
-    for head in range(heads):
-        block = Transformer.initialise([5], V, 12, 1, heads, "hard-alibi").double().layers[0]
-        with torch.no_grad():
-            kept = block.out.weight[..., 2 * head : 2 * head + 2].clone()
-            block.out.weight.zero_()
-            block.out.weight[..., 2 * head : 2 * head + 2] = kept
-        x = torch.randn(1, 1, length, 12, dtype=torch.float64, generator=stream(5, "x")).requires_grad_()
-        block(x)[0, 0, -1].square().sum().backward()
-        assert x.grad is not None
-        seen = x.grad[0, 0].abs().sum(-1) > 0
-        assert int(seen.sum()) == (head + 1 if head < masked else length)
-        assert seen[length - int(seen.sum()) :].all()
 
 
 @pytest.mark.parametrize("position", POSITIONS)

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.kernels.elman import elman_scan_reference
 from wavemem.kernels.wave import wave_scan_reference
-from wavemem.ssm.diagonal_ssm import s4d_block
-from wavemem.ssm.h3 import h3_block
+from wavemem.ssm.diagonal_ssm import h3_block, s4d_block
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.token_model import StackedEmbedding, StackedLinear, TokenModel, generators
 from wavemem.ssm.transformer import Transformer

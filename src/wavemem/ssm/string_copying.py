@@ -28,7 +28,7 @@ Protocol: the public code of Jelassi et al. (2024), with AdamW, weight decay, li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -43,14 +43,13 @@ from wavemem.checks import one_of, require
 from wavemem.kernels.compiled import own_threads
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable, under, weights_of
 from wavemem.records.fields import Batch, Clip, Count, Decay, Items, OneOf, Rate, Runs, Size, Within
-from wavemem.ssm.diagonal_ssm import s4d_block
-from wavemem.ssm.h3 import h3_block
+from wavemem.ssm.diagonal_ssm import h3_block, s4d_block
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.string_tasks import StringTask, generated_scores, masked_loss, teacher_forced_scores
 from wavemem.ssm.token_model import TokenModel
 from wavemem.ssm.transformer import Position, Transformer
 from wavemem.streams import run_seeds, stream
-from wavemem.training.fit import FitConfig, fit
+from wavemem.training.fit import FitConfig, LossFunction, fit
 
 TRANSFORMERS: dict[str, Position] = {"ALiBi": "alibi", "RoPE": "rope", "NoPE": "none", "hard-ALiBi": "hard-alibi"}
 
@@ -300,53 +299,33 @@ def build(
     return Mamba.initialise(seeds, vocabulary, width, layers, **settings)
 
 
-@torch.no_grad()
-def _tests(config: Config, model: TokenModel, seed: int) -> Iterator[tuple[int, str, Tensor]]:
-    """Length, quantity and values of all runs. Every run is asked the same strings, which no training sees."""
-    device = model.embedding.weight.device
-    for length in config.tested:
-        drawn = task(config).questions(length, config.questions, stream(seed, f"strings/test/{length}"))
-        asked = drawn._replace(prompts=drawn.prompts.to(device), answers=drawn.answers.to(device))
-        said, forced = generated_scores(model, asked), teacher_forced_scores(model, asked)
-        # Whole strings are right or wrong alike in both: the first mistake follows right characters.
-        yield length, "characters", said.characters
-        yield length, "strings", said.strings
-        yield length, "teacher-forced characters", forced.characters
+def context_loss(
+    config: Config, network: TokenModel, seeds: Sequence[int]
+) -> tuple[LossFunction, list[torch.Generator]]:
+    """The loss that is trained, and the generators of its contexts; runs of one seed see the same.
 
-
-def train(
-    config: Config, model: TokenModel, rates: Sequence[float], names: Sequence[Mapping[str, Any]], where: Where
-) -> pd.DataFrame:
-    """Train one ensemble, in place, and test it.
-
-    Args:
-        config: task, training and tests.
-        model: the models as they start.
-        rates: the learning rate of every run.
-        names: columns of every run, among them its "seed": runs with the same see the same contexts.
-        where: as in `Where`.
-
-    Returns:
-        Rows (names, iteration, length, quantity, value): "loss" and "characters while training" along the training (length 0),
-        and at its end "characters", "strings" and "teacher-forced characters" for every tested length.
+    Beside the loss per answered character it returns the share of characters that are right, where it is logged.
     """
-    seeds, drawn = [int(name["seed"]) for name in names], task(config)
-    model = model.to(where.device)
-    distinct = sorted(set(seeds))
+    device, strings, distinct = network.embedding.weight.device, task(config), sorted(set(seeds))
     streams = [stream(seed, "strings/training") for seed in distinct]
     which = torch.tensor([distinct.index(seed) for seed in seeds])
 
     def loss(parameters: dict[str, Tensor], done: int) -> tuple[Tensor, dict[str, Tensor]]:
-        batches = [drawn.batch(config.batch, generator) for generator in streams]
-        inputs, targets, mask = (torch.stack(part)[which].to(where.device) for part in zip(*batches, strict=True))
-        logits = functional_call(model, parameters, (inputs,))
+        batches = [strings.batch(config.batch, generator) for generator in streams]
+        inputs, targets, mask = (torch.stack(part)[which].to(device) for part in zip(*batches, strict=True))
+        logits = functional_call(network, parameters, (inputs,))
         further = {}
         if (done + 1) % config.log_every == 0 or done == 0:
             right = (logits.detach().argmax(-1) == targets) & mask
             further["characters"] = right.sum((1, 2)) / mask.sum((1, 2))
         return masked_loss(logits, targets, mask), further
 
-    training = FitConfig(
+    return loss, streams
+
+
+def fit_config(config: Config, rates: Sequence[float]) -> FitConfig:
+    """AdamW with linear warm-up and linear decay, one learning rate per run."""
+    return FitConfig(
         config.iterations,
         lr=tuple(rates),
         weight_decay=config.weight_decay,
@@ -358,46 +337,77 @@ def train(
         schedule="linear",
         warmup=config.warmup,
     )
-    label = "strings, " + ", ".join(f"{name} {value}" for name, value in names[0].items())
-    with own_threads():
-        trained = fit(model.state_dict(), loss, training, where.progress, label, where.checkpoint, streams)
-    model.load_state_dict(trained.parameters)
+
+
+@torch.no_grad()
+def rows_of(
+    config: Config,
+    network: TokenModel,
+    names: Sequence[Mapping[str, Any]],
+    log: pd.DataFrame,
+    quantities: Sequence[Mapping[str, float]],
+) -> pd.DataFrame:
+    """Rows (names, iteration, length, quantity, value) of one ensemble: its training, its tests, and what else was measured.
+
+    Args:
+        config: with the tests; every run is asked the same strings, which no training sees.
+        network: the trained models.
+        names: columns of every run, among them its seed.
+        log: of the training.
+        quantities: what was measured of every run at the end.
+    """
     rows = []
-    for entry in trained.log.to_dict("records"):
+    for entry in log.to_dict("records"):
         at = {**names[int(entry["run"])], "iteration": int(entry["iteration"]), "length": 0}
         rows.append({**at, "quantity": "loss", "value": float(entry["loss"])})
         if entry.get("characters") == entry.get("characters"):  # not where it was not computed
             rows.append({**at, "quantity": "characters while training", "value": float(entry["characters"])})
-    for length, quantity, values in _tests(config, model, seeds[0]):
-        at = {"iteration": config.iterations, "length": length, "quantity": quantity}
-        rows += [{**own, **at, "value": float(value)} for own, value in zip(names, values.tolist(), strict=True)]
+    device, end = network.embedding.weight.device, {"iteration": config.iterations}
+    for length in config.tested:
+        drawn = task(config).questions(length, config.questions, stream(names[0]["seed"], f"strings/test/{length}"))
+        asked = drawn._replace(prompts=drawn.prompts.to(device), answers=drawn.answers.to(device))
+        said, forced = generated_scores(network, asked), teacher_forced_scores(network, asked)
+        # Whole strings are right or wrong alike in both: the first mistake follows right characters.
+        scores = {
+            "characters": said.characters,
+            "strings": said.strings,
+            "teacher-forced characters": forced.characters,
+        }
+        for quantity, values in scores.items():
+            at = {**end, "length": length, "quantity": quantity}
+            rows += [{**own, **at, "value": value} for own, value in zip(names, values.tolist(), strict=True)]
+    for own, found in zip(names, quantities, strict=True):
+        rows += [{**own, **end, "length": 0, "quantity": name, "value": value} for name, value in found.items()]
     return pd.DataFrame(rows)
 
 
 def _train(config: Config, model: str, seeds: Sequence[int], where: Where) -> Result:
-    """Train and test one model."""
+    """Train and test one model, at every rate of a search."""
     tried = config.rates or (config.rate(model),)
     names = [{"model": model, "seed": seed, "lr": rate} for rate in tried for seed in seeds]
-    network = build(config, model, list(seeds) * len(tried))
-    start = network.velocities().detach().double() if isinstance(network, Mamba) else torch.empty(0)
-    rows = train(config, network, [rate for rate in tried for _ in seeds], names, where)
-    further = []
-    for k, name in enumerate(names):
+    network = build(config, model, list(seeds) * len(tried)).to(where.device)
+    start = network.velocities() if isinstance(network, Mamba) else None
+    loss, streams = context_loss(config, network, list(seeds) * len(tried))
+    training, label = fit_config(config, [rate for rate in tried for _ in seeds]), f"strings, {model}"
+    with own_threads():
+        trained = fit(network.state_dict(), loss, training, where.progress, label, where.checkpoint, streams)
+    network.load_state_dict(trained.parameters)
+    quantities = []
+    for k in range(len(names)):
         values = {
             "parameters": float(network.parameter_count()),
             "states": float(network.state_count(2 * config.longest + 3)),
         }
-        if isinstance(network, Mamba):
+        if isinstance(network, Mamba) and start is not None:
             moved = network.velocities()[k].double()
             values["velocity"] = float(moved.mean())
             values["velocity, smallest"], values["velocity, largest"] = float(moved.min()), float(moved.max())
-            values["velocity, change"] = float((moved - start[k].to(moved)).abs().mean())
-        if isinstance(network, Mamba) and model.startswith("S6"):
-            values["state velocity"] = float(network.state_velocities()[k].double().mean())
-        at = {**name, "iteration": config.iterations, "length": 0}
-        further += [{**at, "quantity": quantity, "value": value} for quantity, value in values.items()]
+            values["velocity, change"] = float((moved - start[k].double()).abs().mean())
+            if model.startswith("S6"):
+                values["state velocity"] = float(network.state_velocities()[k].double().mean())
+        quantities.append(values)
     kept = {} if config.rates or not config.keep_weights else under(model, network.state_dict())
-    return Result(pd.concat([rows, pd.DataFrame(further)], ignore_index=True), kept)
+    return Result(rows_of(config, network, names, trained.log, quantities), kept)
 
 
 @resumable

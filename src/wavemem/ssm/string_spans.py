@@ -29,14 +29,16 @@ from scipy import stats
 from torch import Tensor
 
 from wavemem.checks import require
+from wavemem.kernels.compiled import own_threads
 from wavemem.records.experiment import Configuration, Pieces, Result, Source, Where, resumable
 from wavemem.records.fields import Batch, Clip, Count, Decay, Items, Rate, Runs, Size, Velocity, Within
 from wavemem.ssm import string_copying
 from wavemem.ssm.mamba import Mamba
 from wavemem.ssm.register_span import coverage, reach
-from wavemem.ssm.string_copying import steady_below
+from wavemem.ssm.string_copying import context_loss, fit_config, rows_of, steady_below, task
 from wavemem.ssm.string_tasks import guessing_loss
 from wavemem.streams import run_seeds
+from wavemem.training.fit import fit
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ class Config(Configuration):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(len(self.jobs) > 0, "no cells", "at least one n and one velocity", "Fill registers and velocities.")
-        self.training()
+        self.copying()
 
-    def training(self) -> string_copying.Config:
+    def copying(self) -> string_copying.Config:
         """Strings, training and tests of every cell, which are those of `string_copying`."""
         shortest, longest = self.lengths
         return string_copying.Config(
@@ -141,7 +143,7 @@ def initial(config: Config, n: int, learned: bool, seeds: Sequence[int]) -> Mamb
     speeds = _velocities(config, learned)
     return Mamba.initialise(
         [seed for _ in speeds for seed in seeds],
-        string_copying.task(config.training()).vocabulary,
+        task(config.copying()).vocabulary,
         config.width,
         config.layers,
         n=n,
@@ -156,26 +158,27 @@ def _train(config: Config, n: int, learned: bool, seeds: Sequence[int], where: W
     """Train and test one ensemble."""
     cells = [(v, seed) for v in _velocities(config, learned) for seed in seeds]
     names = [{"register": n, "velocity": v, "learned": learned, "seed": seed} for v, seed in cells]
-    network, training = initial(config, n, learned, seeds), config.training()
-    before = network.velocities().detach().double()
-    rows = string_copying.train(training, network, [config.lr] * len(names), names, where)
-    after = network.velocities().double().cpu()
-    further = []
-    for k, name in enumerate(names):
-        same = (rows["velocity"] == name["velocity"]) & (rows["seed"] == name["seed"])
-        own = rows[same & (rows["quantity"] == "loss")]
-        at, losses = own["iteration"].tolist(), own["value"].tolist()
-        values = {
-            "mean loss": float(own["value"].mean()),
-            "updates to half": steady_below(at, losses, guessing_loss(string_copying.task(training)) / 2),
-            "velocity mean": float(after[k].mean()),
-            "velocity sd": float(after[k].std()),
-            "velocity moved": float((after[k] - before[k]).square().mean().sqrt()),
-        }
-        end = {**name, "iteration": config.iterations, "length": 0}
-        further += [{**end, "quantity": quantity, "value": value} for quantity, value in values.items()]
-    weights = {f"learned/n{n}/velocities": after.float()} if learned else {}
-    return Result(pd.concat([rows, pd.DataFrame(further)], ignore_index=True), weights)
+    network, copying = initial(config, n, learned, seeds).to(where.device), config.copying()
+    before = network.velocities().double()
+    loss, streams = context_loss(copying, network, [seed for _, seed in cells])
+    training, label = fit_config(copying, [config.lr] * len(cells)), f"strings, n = {n}"
+    with own_threads():
+        trained = fit(network.state_dict(), loss, training, where.progress, label, where.checkpoint, streams)
+    network.load_state_dict(trained.parameters)
+    after, half, quantities = network.velocities().double(), guessing_loss(task(copying)) / 2, []
+    for k in range(len(cells)):
+        own = trained.log[trained.log["run"] == k]
+        quantities.append(
+            {
+                "mean loss": float(own["loss"].mean()),
+                "updates to half": steady_below(own["iteration"].tolist(), own["loss"].tolist(), half),
+                "velocity mean": float(after[k].mean()),
+                "velocity sd": float(after[k].std()),
+                "velocity moved": float((after[k] - before[k]).square().mean().sqrt()),
+            }
+        )
+    weights = {f"learned/n{n}/velocities": after.float().cpu()} if learned else {}
+    return Result(rows_of(copying, network, names, trained.log, quantities), weights)
 
 
 @resumable
