@@ -208,9 +208,7 @@ def test_the_order_reaches_the_build(monkeypatch: pytest.MonkeyPatch, command: C
         assert "site" not in said  # no pages of a book that lacks a chapter
 
 
-def test_the_printed_server_serves_this_machine_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
-) -> None:
+def test_the_printed_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     root = tmp_path / "two words; $(touch here)"
     (root / "notebooks").mkdir(parents=True)
     (root / "notebooks" / "01-a.md").write_text("---\nwavemem:\n---\n")
@@ -270,9 +268,7 @@ def test_a_file_system_without_locks_is_said_and_works(
     assert len(list(tmp_path.glob("records/tiny/*"))) == 1
 
 
-def test_memory_that_is_not_there_is_one_line(
-    tiny: list[object], monkeypatch: pytest.MonkeyPatch, command: Command
-) -> None:
+def test_too_little_memory_is_one_line(tiny: list[object], monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     monkeypatch.setattr(get_experiment("tiny"), "run", lambda *_: torch.empty(2**55))
     status, _, said = command(*tiny)
     assert (status, said.startswith("wavemem: not enough memory")) == (1, True)

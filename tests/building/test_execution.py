@@ -224,9 +224,7 @@ def test_a_chapter_without_parameters_is_refused_with_advice(toy) -> None:
     assert "no code cell is tagged 'parameters'" in execute(toy.layout).failures[0].message
 
 
-def test_a_chapter_in_another_build_s_hands_is_waited_for_and_not_executed_again(
-    toy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chapter_of_another_build_is_waited_for(toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "_start", None)
     chapter = toy.chapter("01-first", "x = 1")
     claimed, _ = claim(toy.layout.work(SEVEN, "x").with_name("01-first.lock"))
@@ -261,9 +259,7 @@ def test_a_killed_build_takes_its_chapters_with_it(toy) -> None:
 
 
 @pytest.mark.parametrize("revert", [False, True])
-def test_a_chapter_whose_sources_changed_meanwhile_is_not_published(
-    toy, monkeypatch: pytest.MonkeyPatch, revert: bool
-) -> None:
+def test_sources_that_changed_meanwhile(toy, monkeypatch: pytest.MonkeyPatch, revert: bool) -> None:
     toy.chapter("01-first", "import wavemem.plain")
 
     def start(chapter, layout, *_others):
