@@ -106,14 +106,6 @@ def test_expected_counts_equal_counting_by_force(name: str, period: int) -> None
     assert expected_fixed_points(recurrence(task).cycles, period) == dict(sorted(found.items()))
 
 
-def test_repeat_copy_by_hand() -> None:
-    cycles = recurrence(paper_task("T1", 3, 2)).cycles
-    assert [(cycle.length, cycle.sign, cycle.period) for cycle in cycles] == [(3, 1, 3), (3, 1, 3)]
-    assert expected_fixed_points(cycles) == {0: 4, 3: 4, 6: 1}
-    assert expected_fixed_points(cycles, period=3)[0] == 2**6
-    assert Cycle((0, 1), -1).period == 4
-
-
 def test_cycles_of_a_ring() -> None:
     # Three neurons in a ring: T1 with s = 3, d = 1. F³ has 27 fixed points; 3 belong to F, the others form 8 cycles.
     ring = 1.5 * torch.roll(torch.eye(3), 1, 0)
@@ -143,15 +135,6 @@ def test_small_weights_leave_the_origin_alone_and_nothing_found_is_an_empty_list
     assert (len(points), len(slow), lost) == (0, 0, 3)
     assert points.eigenvalues.shape == (0, 2)
     assert (points.up_to_sign, points.unseen) == (0, 1.0)
-
-
-def test_input_that_is_held_moves_the_fixed_point() -> None:
-    driven = RecurrentMap(0.3 * torch.eye(2), torch.tensor([[1.0], [0.0]]), torch.tensor([0.5]))
-    points, _, _ = find_fixed_points(driven, torch.zeros(1, 2))
-    h = 0.5
-    for _ in range(200):
-        h = math.tanh(0.3 * h + 0.5)
-    assert points.h[0].tolist() == pytest.approx([h, 0.0], abs=1e-7)  # the weights have single precision
 
 
 def test_q_never_rises_and_starts_are_reproducible() -> None:

@@ -52,6 +52,7 @@ def test_what_is_stored_is_read_and_dropped_entries_are_unknown() -> None:
     torch.testing.assert_close(read.flatten(-2)[:, keep], x.flatten(-2)[:, keep])
     assert read.isnan().sum() == 7 * 2
     torch.testing.assert_close(some.project(h), h)
+    assert torch.equal(kept_entries([0, 2, 3, 5], 3, 2), keep)
     assert (some.N, some.m) == (11, 4)
 
 
@@ -64,24 +65,6 @@ def test_operators_in_the_basis_are_the_theory() -> None:
     more = memories(complement=outside).full_operator(W)
     torch.testing.assert_close(more[:6, :6], Phi)
     torch.testing.assert_close(more[6:], torch.zeros(2, 8, dtype=torch.float64), atol=1e-12, rtol=0)
-
-
-def test_transient_directions_are_not_read() -> None:
-    B = draw(11, 2, seed=2)
-    plain, shielded = memories(), memories(transient=B)
-    torch.testing.assert_close(shielded.dual @ shielded.Psi, torch.eye(6, dtype=torch.float64))
-    torch.testing.assert_close(shielded.dual @ B, torch.zeros(6, 2, dtype=torch.float64), atol=1e-12, rtol=0)
-    assert float((plain.dual @ B).abs().max()) > 0.01
-
-
-def test_scaling_a_vector_divides_what_is_read() -> None:
-    gains, h = torch.tensor([1.0, 2.0, -1.0, 0.5, 3.0, 1.0], dtype=torch.float64), draw(5, 11, seed=3)
-    torch.testing.assert_close(memories().scaled(gains).coordinates(h) * gains, memories().coordinates(h))
-
-
-def test_kept_entries() -> None:
-    assert kept_entries(None, 2, 3).tolist() == [0, 1, 2, 3, 4, 5]
-    assert kept_entries([1, 4], 2, 3).tolist() == [1, 4]
 
 
 def test_true_histories_of_both_phases() -> None:
@@ -296,7 +279,6 @@ CONTENT = torch.zeros(5, 4, 3, 2)
         (lambda: travel.agreement(CONTENT, CONTENT[:2]), "truth"),
         (lambda: travel.step_correlation(CONTENT[:1]), "two steps"),
         (lambda: travel.line_share(torch.zeros(9, 3, 4)), "multiple"),
-        (lambda: travel.line_share(torch.zeros(8, 3, 1)), "multiple"),
         (lambda: travel.line_share(torch.full((8, 3, 4), math.nan)), "multiple"),
         (lambda: travel.standardised(CONTENT[:, 0], CONTENT[..., :2, :]), "reference"),
         (lambda: travel.standardised(CONTENT[:, 0], CONTENT, skip=5), "skip"),
