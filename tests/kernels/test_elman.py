@@ -96,12 +96,6 @@ def test_scan_equals_torch_rnn_with_gradients(way: str) -> None:
         torch.testing.assert_close(left[0], right)
 
 
-def test_zero_suffix_equals_zero_inputs(way: str) -> None:
-    W_hh, W_uh, inputs, h0 = (value.float() for value in _scan_arguments(2, 20, 4, 3, 2))
-    padded = torch.cat([inputs, torch.zeros(4, *inputs.shape[1:])])
-    torch.testing.assert_close(elman_scan(W_hh, W_uh, inputs, h0, steps=7), elman_scan(W_hh, W_uh, padded, h0))
-
-
 def test_tanh_is_exact_to_three_units_in_the_last_place(way: str) -> None:
     x = torch.cat([torch.linspace(-12, 12, 40_001), torch.logspace(-38, 2, 40_001), torch.tensor([torch.inf, 0.0])])
     one = torch.ones(1, 1, 1)
