@@ -19,13 +19,11 @@ from wavemem.wave_rnn.images import (
     SETTINGS,
     Config,
     Grid,
-    Job,
     SearchConfig,
     Setting,
     at_edge,
     best,
     image_search,
-    initial,
     networks,
     run,
     scores,
@@ -113,7 +111,6 @@ def test_gated_and_two_layer_networks_are_trained_too() -> None:
     result = run(config, 0, "cpu", progress=False)
     assert set(result.rows["model"]) == {"wRNN + MLP", "LSTM", "GRU"}
     assert networks(result, "psdigits", "GRU").state_dict()["W_hh"].shape == (1, 18, 6)
-    assert networks(result, "psdigits", "LSTM").K == 1
     assert networks(result, "psdigits", "wRNN + MLP").readout == "mlp"
 
 
@@ -184,13 +181,11 @@ def test_what_the_book_trains_live() -> None:
     live = Config.live("quick")
     assert len(live.jobs) < len(Config().jobs)
     assert {job.setting.epochs for job in live.jobs} == {images.EPOCHS // 3}
-    assert initial(Job("sdigits", "LSTM", Setting(3)), SequentialImages("sdigits"), [0, 1]).K == 2
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: run(Config(), -1, "cpu"), "seed is -1"),
         (lambda: networks(Result(pd.DataFrame()), "sdigits", "wRNN"), "no weights of 'sdigits/wRNN"),
         (lambda: networks(Result(pd.DataFrame()), "mnist", "wRNN"), "task = 'mnist'"),
         (lambda: scores(pd.DataFrame(), "sdigits", "RNN"), "model = 'RNN'"),
