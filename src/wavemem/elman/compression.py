@@ -124,10 +124,8 @@ def sign_accuracy(M: Float[Tensor, "n n"], histories: Float[Tensor, "batch n"]) 
     Raises:
         ValueError: if M is not square or the histories do not fit it.
     """
-    shape_is("M", M, ("n", "n"))
-    n = int(M.shape[0])
-    shape_is("M", M, (n, n))
-    shape_is("histories", histories, ("batch", n))
+    shape_is("M", M, ("n", M.shape[0]))
+    shape_is("histories", histories, ("batch", M.shape[0]))
     return float((histories @ M.mT * histories > 1e-9).double().mean())
 
 

@@ -34,7 +34,7 @@ from jaxtyping import Float
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from wavemem.checks import one_of, require
+from wavemem.checks import one_of, positive_int, require
 from wavemem.elman.network import ElmanEnsemble
 from wavemem.elman.training import Training, evaluate, train
 from wavemem.records.experiment import Pieces, Result, Where, resumable
@@ -125,14 +125,7 @@ def gradient_norms(
     s = task.s
     if cost == "gain":
         return _root_mean_square(input_gains(ensemble, histories))
-    if cost == "training":
-        require(
-            horizon is not None and horizon >= 1,
-            got=f"horizon={horizon} with cost='training'",
-            allowed="integers >= 1",
-            fix="Give the number of output steps that the loss covers.",
-        )
-    steps = {"next": 1, "training": horizon or 1}.get(cost, s)
+    steps = {"next": 1, "cycle": s}.get(cost) or positive_int("horizon", horizon)
     histories = histories.to(ensemble.W_hh)
     inputs = _inputs(ensemble, histories).requires_grad_(True)
     y = ensemble.outputs(ensemble.states(inputs, steps=s + steps)[s:])

@@ -259,17 +259,6 @@ def _share(y: Tensor, target: Tensor, axes: tuple[int, ...]) -> Tensor:
     return ((y > 0) == (target > 0)).double().mean(axes)
 
 
-def _rows(
-    log: pd.DataFrame, columns: dict[str, Any], seeds: Sequence[int], rates: Sequence[float]
-) -> list[dict[str, Any]]:
-    rows = []
-    for entry in log.to_dict("records"):
-        k = int(entry["run"])
-        base = {**columns, "seed": seeds[k], "lr": rates[k], "step": int(entry["iteration"])}
-        rows += [{**base, "quantity": f"training {name}", "value": float(entry[name])} for name in ("accuracy", "loss")]
-    return rows
-
-
 def _train_and_test(
     config: Config, part: str, task_name: str, model: str, seeds: Sequence[int], where: Where
 ) -> Result:
@@ -309,16 +298,20 @@ def _train_and_test(
         where.checkpoint,
         data,
     )
-    columns = {"part": part, "task": task_name, "model": model}
-    rows = _rows(result.log, columns, runs, rates)
+    rows: list[dict[str, Any]] = []
+
+    def note(k: int, step: int, quantity: str, value: float) -> None:
+        about = {"part": part, "task": task_name, "model": model, "seed": runs[k], "lr": rates[k]}
+        rows.append({**about, "step": step, "quantity": quantity, "value": value})
 
     def add(quantity: str, values: Tensor, first: int = 1) -> None:
         for k, series in enumerate(values.reshape(len(runs), -1).tolist()):
-            rows.extend(
-                {**columns, "seed": runs[k], "lr": rates[k], "step": first + t, "quantity": quantity, "value": value}
-                for t, value in enumerate(series)
-            )
+            for t, value in enumerate(series):
+                note(k, first + t, quantity, value)
 
+    for entry in result.log.to_dict("records"):
+        for name in ("accuracy", "loss"):
+            note(int(entry["run"]), int(entry["iteration"]), f"training {name}", float(entry[name]))
     p = result.parameters
     with torch.no_grad():
         for purpose in ("validation", "test"):
