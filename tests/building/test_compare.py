@@ -51,6 +51,13 @@ def test_outputs_are_compared(
     assert TOOL["compare"](*folders, tolerance) is equal
 
 
+def test_a_new_output_does_not_shift_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = [shown("text/plain", str(n)) for n in range(4)]
+    folders = notebook(tmp_path / "before", *old), notebook(tmp_path / "after", old[0], TABLE, *old[1:])
+    assert not TOOL["compare"](*folders, 0.0)
+    assert "4 of 5 outputs equal" in capsys.readouterr().out
+
+
 def test_a_missing_chapter_is_different(tmp_path: Path) -> None:
     before, after = notebook(tmp_path / "before", TABLE), notebook(tmp_path / "after", TABLE)
     notebook(after, TABLE, name="02-b.ipynb")
