@@ -41,6 +41,7 @@ def test_jacobians_equal_autograd(N: int, d: int, seed: int) -> None:
     many = linearise(W_hh, W_uh, torch.stack([h, -h, 2 * h]).reshape(3, 1, N), u, b)
     torch.testing.assert_close(many.J[0, 0], found.J)
     torch.testing.assert_close(many.J_u[0, 0], found.J_u)
+    torch.testing.assert_close(many.predict(torch.zeros_like(many.h)), many.image)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
