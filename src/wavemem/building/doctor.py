@@ -102,13 +102,13 @@ def _torch() -> list[Finding]:
 
 
 def _kernels() -> Finding:
-    from wavemem.kernels.compiled import cache_folder, compiler, load_library
+    from wavemem.kernels.compiled import LIBRARIES, cache_folder, compiler, load_library
 
     slower = "networks train several times slower (Wave-RNNs four to six, Mamba about nine)"
     command = compiler()
     if command is None:
         return Finding("note", "kernels", f"no C compiler (cc, gcc, clang): {slower}")
-    if any(load_library(name) is None for name in ("_elman", "_wave", "_register", "_selective")):
+    if any(load_library(name) is None for name in LIBRARIES):
         return Finding("note", "kernels", f"{command} did not compile them: {slower}")
     return Finding("ok", "kernels", f"compiled by {command}, kept in {cache_folder()}")
 

@@ -29,6 +29,7 @@ from torch import Tensor
 _OPTIONS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _TARGETS = ("-march=native", "-mcpu=native", "")
 _PATIENCE = 120.0  # seconds for a compiler; ours take about five
+LIBRARIES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("_*.c")))
 _OWN: list[int] = []  # threads of the blocks of `own_threads` that are entered, the innermost last
 
 
@@ -164,8 +165,7 @@ def load_library(name: str) -> ctypes.CDLL | None:
 
 def in_use() -> tuple[str, ...]:
     """The libraries that compute in place of PyTorch: each one's name with a hash of source, compiler and processor."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("_*.c"))
-    libraries = [library for library in map(load_library, names) if library is not None]
+    libraries = [library for library in map(load_library, LIBRARIES) if library is not None]
     return tuple(Path(library._name).stem.rpartition("-")[0] for library in libraries)
 
 
