@@ -148,6 +148,7 @@ def test_every_criterion_can_be_stated_and_has_a_reason() -> None:
 
 
 HEAD = '[paper]\nkey = "x"\ntitle = "t"\nshort = "s"\ncitation = "c"\n[[entry]]\n'
+CLAIM = '[[claim]]\nid = "x:a"\nwords = "w"\nplace = "p"\nwhere = ["01-a"]\nwhy = "y."\n'
 ENTRY = 'id = "x:eq1"\nkind = "equation"\ntitle = "t"\n'
 
 
@@ -167,6 +168,13 @@ ENTRY = 'id = "x:eq1"\nkind = "equation"\ntitle = "t"\n'
         (HEAD + ENTRY + '[[entry.quantity]]\nname = "q"\nat_most = 1\ntrivial = 0.5\n', "trivial predictor"),
         (HEAD + ENTRY + 'verdict = "corrected"\n', "with the test"),
         (HEAD + ENTRY + 'verdict = "wrong"\n', "corrected, refuted"),
+        (CLAIM.replace("words", "quote"), "quote"),
+        (CLAIM.replace('place = "p"\n', ""), "place"),
+        (CLAIM + 'settled = "true"\ntest = "t"\n', "holds, corrected"),
+        (CLAIM + 'settled = "holds"\n', "with the test that shows it"),
+        (CLAIM + 'test = "t"\n', "Leave both out"),
+        (CLAIM * 2, "occur twice"),
+        (CLAIM.replace("x:a", "a"), "ids 'paper:"),
     ],
 )
 def test_mistakes_in_a_registry_file_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,25 +110,6 @@ def test_only_measurements_of_listed_quantities_count(project: Path) -> None:
     assert measured == {"x:eq1": {}, "x:fig1": {"q": [found[0]]}, "x:table1": {}}
     figure = registry.entry("x:fig1"), evidence(registry, project, {}, found)["x:fig1"]
     assert [quantity_status(figure[0], name, figure[1]) for name in "qr"] == ["reproduced", "not attempted"]
-
-
-@pytest.fixture
-def project(plant: Callable[..., Path]) -> Path:
-    registry = (
-        '[paper]\nkey = "x"\ntitle = "t"\nshort = "X"\ncitation = "c"\n'
-        '[[entry]]\nid = "x:eq1"\nkind = "equation"\ntitle = "first"\nchapter = "01-a"\nlabel = "x-eq-1"\n'
-        'code = "wavemem.records.store:find"\ntest = "tests/t.py::test_eq1"\n'
-        '[[entry]]\nid = "x:fig1"\nkind = "figure"\ntitle = "drawn | $5"\nchapter = "01-a"\nlabel = "fig-a"\n'
-        '[[entry.quantity]]\nname = "q"\nunit = "rad"\npaper = 1.0\nwithin = 0.5\nwhy = "w"\n'
-        '[[entry.quantity]]\nname = "r"\nat_most = 1\nwhy = "w"\npaper_text = "small"\n'
-        '[[entry]]\nid = "x:table1"\nkind = "table"\ntitle = "later"\n'
-    )
-    files = {
-        "records/registry/x.toml": registry,
-        "tests/t.py": "def test_eq1() -> None: ...\n",
-        "notebooks/01-a.md": "# A\n\n(x-eq-1)=\n\n$$ x $$\n\nfigure: {name: fig-a}\n",
-    }
-    return plant(files, [1.2, 1.4, None], "d 4 instead of 8", "n = 3 runs")
 
 
 def test_page_shows_values_statuses_and_existing_links_only(project: Path) -> None:
