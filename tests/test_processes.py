@@ -19,23 +19,20 @@ from wavemem.processes import child_command, claim, lock
 PARENT = """
 import subprocess, sys, time
 from wavemem.processes import child_command
-subprocess.Popen(child_command("signal:pause"))
+subprocess.Popen(COMMAND)
 print("started", flush=True)
 time.sleep(600)
 """
+AS_IT_IS = "child_command('signal:pause')"
 THREAD_ALONE = "import wavemem.processes as p; p.ctypes = None; p.end_with_parent = p.watch_parent; p._main()"
+WITHOUT_PRCTL = f"[sys.executable, '-c', {THREAD_ALONE!r}] + {AS_IT_IS}[3:]"
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("system", ["as it is", "without prctl"])
-def test_a_process_ends_with_its_parent(by: signal.Signals, system: str) -> None:
-    program = PARENT
-    if system == "without prctl":
-        program = program.replace(
-            "child_command(", f"[sys.executable, '-c', {THREAD_ALONE!r}] + child_command("
-        ).replace('child_command("signal:pause")', 'child_command("signal:pause")[3:]')
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
+@pytest.mark.parametrize("command", [AS_IT_IS, WITHOUT_PRCTL], ids=["as it is", "without prctl"])
+def test_a_process_ends_with_its_parent(by: signal.Signals, command: str) -> None:
+    program = [sys.executable, "-c", PARENT.replace("COMMAND", command)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as parent:
         assert parent.stdout.readline() == b"started\n"
         parent.send_signal(by)
         # The child holds the other end too: nothing more comes only once it is gone.
@@ -53,7 +50,6 @@ def test_a_claim_has_one_holder(tmp_path: Path) -> None:
     first, before = claim(path)
     assert (first is not None, before) == (True, "unknown")
     assert claim(path) == (None, str(os.getpid()))
-    assert first is not None
     with path.open() as other:
         assert not lock(other)
         assert not lock(other, shared=True)
@@ -78,7 +74,6 @@ def test_a_file_system_without_locks_is_said_once_and_not_waited_for(
     with caplog.at_level(logging.WARNING):
         for name in ("x.lock", "y.lock"):
             held, _ = claim(tmp_path / name)
-            assert held is not None
             assert lock(held, wait=wait)
             held.close()
     assert [record.getMessage() for record in caplog.records] == [

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from playwright.sync_api import Browser, Page
 
-from wavemem.plotting.animation import Animation, animate
-from wavemem.streams import stream
+from wavemem.plotting.animation import animate
 
-S, D, N, STEPS = 4, 3, 20, 12
-
-
-def content() -> torch.Tensor:
-    """A pattern that goes round a ring of columns, one entry dropped."""
-    ring = torch.randn(S, D, generator=stream(0, "ring")).sign()
-    moving = torch.stack([ring.roll(-t, 0) for t in range(STEPS)])
-    moving[:, 0, 2] = torch.nan
-    return moving
+S, N, STEPS = 4, 20, 12
 
 
-def made() -> Animation:
-    neurons = torch.randn(STEPS, N, generator=stream(0, "neurons")).tanh()
-    alt = "Left the neurons flicker, right a pattern moves to the left by one column per step."
-    return animate(neurons, content(), title="A <ring> & more", alt=alt)
-
-
-def opened(browser: Browser, **options: object) -> tuple[Page, list[str]]:
+def opened(browser: Browser, shown: dict[str, Any], **options: object) -> tuple[Page, list[str]]:
+    """A page that holds nothing but the animation; what goes wrong there and what it asks for."""
     page = browser.new_context(**options).new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: faults.append(request.url))
-    page.set_content(f"<!doctype html><meta charset=utf-8><body>{made().html}</body>")
+    page.set_content(f"<!doctype html><meta charset=utf-8><body>{animate(**shown).html}</body>")
     return page, faults
 
 
@@ -39,20 +26,15 @@ def step(page: Page) -> int:
     return int(page.locator(".wm-anim-slide").input_value())
 
 
-def test_keys_buttons_and_slider_step(browser: Browser) -> None:
-    page, faults = opened(browser)
+def test_keys_buttons_and_slider_step(browser: Browser, ring) -> None:
+    page, faults = opened(browser, ring)
     assert step(page) == S
     page.get_by_role("button", name="Step on").click()
     assert step(page) == S + 1
     page.get_by_role("button", name="Step back").focus()
-    page.keyboard.press("ArrowLeft")
-    assert step(page) == S
-    page.keyboard.press("End")
-    assert step(page) == STEPS
-    page.keyboard.press("ArrowRight")
-    assert step(page) == STEPS
-    page.keyboard.press("Home")
-    assert step(page) == 1
+    for key, reached in (("ArrowLeft", S), ("End", STEPS), ("ArrowRight", STEPS), ("Home", 1)):
+        page.keyboard.press(key)
+        assert step(page) == reached
     page.locator(".wm-anim-slide").focus()
     page.keyboard.press("ArrowRight")
     assert step(page) == 2
@@ -61,18 +43,17 @@ def test_keys_buttons_and_slider_step(browser: Browser) -> None:
     assert not faults
 
 
-def test_colours_follow_the_content(browser: Browser) -> None:
-    page, _ = opened(browser)
-    moving = content()
+def test_colours_follow_the_content(browser: Browser, ring) -> None:
+    page, _ = opened(browser, ring)
     for target in (1, 7):
         page.evaluate("k => {const s=document.querySelector('.wm-anim-slide');s.value=k;s.oninput()}", target)
         drawn = page.eval_on_selector_all("rect", "cells => cells.map(c => c.getAttribute('class'))")[N:]
-        wanted = ["x" if v.isnan() else "n" if v < 0 else "p" for v in moving[target - 1].ravel()]
+        wanted = ["x" if v.isnan() else "n" if v < 0 else "p" for v in ring["content"][target - 1].ravel()]
         assert [name.removeprefix("wm-c ") for name in drawn] == wanted
 
 
-def test_plays_pauses_and_stops_at_the_end(browser: Browser) -> None:
-    page, faults = opened(browser)
+def test_plays_pauses_and_stops_at_the_end(browser: Browser, ring) -> None:
+    page, faults = opened(browser, ring)
     assert page.locator(".wm-anim-play").inner_text() == "Play"
     before = step(page)
     page.wait_for_timeout(500)
@@ -90,22 +71,21 @@ def test_plays_pauses_and_stops_at_the_end(browser: Browser) -> None:
     assert not faults
 
 
-def test_reduced_motion_does_without_fading(browser: Browser) -> None:
+def test_reduced_motion_does_without_fading(browser: Browser, ring) -> None:
     for motion, expected in (("reduce", "0s"), ("no-preference", "0.15s")):
-        page, _ = opened(browser, reduced_motion=motion)
+        page, _ = opened(browser, ring, reduced_motion=motion)
         assert page.eval_on_selector("rect", "c => getComputedStyle(c).transitionDuration") == expected
 
 
-def test_narrow_screens_and_paper(browser: Browser) -> None:
-    page, _ = opened(browser, viewport={"width": 360, "height": 700})
+def test_narrow_screens_and_paper(browser: Browser, ring) -> None:
+    page, _ = opened(browser, ring, viewport={"width": 360, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.emulate_media(media="print")
     assert not page.locator(".wm-anim-controls").is_visible()
     assert page.locator("svg").first.is_visible()
 
 
-def test_without_javascript_one_step_is_drawn(browser: Browser) -> None:
-    page = browser.new_context(java_script_enabled=False).new_page()
-    page.set_content(f"<!doctype html><body>{made().html}</body>")
+def test_without_javascript_one_step_is_drawn(browser: Browser, ring) -> None:
+    page, _ = opened(browser, ring, java_script_enabled=False)
     assert page.locator("svg").nth(1).is_visible()
     assert not page.locator(".wm-anim-controls").is_visible()

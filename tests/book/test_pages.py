@@ -26,37 +26,36 @@ def report(page: str, faults: list[str], what: str) -> None:
         ("figures", "loose", "images of a code cell that are in no figure"),
     ],
 )
-def test_formulas_and_figures(visits: Any, visited: str, part: str, kind: str, what: str) -> None:
-    report(visited, getattr(visits[visited], part)[kind], what)
+def test_formulas_and_figures(visit: Any, visited: str, part: str, kind: str, what: str) -> None:
+    report(visited, visit(visited).seen[part][kind], what)
 
 
-def test_loads_without_error_and_without_leaving_the_machine(visits: Any, visited: str) -> None:
-    report(visited, visits[visited].errors, "errors while loading")
-    report(visited, visits[visited].away, "requests to other hosts")
+def test_loads_without_error_and_without_leaving_the_machine(visit: Any, visited: str) -> None:
+    report(visited, visit(visited).errors, "errors while loading")
+    report(visited, visit(visited).away, "requests to other hosts")
 
 
-def test_chapters_have_formulas_and_figures(visits: Any, chapter: str) -> None:
-    assert visits[chapter].maths["formulas"] > 0, f"{chapter}: no formula"
-    assert visits[chapter].figures["count"] > 0, f"{chapter}: no figure"
+def test_chapters_have_formulas_and_figures(visit: Any, chapter: str) -> None:
+    assert visit(chapter).seen["maths"]["formulas"] > 0, f"{chapter}: no formula"
+    assert visit(chapter).seen["figures"]["count"] > 0, f"{chapter}: no figure"
 
 
-def test_images_have_alternative_text(visits: Any, page_name: str) -> None:
-    report(
-        page_name, visits[page_name].figures["alt"], "images whose alternative text is missing or under 20 characters"
-    )
+def test_images_have_alternative_text(visit: Any, page_name: str) -> None:
+    faults = visit(page_name).seen["figures"]["alt"]
+    report(page_name, faults, "images whose alternative text is missing or under 20 characters")
 
 
-def test_one_search_box(visits: Any, visited: str) -> None:
-    boxes = visits[visited].search_boxes
+def test_one_search_box(visit: Any, visited: str) -> None:
+    boxes = visit(visited).seen["searchBoxes"]
     # The page of search results has its own box in the text, beside the one in the sidebar.
     allowed = 2 if visited == "search.html" else 1
     assert 1 <= len(boxes) <= allowed, f"{visited}: {len(boxes)} search boxes to be seen at 1400 px: {boxes}"
 
 
-def test_views(visits: Any, page_name: str, view: str) -> None:
-    seen = visits[page_name].views[view]
+def test_views(visit: Any, page_name: str, view: str) -> None:
+    seen = visit(page_name).views[view]
     report(page_name, seen["contrast"], f"text with a contrast below 4.5:1 ({view})")
     report(page_name, seen["overflow"]["faults"], f"elements wider than the window ({view})")
-    report(page_name, seen["figures"], f"figures without a light background ({view})")
+    report(page_name, seen["darkFigures"], f"figures without a light background ({view})")
     width, allowed = seen["overflow"]["scrollWidth"], seen["overflow"]["width"] + 1
     assert width <= allowed, f"{page_name}: the document is {width} px wide in a window of {allowed - 1} px ({view})"

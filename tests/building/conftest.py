@@ -11,8 +11,6 @@ import pytest
 from wavemem.building.chapters import Chapter, discover
 from wavemem.building.layout import Layout
 
-REAL = Path(__file__).resolve().parents[2]
-
 _HEAD = """---
 jupytext: {notebook_metadata_filter: wavemem, text_representation: {extension: .md, format_name: myst}}
 kernelspec: {display_name: Python 3, language: python, name: python3}
@@ -78,8 +76,8 @@ def make_toy(root: Path) -> Toy:
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Toy:
-    """An empty book in a fresh folder."""
-    return make_toy(tmp_path / "toy")
+    """An empty book in a fresh folder, whose name a shell would not take for one word."""
+    return make_toy(tmp_path / "two words; $(touch here)")
 
 
 @pytest.fixture(scope="session")
@@ -91,4 +89,4 @@ def new_toy() -> Callable[[Path], Toy]:
 @pytest.fixture(scope="session")
 def real() -> Layout:
     """This copy of the book, only to be read."""
-    return Layout(REAL)
+    return Layout(Path(__file__).resolve().parents[2])

@@ -141,13 +141,9 @@ def test_parameters_and_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         return Parameters(device=device).on_this_machine().device
 
     assert Parameters("paper", "cuda", 3).variant == "paper-cuda-seed3"
-    with pytest.raises(UsageError, match="unknown profile 'slow'; available: quick, paper"):
-        Parameters("slow")
-    with pytest.raises(UsageError, match="unknown device 'tpu'; available: auto, cpu, cuda"):
-        Parameters("quick", "tpu")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert chosen("auto") == chosen("cpu") == "cpu"
-    with pytest.raises(UsageError, match="device is 'cuda'; allowed here: auto, cpu"):
+    with pytest.raises(UsageError, match=r"device is 'cuda'; allowed here: auto, cpu\. PyTorch finds no CUDA device"):
         chosen("cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert chosen("auto") == chosen("cuda") == "cuda"

@@ -26,36 +26,32 @@ def notebook(folder: Path, *found: dict[str, Any], name: str = "01-a.ipynb") -> 
 
 
 TABLE = shown("text/html", "<td>loss</td><td>0.1250</td>")
+NUMBERED = [shown("text/plain", str(n)) for n in range(4)]
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "tolerance", "equal"),
+    ("before", "after", "tolerance", "equal", "outputs"),
     [
-        ([TABLE], [TABLE], 0.0, True),
-        ([TABLE], [shown("text/html", "<td>loss</td><td>0.1251</td>")], 0.0, False),
-        ([TABLE], [shown("text/html", "<td>loss</td><td>0.1251</td>")], 1e-3, True),
-        ([TABLE], [shown("text/html", "<td>error</td><td>0.1250</td>")], 1e-3, False),
-        ([TABLE], [shown("text/plain", "<td>loss</td><td>0.1250</td>")], 1e-3, False),
-        ([TABLE], [TABLE, TABLE], 0.0, False),
-        ([TABLE, TABLE], [TABLE], 0.0, False),
-        ([shown("text/plain", "1,234", "n")], [shown("text/plain", "1,235", "n")], 0.0, False),
-        ([shown("text/plain", "3", "n")], [shown("text/plain", "3", "m")], 0.0, False),
-        ([shown("text/plain", "-0.5", "n")], [shown("text/plain", "0.5", "n")], 0.1, False),
-        ([shown("image/svg+xml", "<svg d='M 1.0'/>")], [shown("image/svg+xml", "<svg d='M 1.1'/>")], 0.0, False),
+        ([TABLE], [TABLE], 0.0, 1, 1),
+        ([TABLE], [shown("text/html", "<td>loss</td><td>0.1251</td>")], 0.0, 0, 1),
+        ([TABLE], [shown("text/html", "<td>loss</td><td>0.1251</td>")], 1e-3, 1, 1),
+        ([TABLE], [shown("text/html", "<td>error</td><td>0.1250</td>")], 1e-3, 0, 1),
+        ([TABLE], [shown("text/plain", "<td>loss</td><td>0.1250</td>")], 1e-3, 0, 1),
+        ([TABLE], [TABLE, TABLE], 0.0, 1, 2),
+        ([TABLE, TABLE], [TABLE], 0.0, 1, 2),
+        ([shown("text/plain", "1,234", "n")], [shown("text/plain", "1,235", "n")], 0.0, 0, 1),
+        ([shown("text/plain", "3", "n")], [shown("text/plain", "3", "m")], 0.0, 0, 1),
+        ([shown("text/plain", "-0.5", "n")], [shown("text/plain", "0.5", "n")], 0.1, 0, 1),
+        ([shown("image/svg+xml", "<svg d='M 1.0'/>")], [shown("image/svg+xml", "<svg d='M 1.1'/>")], 0.0, 0, 1),
+        (NUMBERED, [NUMBERED[0], TABLE, *NUMBERED[1:]], 0.0, 4, 5),  # a new one does not shift the others
     ],
 )
 def test_outputs_are_compared(
-    tmp_path: Path, before: list[Any], after: list[Any], tolerance: float, equal: bool
+    tmp_path: Path, capsys, before, after, tolerance: float, equal: int, outputs: int
 ) -> None:
     folders = notebook(tmp_path / "before", *before), notebook(tmp_path / "after", *after)
-    assert TOOL["compare"](*folders, tolerance) is equal
-
-
-def test_a_new_output_does_not_shift_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old = [shown("text/plain", str(n)) for n in range(4)]
-    folders = notebook(tmp_path / "before", *old), notebook(tmp_path / "after", old[0], TABLE, *old[1:])
-    assert not TOOL["compare"](*folders, 0.0)
-    assert "4 of 5 outputs equal" in capsys.readouterr().out
+    assert TOOL["compare"](*folders, tolerance) is (equal == outputs)
+    assert f"{equal} of {outputs} outputs equal" in capsys.readouterr().out
 
 
 def test_a_missing_chapter_is_different(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ def test_this_machine(real) -> None:
     found = _states(real.root)
     subjects = {"python", "library", "versions", "device", "threads", "kernels", "book", "browser", "disk"}
     assert set(found) == subjects
-    assert all(finding.state in ("ok", "note", "fail") for finding in found.values())
     for subject, package in (("library", "torch"), ("book", "sphinxcontrib-bibtex")):
         assert f"{package} " in found[subject].text
         assert "pytest" not in found[subject].text

@@ -9,7 +9,6 @@ import torch
 from wavemem.elman import variable_memories as travel
 from wavemem.elman.digits import digit_history
 from wavemem.elman.network import ElmanEnsemble
-from wavemem.elman.variable_memories import algorithm_1
 from wavemem.plotting import portrait as drawing
 from wavemem.streams import stream
 from wavemem.theory.basis import random_basis
@@ -43,7 +42,7 @@ def designed(name: str, s: int, d: int, N: int, u: torch.Tensor, steps: int) -> 
     with torch.no_grad():
         h = net.states(histories.movedim(1, 0)[:, None], steps=steps)[:, 0]
     noise = torch.randn(200, N, generator=stream(2, "noise"), dtype=torch.float64)
-    found = algorithm_1(W.double(), W_r.double(), s, reduced_basis(task.Phi()).keep, states=noise, components=3)
+    found = travel.algorithm_1(W.double(), W_r.double(), s, reduced_basis(task.Phi()).keep, states=noise, components=3)
     content = travel.standardised(found.substrate(h[:, 0]), found.substrate(h), skip=s)
     return drawing.Portrait(found.full_operator(W.double()), found.keep, W.double(), task.Phi(), h[:, 0], content)
 
