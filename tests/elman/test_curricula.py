@@ -82,21 +82,10 @@ def test_kept_weights_are_those_that_were_measured(tiny: Result) -> None:
 
 
 def test_the_summary_finds_when_a_level_is_reached_for_good() -> None:
-    accuracy = [0.5, 0.99, 0.7, 0.98, 1.0]
-    about = {"task": "T1", "curriculum": "ladder", "seed": 0}
-    marks = [
-        {
-            **about,
-            "iteration": n,
-            "steps": 10 * n,
-            "test_accuracy": right,
-            "lasting": n,
-            "modulus_max": 1,
-            "angle_error": 0,
-        }
-        for n, right in enumerate(accuracy)
-    ]
-    rows = pd.DataFrame(marks).melt([*about, "iteration", "steps"], var_name="quantity")
+    n = np.arange(5)
+    about = {"task": "T1", "curriculum": "ladder", "seed": 0, "iteration": n, "steps": 10 * n}
+    measured = {"test_accuracy": [0.5, 0.99, 0.7, 0.98, 1.0], "lasting": n, "modulus_max": 1, "angle_error": 0}
+    rows = pd.DataFrame({**about, **measured}).melt([*about], var_name="quantity")
     line = summarise(rows).iloc[0]
     assert (line["steps_to_level"], line["updates"], line["steps"], line["lasting"]) == (30.0, 4, 40, 4)
     early = summarise(rows, budget=25).iloc[0]

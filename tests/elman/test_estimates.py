@@ -76,9 +76,8 @@ def test_regression_recovers_the_vectors_and_their_transient() -> None:
     torch.testing.assert_close(shielded.transient, W_uh - Psi[:, -D:])
     torch.testing.assert_close(shielded.substrate(states), held)
     torch.testing.assert_close(shielded.dual @ shielded.Psi, torch.eye(S * D, dtype=torch.float64))
-    assert (
-        float((found.substrate(states) - held)[:S].abs().max()) > 0.1
-    )  # the plain reading is fooled while inputs come
+    # The plain reading is fooled while inputs come.
+    assert float((found.substrate(states) - held)[:S].abs().max()) > 0.1
     assert with_transients(found, states, held, x, S).transient.shape == (N, S * D)
     task = paper_task("T2", S, D)
     keep = reduced_basis(task.Phi()).keep

@@ -9,12 +9,7 @@ from collections import Counter
 import pytest
 import torch
 
-from wavemem.elman.fixed_points import (
-    expected_fixed_points,
-    find_fixed_points,
-    minimise_speed,
-    starting_points,
-)
+from wavemem.elman.fixed_points import expected_fixed_points, find_fixed_points, minimise_speed, starting_points
 from wavemem.elman.jacobian import RecurrentMap
 from wavemem.streams import stream
 from wavemem.theory.selection import Cycle, paper_task, recurrence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,32 +20,25 @@ def test_uniform_and_gaussian_initialisation_have_the_papers_scale() -> None:
         assert float(value.std()) == pytest.approx(0.1, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"seeds": []}, "seeds is empty"),
-        ({"seeds": [-1]}, "seed"),
-        ({"hidden_size": 0}, "hidden_size = 0"),
-        ({"d": 0}, "d = 0"),
-        ({"init": "zeros"}, "init = 'zeros'"),
-        ({"activation": "relu"}, "activation = 'relu'"),
-    ],
-)
-def test_wrong_settings_are_named(arguments: dict[str, Any], message: str) -> None:
-    settings: dict[str, Any] = {"seeds": [0], "hidden_size": 4, "d": 2, **arguments}
-    with pytest.raises(ValueError, match=message):
-        ElmanEnsemble.initialise(**settings)
+def of_shapes(*shapes: tuple[int, ...]) -> ElmanEnsemble:
+    return ElmanEnsemble(*(torch.zeros(shape) for shape in shapes))
 
 
 @pytest.mark.parametrize(
-    ("W_hh", "W_uh", "W_r", "message"),
+    ("make", "message"),
     [
-        ((4, 4), (1, 4, 2), (1, 2, 4), r"W_hh has shape \(4, 4\)"),
-        ((1, 4, 3), (1, 4, 2), (1, 2, 4), r"W_hh has shape \(1, 4, 3\); allowed: \(K, N, N\)"),
-        ((1, 4, 4), (2, 4, 2), (1, 2, 4), r"W_uh has shape \(2, 4, 2\); allowed: \(K = 1, N = 4, d\)"),
-        ((1, 4, 4), (1, 4, 2), (1, 4, 2), "W_r has shape"),
+        (lambda: ElmanEnsemble.initialise([], 4, 2), "seeds is empty"),
+        (lambda: ElmanEnsemble.initialise([-1], 4, 2), "seed"),
+        (lambda: ElmanEnsemble.initialise([0], 0, 2), "hidden_size = 0"),
+        (lambda: ElmanEnsemble.initialise([0], 4, 0), "d = 0"),
+        (lambda: ElmanEnsemble.initialise([0], 4, 2, init="zeros"), "init = 'zeros'"),
+        (lambda: ElmanEnsemble.initialise([0], 4, 2, activation="relu"), "activation = 'relu'"),
+        (lambda: of_shapes((4, 4), (1, 4, 2), (1, 2, 4)), r"W_hh has shape \(4, 4\)"),
+        (lambda: of_shapes((1, 4, 3), (1, 4, 2), (1, 2, 4)), r"W_hh has shape \(1, 4, 3\); allowed: \(K, N, N\)"),
+        (lambda: of_shapes((1, 4, 4), (2, 4, 2), (1, 2, 4)), r"W_uh .* \(2, 4, 2\); allowed: \(K = 1, N = 4, d\)"),
+        (lambda: of_shapes((1, 4, 4), (1, 4, 2), (1, 4, 2)), "W_r has shape"),
     ],
 )
-def test_wrong_shapes_are_named(W_hh: Any, W_uh: Any, W_r: Any, message: str) -> None:
+def test_bad_input_is_explained(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ElmanEnsemble(torch.zeros(W_hh), torch.zeros(W_uh), torch.zeros(W_r))
+        make()

@@ -27,15 +27,11 @@ TINY = replace(
     Config.profile("quick"),
     s=3,
     d=2,
-    hidden=6,
     seeds=2,
     batch=4,
     horizon=3,
     iterations=3,
-    phase_horizon=2,
     phase_iterations=2,
-    control_s=3,
-    control_d=2,
     control_iterations=2,
     test_batch=5,
     test_horizon=4,
@@ -79,8 +75,7 @@ def test_silent_elman_receives_zeros() -> None:
     torch.testing.assert_close(free_run("Elman", p, u, 3, silent=True)[:, :, 2], h @ p["W_r"].mT)
 
 
-def test_rows_are_complete_and_repeat(rows: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(rows, run(TINY, 0, "cpu").rows)
+def test_rows_are_complete(rows: pd.DataFrame) -> None:
     jobs = rows[["part", "task", "model"]].drop_duplicates()
     assert len(jobs) == 2 * 3 + len(CONTROLS) * 4
     assert not rows.isna().to_numpy().any()

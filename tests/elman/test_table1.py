@@ -44,9 +44,7 @@ def small() -> Result:
 @pytest.mark.parametrize(("task", "size"), [("T1", 8), ("T3", 12)])
 def test_the_kept_weights_are_those_that_were_measured(small: Result, task: str, size: int) -> None:
     kept = networks(small, task, size)
-    assert kept.ensemble.K == 8
-    assert size == kept.ensemble.N
-    assert (kept.task.s, kept.task.d) == (2, 2)
+    assert (kept.ensemble.K, kept.ensemble.N, kept.task.s, kept.task.d) == (8, size, 2, 2)
     table = cells(small.rows).set_index(["task", "hidden_size", "weight_decay", "threshold", "seed"])
     accuracy = evaluate(kept.ensemble, kept.task, 8, batches=2, batch=8, seeds=kept.seeds)
     for k in range(kept.ensemble.K):
@@ -59,9 +57,7 @@ def test_the_kept_weights_are_those_that_were_measured(small: Result, task: str,
 
 def test_networks_can_be_chosen(small: Result) -> None:
     chosen = networks(small, "T1", 8, weight_decay=0.0, threshold=0.6)
-    assert chosen.weight_decays == (0.0, 0.0)
-    assert chosen.thresholds == (0.6, 0.6)
-    assert chosen.seeds == (5000, 5001)
+    assert (chosen.weight_decays, chosen.thresholds, chosen.seeds) == ((0.0, 0.0), (0.6, 0.6), (5000, 5001))
     everything = networks(small, "T1", 8)
     picked = [k for k in range(8) if (everything.weight_decays[k], everything.thresholds[k]) == (0.0, 0.6)]
     assert torch.equal(chosen.ensemble.W_hh, everything.ensemble.W_hh[picked])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 from pathlib import Path
@@ -27,22 +26,20 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     compiled.load_library.cache_clear()
 
 
-def _load() -> ctypes.CDLL | None:
+def _answer() -> int | None:
+    """What the library answers, loaded anew; None if there is none."""
     compiled.load_library.cache_clear()
-    return compiled.load_library("tiny")
+    library = compiled.load_library("tiny")
+    return None if library is None else library.answer()
 
 
 @needs_compiler
 def test_compiles_once_and_again_after_a_change(fresh: Path) -> None:
     for _ in range(2):
-        library = _load()
-        assert library is not None
-        assert library.answer() == 42
+        assert _answer() == 42
         assert len(list((fresh / "cache").iterdir())) == 1
     (fresh / "tiny.c").write_text("int answer(void) { return 43; }\n")
-    changed = _load()
-    assert changed is not None
-    assert changed.answer() == 43
+    assert _answer() == 43
 
 
 COMPILERS = {
@@ -63,7 +60,7 @@ def test_trouble_gives_none_and_leaves_nothing(fresh: Path, monkeypatch: pytest.
         (fresh / "cc").chmod(0o755)
         monkeypatch.setenv("CC", str(fresh / "cc"))
         monkeypatch.setattr(compiled, "_PATIENCE", 0.2)
-    assert _load() is None
+    assert _answer() is None
     assert not list(fresh.glob("cache/*"))
 
 
@@ -79,7 +76,7 @@ def test_without_a_compiler_the_plain_path_is_taken(fresh: Path, monkeypatch: py
 @needs_compiler
 @pytest.mark.parametrize("damage", ["empty", "another", "half", "one bit"])
 def test_a_damaged_library_is_compiled_again(fresh: Path, damage: str) -> None:
-    assert _load() is not None
+    assert _answer() == 42
     (path,) = (fresh / "cache").iterdir()
     whole = path.read_bytes()
     flipped = bytearray(whole)
@@ -89,9 +86,7 @@ def test_a_damaged_library_is_compiled_again(fresh: Path, damage: str) -> None:
         {"empty": b"", "another": b"\x7fELF", "half": whole[: len(whole) // 2], "one bit": bytes(flipped)}[damage]
     )
     path.chmod(0o700)
-    library = _load()
-    assert library is not None
-    assert library.answer() == 42
+    assert _answer() == 42
     (path,) = (fresh / "cache").iterdir()
     assert len(path.read_bytes()) == len(whole)
 
@@ -99,7 +94,7 @@ def test_a_damaged_library_is_compiled_again(fresh: Path, damage: str) -> None:
 @needs_compiler
 def test_a_library_that_others_may_write_to_is_not_loaded(fresh: Path) -> None:
     (fresh / "evil.c").write_text("int answer(void) { return 666; }\n")
-    assert _load() is not None
+    assert _answer() == 42
     (path,) = (fresh / "cache").iterdir()
     subprocess.run(
         [compiled.compiler() or "cc", "-shared", "-fPIC", "-o", str(path), str(fresh / "evil.c")], check=True
@@ -107,20 +102,16 @@ def test_a_library_that_others_may_write_to_is_not_loaded(fresh: Path) -> None:
     forged = path.with_name(f"{path.stem.rsplit('-', 1)[0]}-{compiled._digest(path.read_bytes())}.so")
     path.rename(forged)
     forged.chmod(0o777)
-    library = _load()
-    assert library is not None
-    assert library.answer() == 42
+    assert _answer() == 42
 
 
 @needs_compiler
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file away")
 def test_a_library_of_another_user_is_not_loaded(fresh: Path) -> None:
-    assert _load() is not None
+    assert _answer() == 42
     (path,) = (fresh / "cache").iterdir()
     os.chown(path, 12345, 12345)
-    library = _load()
-    assert library is not None
-    assert library.answer() == 42
+    assert _answer() == 42
     (path,) = (fresh / "cache").iterdir()
     assert path.stat().st_uid == 0
 
@@ -129,7 +120,7 @@ def test_a_library_of_another_user_is_not_loaded(fresh: Path) -> None:
 def test_a_folder_that_a_group_may_write_to_is_closed(fresh: Path) -> None:
     (fresh / "cache").mkdir()
     (fresh / "cache").chmod(0o777)
-    assert _load() is not None
+    assert _answer() == 42
     assert (fresh / "cache").stat().st_mode & 0o777 == 0o700
 
 

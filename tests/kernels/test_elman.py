@@ -10,14 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavemem.kernels import compiled
-from wavemem.kernels.elman import (
-    COMPILED,
-    Activation,
-    elman_scan,
-    elman_scan_reference,
-    loss_and_gradients,
-)
+from wavemem.kernels.elman import Activation, elman_scan, elman_scan_reference, loss_and_gradients
 
 SIZES = [  # K, N, B, s, d, steps after the inputs
     (1, 1, 1, 1, 1, 1),
@@ -28,16 +21,6 @@ SIZES = [  # K, N, B, s, d, steps after the inputs
     (2, 64, 64, 8, 8, 20),
     (1, 128, 16, 4, 4, 60),
 ]
-
-
-@pytest.fixture(params=["compiled", "plain"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With the compiled kernel, and as on a machine whose compiler is unwilling."""
-    if request.param == "plain":
-        monkeypatch.setattr(compiled, "load_library", lambda _name: None)
-    elif not COMPILED.serves(torch.zeros(1)):
-        pytest.skip("no C compiler")
-    return str(request.param)
 
 
 def _drawn(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
@@ -80,20 +63,6 @@ def test_scan_and_its_gradients_are_those_of_the_loop(
     exact = run(elman_scan_reference, torch.float64)
     for mine, theirs in zip(run(elman_scan, torch.float32), exact, strict=True):
         _close(mine, theirs)
-
-
-def test_scan_equals_torch_rnn_with_gradients(way: str) -> None:
-    W_hh, W_uh, inputs = (value.float().requires_grad_() for value in _scan_arguments(1, 20, 5, 7, 2)[:3])
-    rnn = torch.nn.RNN(2, 20, bias=False)
-    with torch.no_grad():
-        rnn.weight_hh_l0.copy_(W_hh[0])
-        rnn.weight_ih_l0.copy_(W_uh[0])
-    expected, ours = rnn(inputs[:, 0])[0], elman_scan(W_hh, W_uh, inputs)[:, 0]
-    torch.testing.assert_close(ours, expected)
-    mine = torch.autograd.grad(ours.square().sum(), (W_hh, W_uh))
-    theirs = torch.autograd.grad(expected.square().sum(), (rnn.weight_hh_l0, rnn.weight_ih_l0))
-    for left, right in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(left[0], right)
 
 
 def test_tanh_is_exact_to_three_units_in_the_last_place(way: str) -> None:
@@ -166,20 +135,16 @@ def test_tensors_may_lie_in_memory_as_they_like(way: str) -> None:
         torch.testing.assert_close(mine, theirs)
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
+def test_the_number_of_threads_changes_no_bit(same_with_any_threads: Callable[..., None]) -> None:
     weights, u, targets = _problem(3, 40, 70, 3, 2, 6)
     arguments = [value.float() for value in _scan_arguments(3, 40, 70, 3, 2)]
     (weight,) = _drawn((3, 3, 70, 40), seed=1)
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            swept = loss_and_gradients(*weights, u, targets, horizons=torch.tensor([2, 6, 4]))
-            found.append([*swept[:2], *swept.gradients, *_differentiated(elman_scan, arguments, weight.float())])
-    finally:
-        torch.set_num_threads(before)
-    for others in found[1:]:
-        assert all(torch.equal(mine, theirs) for mine, theirs in zip(found[0], others, strict=True))
+
+    def compute() -> list[Tensor]:
+        swept = loss_and_gradients(*weights, u, targets, horizons=torch.tensor([2, 6, 4]))
+        return [*swept[:2], *swept.gradients, *_differentiated(elman_scan, arguments, weight.float())]
+
+    same_with_any_threads(compute)
 
 
 def test_numbers_that_are_not_finite_stay_in_their_run(way: str) -> None:
@@ -192,41 +157,28 @@ def test_numbers_that_are_not_finite_stay_in_their_run(way: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("call", "change", "message"),
     [
-        ({"activation": "relu"}, "activation"),
-        ({"steps": 2}, "steps"),
-        ({"h0": torch.zeros(2, 4, 9)}, "h0"),
-        ({"inputs": torch.zeros(3, 1, 4, 2)}, "inputs"),
-        ({"W_uh": torch.zeros(2, 9, 2)}, "W_uh"),
-        ({"W_hh": torch.zeros(2, 5, 6)}, "W_hh"),
+        (elman_scan, {"activation": "relu"}, "activation"),
+        (elman_scan, {"steps": 2}, "steps"),
+        (elman_scan, {"h0": torch.zeros(2, 5, 9)}, "h0"),
+        (elman_scan, {"inputs": torch.zeros(3, 1, 5, 2)}, "inputs"),
+        (elman_scan, {"W_uh": torch.zeros(2, 9, 2)}, "W_uh"),
+        (elman_scan, {"W_hh": torch.zeros(2, 10, 6)}, "W_hh"),
+        (loss_and_gradients, {"targets": torch.zeros(1, 5, 6, 2)}, "targets"),
+        (loss_and_gradients, {"W_r": torch.zeros(2, 10, 2)}, "W_r"),
+        (loss_and_gradients, {"u": torch.zeros(2, 5, 3, 2, dtype=torch.float64)}, "float32"),
+        (loss_and_gradients, {"activation": "relu"}, "activation"),
+        (loss_and_gradients, {"horizons": torch.tensor([7, 1])}, "horizons"),
+        (loss_and_gradients, {"horizons": torch.tensor([0, 1])}, "horizons"),
+        (loss_and_gradients, {"horizons": torch.tensor([2])}, "horizons"),
     ],
 )
-def test_wrong_arguments_of_the_scan_are_named(change: dict[str, object], message: str) -> None:
-    W_hh, W_uh, inputs, h0 = _scan_arguments(2, 5, 4, 3, 2)
-    arguments: dict[str, object] = {"W_hh": W_hh, "W_uh": W_uh, "inputs": inputs, "h0": h0, **change}
+def test_wrong_arguments_are_named(call: Callable[..., object], change: dict[str, object], message: str) -> None:
+    (W_hh, W_uh, W_r), u, targets = _problem(2, 10, 5, 3, 2, 6)
+    own = {"inputs": u.permute(2, 0, 1, 3)} if call is elman_scan else {"W_r": W_r, "u": u, "targets": targets}
     with pytest.raises(ValueError, match=message):
-        elman_scan(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"targets": torch.zeros(1, 5, 6, 2)}, "targets"),
-        ({"W_r": torch.zeros(2, 10, 2)}, "W_r"),
-        ({"u": torch.zeros(2, 5, 3, 2, dtype=torch.float64)}, "float32"),
-        ({"activation": "relu"}, "activation"),
-        ({"horizons": torch.tensor([7, 1])}, "horizons"),
-        ({"horizons": torch.tensor([0, 1])}, "horizons"),
-        ({"horizons": torch.tensor([2])}, "horizons"),
-    ],
-)
-def test_wrong_arguments_of_the_loss_are_named(change: dict[str, object], message: str) -> None:
-    weights, u, targets = _problem(2, 10, 5, 3, 2, 6)
-    names = ("W_hh", "W_uh", "W_r")
-    arguments: dict[str, object] = {**dict(zip(names, weights, strict=True)), "u": u, "targets": targets, **change}
-    with pytest.raises(ValueError, match=message):
-        loss_and_gradients(**arguments)
+        call(**{"W_hh": W_hh, "W_uh": W_uh, **own, **change})
 
 
 def test_importing_the_library_does_not_import_triton() -> None:

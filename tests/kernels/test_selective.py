@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wavemem.kernels import selective_chunked, selective_cpu
-from wavemem.kernels.compiled import compiler, load_library, own_threads
+from wavemem.kernels.compiled import compiler
 from wavemem.kernels.selective import (
     SelectiveMethod,
     selective_scan,
@@ -141,19 +142,9 @@ def test_step_after_step_equals_the_scan(absent: tuple[str, ...]) -> None:
 
 
 @compiled
-def test_the_number_of_threads_changes_no_bit() -> None:
-    problem, before, found = drawn(2, 3, 55, 140, 6, dtype=torch.float32), torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(results(problem, "compiled"))
-            with own_threads():
-                found.append(results(problem, "compiled"))
-    finally:
-        torch.set_num_threads(before)
-    for other in found[1:]:
-        for name, value in found[0].items():
-            assert torch.equal(other[name], value), name
+def test_the_number_of_threads_changes_no_bit(same_with_any_threads: Callable[..., None]) -> None:
+    problem = drawn(2, 3, 55, 140, 6, dtype=torch.float32)
+    same_with_any_threads(lambda: list(results(problem, "compiled").values()))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -178,15 +169,13 @@ def test_not_a_number_stays_not_a_number(name: str, method: SelectiveMethod) -> 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_gradient_of_the_last_state_alone_and_no_gradient_at_all(method: SelectiveMethod) -> None:
+def test_gradient_of_the_last_state_alone(method: SelectiveMethod) -> None:
     problem = drawn(1, 2, 9, 4, 2, dtype=torch.float32)
     u = problem["u"].requires_grad_()
     _, h = selective_scan_with_state(**problem, softplus=True, method=method)
     _, expected = selective_scan_with_state(**problem, softplus=True, method="reference")
     ours, theirs = torch.autograd.grad(h.sum(), u)[0], torch.autograd.grad(expected.sum(), u)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    with torch.no_grad():
-        assert not selective_scan(**problem, softplus=True, method=method).requires_grad
 
 
 @compiled
@@ -209,17 +198,12 @@ def test_the_exponential_of_the_kernel_is_accurate() -> None:
 
 
 def test_without_a_compiler_segments_of_time_serve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WAVEMEM_COMPILE", "0")
-    load_library.cache_clear()
-    try:
-        problem = drawn(1, 2, 12, 5, 3, dtype=torch.float32)
-        assert not selective_cpu.COMPILED.serves(problem["u"])
-        expected = selective_scan(**problem, method="chunked")
-        assert torch.equal(selective_scan(**problem), expected)
-        with pytest.raises(ValueError, match="C compiler"):
-            selective_scan(**problem, method="compiled")
-    finally:
-        load_library.cache_clear()
+    monkeypatch.setattr("wavemem.kernels.compiled.load_library", lambda _name: None)
+    problem = drawn(1, 2, 12, 5, 3, dtype=torch.float32)
+    assert not selective_cpu.COMPILED.serves(problem["u"])
+    assert torch.equal(selective_scan(**problem), selective_scan(**problem, method="chunked"))
+    with pytest.raises(ValueError, match="C compiler"):
+        selective_scan(**problem, method="compiled")
 
 
 @pytest.mark.parametrize(
@@ -254,13 +238,9 @@ def test_bad_arguments_of_a_step_and_of_the_compiled_kernel() -> None:
     h = problem.pop("h0")
     now = {name: value if value.shape[1:2] != (2,) else value[:, :, 0] for name, value in problem.items()}
     selective_step(**now, h=h)
-    with pytest.raises(ValueError, match="u has shape"):
-        selective_step(**(now | {"u": problem["u"]}), h=h)
-    with pytest.raises(ValueError, match="C has shape"):
-        selective_step(**(now | {"C": now["C"][..., :1]}), h=h)
-    with pytest.raises(ValueError, match="z has shape"):
-        selective_step(**(now | {"z": now["z"][:, :1]}), h=h)
-    with pytest.raises(ValueError, match="h has shape"):
-        selective_step(**now, h=h[:, :1])
+    bad = {"u": problem["u"], "C": now["C"][..., :1], "z": now["z"][:, :1], "h": h[:, :1]}
+    for name, value in bad.items():
+        with pytest.raises(ValueError, match=f"{name} has shape"):
+            selective_step(**(now | {"h": h, name: value}))
     with pytest.raises(ValueError, match=r"[Tt]riton|float64"):
         selective_scan(**problem, method="triton")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from wavemem.kernels import compiled as compiled_kernels
-from wavemem.kernels.compiled import compiler, own_threads
+from wavemem.kernels.compiled import compiler
 from wavemem.kernels.wave import WaveActivation, wave_final_state, wave_outputs, wave_scan
 
 compiled = pytest.mark.skipif(compiler() is None, reason="no C compiler")
@@ -101,24 +101,9 @@ def test_runs_and_batch_entries_do_not_influence_each_other() -> None:
 
 
 @compiled
-def test_the_number_of_threads_changes_no_bit() -> None:
+def test_the_number_of_threads_changes_no_bit(same_with_any_threads: Callable[..., None]) -> None:
     parameters, x, h0 = drawn(2, 6, 9, 3, 3, 4, 6, 70)
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            found.append(results("every", parameters, x, h0, "relu"))
-        with own_threads(), own_threads():
-            assert torch.get_num_threads() == 1
-            assert compiled_kernels._OWN == [3, 3]
-            found.append(results("every", parameters, x, h0, "relu"))
-        assert torch.get_num_threads() == 3
-        assert compiled_kernels._OWN == []
-    finally:
-        torch.set_num_threads(before)
-    for one, three, own in zip(*found, strict=True):
-        assert torch.equal(one, three)
-        assert torch.equal(one, own)
+    same_with_any_threads(lambda: results("every", parameters, x, h0, "relu"))
 
 
 @compiled

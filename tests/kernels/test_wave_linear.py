@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from wavemem.kernels.wave import wave_scan_reference
 from wavemem.kernels.wave_linear import Method, spectral_blocks, wave_kernel, wave_linear_outputs, wave_linear_scan
 from wavemem.streams import stream
 
@@ -30,9 +30,17 @@ def step_by_step(u: Tensor, V: Tensor, b: Tensor, inputs: Tensor, h0: Tensor) ->
     return torch.stack(states)
 
 
-def outputs_of(states: Tensor, W: Tensor, b_y: Tensor, every_step: bool) -> Tensor:
+def stepped_outputs(
+    u: Tensor, V: Tensor, b: Tensor, W: Tensor, b_y: Tensor, inputs: Tensor, h0: Tensor, every_step: bool
+) -> Tensor:
+    states = step_by_step(u, V, b, inputs, h0)
     y = torch.einsum("tkbr,kor->tkbo", states.flatten(3), W) + b_y.unsqueeze(1)
     return y if every_step else y[-1]
+
+
+def outputs(*arguments: Tensor, **options: Any) -> Tensor:
+    *others, h0 = arguments
+    return wave_linear_outputs(*others, h0=h0, **options)
 
 
 def problem(
@@ -49,8 +57,12 @@ def problem(
     return u, draw(K, c * n, d), draw(K, c * n), draw(K, o, c * n), draw(K, o), draw(T, K, B, d), draw(K, B, c, n)
 
 
-def leaves(arguments: Sequence[Tensor]) -> list[Tensor]:
-    return [a.clone().requires_grad_() for a in arguments]
+def with_gradients(call: Callable[..., Tensor], arguments: Arguments) -> list[Tensor]:
+    """What a function returns, and the gradients of a fixed random sum of it."""
+    own = [a.clone().requires_grad_() for a in arguments]
+    found = call(*own)
+    weight = torch.randn(found.shape, generator=stream(1, "weight"), dtype=torch.float64)
+    return [found.detach(), *torch.autograd.grad((found * weight).sum(), own)]
 
 
 def same(ours: Tensor, reference: Tensor, tolerance: float) -> None:
@@ -63,16 +75,9 @@ SIZES = [(1, 8, 3, 3), (2, 7, 2, 5), (3, 1, 2, 3), (17, 9, 1, 3), (100, 12, 3, 3
 
 @pytest.mark.parametrize(("T", "n", "c", "k"), SIZES)
 def test_states_and_gradients_are_those_of_the_recurrence(T: int, n: int, c: int, k: int) -> None:
-    u, V, b, _, _, inputs, h0 = problem(T, n, c, k)
-    ours, theirs = leaves((u, V, b, inputs, h0)), leaves((u, V, b, inputs, h0))
-    found, expected = wave_linear_scan(*ours), step_by_step(*theirs)
-    same(found, expected, 1e-9)
-    weight = torch.randn(expected.shape, generator=stream(1, "weight"), dtype=torch.float64)
-    for mine, reference in zip(
-        torch.autograd.grad((found * weight).sum(), ours),
-        torch.autograd.grad((expected * weight).sum(), theirs),
-        strict=True,
-    ):
+    u, V, b, _, _, *rest = problem(T, n, c, k)
+    ours, theirs = (with_gradients(scan, (u, V, b, *rest)) for scan in (wave_linear_scan, step_by_step))
+    for mine, reference in zip(ours, theirs, strict=True):
         same(mine, reference, 1e-9)
 
 
@@ -80,23 +85,11 @@ def test_states_and_gradients_are_those_of_the_recurrence(T: int, n: int, c: int
 @pytest.mark.parametrize(("T", "n", "c", "k"), SIZES)
 def test_outputs_and_gradients_are_those_of_the_recurrence(T: int, n: int, c: int, k: int, every_step: bool) -> None:
     arguments = problem(T, n, c, k)
-    theirs = leaves(arguments)
-    u, V, b, W, b_y, inputs, h0 = theirs
-    expected = outputs_of(step_by_step(u, V, b, inputs, h0), W, b_y, every_step)
-    weight = torch.randn(expected.shape, generator=stream(1, "weight"), dtype=torch.float64)
-    references = torch.autograd.grad((expected * weight).sum(), theirs)
+    theirs = with_gradients(partial(stepped_outputs, every_step=every_step), arguments)
     for method in get_args(Method):
-        ours = leaves(arguments)
-        u, V, b, W, b_y, inputs, h0 = ours
-        found = wave_linear_outputs(u, V, b, W, b_y, inputs, every_step=every_step, h0=h0, method=method)
-        same(found, expected, 1e-9)
-        for mine, reference in zip(torch.autograd.grad((found * weight).sum(), ours), references, strict=True):
+        ours = with_gradients(partial(outputs, every_step=every_step, method=method), arguments)
+        for mine, reference in zip(ours, theirs, strict=True):
             same(mine, reference, 1e-9)
-
-
-def test_it_is_the_wave_rnn_with_a_linear_activation() -> None:
-    u, V, b, _, _, inputs, _ = problem(40, 9, k=5)
-    same(wave_linear_scan(u, V, b, inputs), wave_scan_reference(u, V, b, inputs, activation="linear"), 1e-9)
 
 
 @pytest.mark.parametrize("method", get_args(Method))
@@ -105,11 +98,9 @@ def test_float32_over_thousands_of_steps(method: Method) -> None:
     arguments = list(problem(4000, 16, c=1, K=1, B=1, d=1, o=1))
     arguments[0] = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).view(1, 1, 1, 3)
     single = [a.float() for a in arguments]
-    u, V, b, W, b_y, inputs, h0 = single
-    found = wave_linear_outputs(u, V, b, W, b_y, inputs, every_step=True, h0=h0, method=method)
+    found = outputs(*single, every_step=True, method=method)
     assert found.dtype == torch.float32
-    u, V, b, W, b_y, inputs, h0 = (a.double() for a in single)
-    same(found.double(), outputs_of(step_by_step(u, V, b, inputs, h0), W, b_y, True), 2e-5)
+    same(found.double(), stepped_outputs(*(a.double() for a in single), every_step=True), 2e-5)
 
 
 def test_defective_blocks_need_no_eigenvectors() -> None:
@@ -151,16 +142,15 @@ def test_the_kernel_is_the_response_to_a_unit_input() -> None:
     for j in range(inputs.shape[-1]):
         impulse = torch.zeros_like(inputs[:, :, :1])
         impulse[0, ..., j] = 1.0
-        states = step_by_step(u, V, torch.zeros_like(b), impulse, torch.zeros_like(h0[:, :1]))
-        expected = outputs_of(states, W, torch.zeros_like(b_y), True)[:, :, 0]
+        expected = stepped_outputs(u, V, 0 * b, W, 0 * b_y, impulse, 0 * h0[:, :1], every_step=True)[:, :, 0]
         same(kernel[..., j].transpose(0, 1), expected, 1e-9)
+    with pytest.raises(ValueError, match="length"):
+        wave_kernel(u, V, W, 0)
 
 
 def test_biases_and_the_first_state_may_be_left_out() -> None:
     u, V, b, W, b_y, inputs, h0 = problem(20, 5)
-    zero = wave_linear_outputs(
-        u, V, torch.zeros_like(b), W, torch.zeros_like(b_y), inputs, every_step=True, h0=torch.zeros_like(h0)
-    )
+    zero = wave_linear_outputs(u, V, 0 * b, W, 0 * b_y, inputs, every_step=True, h0=0 * h0)
     same(wave_linear_outputs(u, V, None, W, None, inputs, every_step=True), zero, 1e-12)
 
 
@@ -183,9 +173,3 @@ def test_bad_input_is_refused(change: dict[str, object], message: str) -> None:
     change = {name: value.double() if isinstance(value, torch.Tensor) else value for name, value in change.items()}
     with pytest.raises(ValueError, match=message):
         wave_linear_outputs(**(arguments | change), every_step=True)
-
-
-def test_a_kernel_without_length_is_refused() -> None:
-    u, V, _, W, *_ = problem(5, 5)
-    with pytest.raises(ValueError, match="length"):
-        wave_kernel(u, V, W, 0)

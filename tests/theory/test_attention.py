@@ -41,10 +41,6 @@ def head(d: int, d_k: int, stack: tuple[int, ...] = (), seed: int = 0, **options
     return SelfAttentionBoundary(W_K, W_Q, torch.linalg.qr(W_V).Q, **options)
 
 
-def window(*shape: int) -> torch.Tensor:
-    return draw(*shape, seed=9)
-
-
 def histories(batch: int, s: int, d: int, seed: int = 0) -> torch.Tensor:
     return random_histories(batch, s, d, torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
@@ -110,21 +106,21 @@ POSITIONS = {
 @pytest.mark.parametrize("name", POSITIONS)
 @pytest.mark.parametrize("stack", [(), (3,)])
 def test_both_caches_generate_what_the_substrate_does(name: str, stack: tuple[int, ...]) -> None:
-    f, u, horizon = head(5, 4, stack, **POSITIONS[name]), window(*stack, 7, 6, 5), 20
+    f, u, horizon = head(5, 4, stack, **POSITIONS[name]), draw(*stack, 7, 6, 5, seed=9), 20
     expected = run(u, f, horizon)[1:, ..., -1, :].movedim(0, -2)
     for cache in ("travelling", "ring"):
         assert (generate(f, u, horizon, cache).outputs - expected).abs().max() < 1e-10
 
 
 def test_the_travelling_cache_is_the_substrate_in_another_basis() -> None:
-    f, u = head(5, 4), window(6, 5)
+    f, u = head(5, 4), draw(6, 5, seed=9)
     states, cache = run(u, f, 12), generate(f, u, 12)
     torch.testing.assert_close(cache.keys.mT, apply(f.W_K, states))
     torch.testing.assert_close(cache.values.mT, apply(f.W_V, states))
 
 
 def test_the_ring_buffer_is_the_same_memory_in_a_moving_frame() -> None:
-    f, u = head(5, 4), window(3, 6, 5)
+    f, u = head(5, 4), draw(3, 6, 5, seed=9)
     wave, ring = generate(f, u, 15), generate(f, u, 15, "ring")
     torch.testing.assert_close(moving_frame(ring.keys, ring.newest), wave.keys)
     torch.testing.assert_close(moving_frame(ring.values, ring.newest), wave.values)
@@ -136,7 +132,7 @@ def test_the_ring_buffer_is_the_same_memory_in_a_moving_frame() -> None:
 
 def test_ropes_keys_turn_as_they_travel() -> None:
     theta = rope_frequencies(4, base=100.0)
-    f, u = head(5, 4, frequencies=theta), window(6, 5)
+    f, u = head(5, 4, frequencies=theta), draw(6, 5, seed=9)
     keys = generate(f, u, 10).keys.mT
     torch.testing.assert_close(keys[1:, :-1], rotate(keys[:-1, 1:], -theta))
     # In the ring buffer they stand still, turned once by their absolute time; the two differ by the query's turn.
@@ -225,9 +221,9 @@ STACK = SelfAttentionBoundary(torch.ones(3, 2, 4), torch.ones(3, 2, 4), torch.on
         (lambda: alibi_bias(4, math.inf), "slope"),
         (lambda: rotate(torch.ones(3), torch.ones(2)), "2 angles"),
         (lambda: apply(torch.ones(2, 3), torch.ones(4)), "matrices of shape"),
-        (lambda: generate(head(4, 2), window(6, 4), 3, "still"), "cache = 'still'"),
-        (lambda: generate(head(4, 2), window(6, 4), 0), "horizon = 0"),
-        (lambda: generate(head(4, 2), window(6, 3), 3), "u has shape"),
+        (lambda: generate(head(4, 2), draw(6, 4, seed=9), 3, "still"), "cache = 'still'"),
+        (lambda: generate(head(4, 2), draw(6, 4, seed=9), 0), "horizon = 0"),
+        (lambda: generate(head(4, 2), draw(6, 3, seed=9), 3), "u has shape"),
         (lambda: moving_frame(torch.ones(4, 2, 3), torch.zeros(5, dtype=torch.long)), "newest has shape"),
         (lambda: LookupHDS(0, 4), "s = 0"),
         (lambda: LookupHDS(4, 0), "d = 0"),

@@ -12,9 +12,8 @@ def _generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_square_duals_are_inverses_and_orthogonal_ones_transposes() -> None:
-    square, thin = random_basis(8, _generator()), random_basis(6, _generator(), "orthogonal", N=11)
-    torch.testing.assert_close(square.dual, torch.linalg.inv(square.Psi), rtol=1e-9, atol=1e-9)
+def test_the_dual_of_an_orthogonal_basis_is_its_transpose() -> None:
+    thin = random_basis(6, _generator(), "orthogonal", N=11)
     torch.testing.assert_close(thin.dual, thin.Psi.mT)
     assert abs(thin.condition - 1) < 1e-12
 
