@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -25,62 +27,35 @@ from wavemem.wave_rnn.grids import POINT
 SWEEP = ["iterations=150", "runs=1", "small=12", "learning_rates=0.01", "batch=16", "held_out=64", "evaluations=3"]
 
 
-class Cluster:
-    """A scheduler and two workers, processes of their own that talk on this machine only."""
+class Cluster(NamedTuple):
+    """The address of a scheduler and its two workers, processes of their own that talk on this machine only."""
 
-    def __init__(self, folder: Path) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.log = (folder / "cluster.log").open("wb")
-        self.folder = folder
-        file = folder / "scheduler.json"
-        here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
-        self._start("distributed.cli.dask_scheduler", "--port", "0", *here)
-        self.workers = [
-            self._start("distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", *here) for _ in range(2)
-        ]
-        self.address = ""
-
-    def connect(self) -> None:
-        """Wait until both workers are there."""
-        file, end = self.folder / "scheduler.json", time.monotonic() + 240
-        while not file.exists() and time.monotonic() < end:
-            time.sleep(0.02)
-        self.address = json.loads(file.read_text())["address"]
-        with Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=240)
-
-    def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "DASK_TEMPORARY_DIRECTORY": str(self.folder),
-            "WAVEMEM_PROGRESS_FILE": os.devnull,
-        }
-        command = [sys.executable, "-m", module, *arguments]
-        process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=self.log, stderr=self.log)
-        self.processes.append(process)
-        return process
-
-    def close(self) -> None:
-        """End every process that is left."""
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait()
-        self.log.close()
+    address: str
+    workers: list[subprocess.Popen[bytes]]
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    threads = torch.get_num_threads()
+    file, end, threads = tmp_path / "scheduler.json", time.monotonic() + 240, torch.get_num_threads()
+    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    own = {"OMP_NUM_THREADS": "1", "DASK_TEMPORARY_DIRECTORY": str(tmp_path), "WAVEMEM_PROGRESS_FILE": os.devnull}
+    worker = ["dask_worker", "--nthreads", "1", "--no-nanny"]
     torch.set_num_threads(1)
-    running = Cluster(tmp_path)
-    try:
-        running.connect()
-        yield running
-    finally:
-        torch.set_num_threads(threads)
-        running.close()
+    with (tmp_path / "cluster.log").open("wb") as log, ExitStack() as running:
+        running.callback(torch.set_num_threads, threads)
+        processes = []
+        for name, *arguments in (["dask_scheduler", "--port", "0"], worker, worker):
+            command = [sys.executable, "-m", f"distributed.cli.{name}", *arguments, *here]
+            process = subprocess.Popen(command, env=os.environ | own, cwd=tmp_path, stdout=log, stderr=log)
+            running.callback(process.wait)
+            running.callback(process.kill)
+            processes.append(process)
+        while not file.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        address = json.loads(file.read_text())["address"]
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=240)
+        yield Cluster(address, processes[1:])
 
 
 def _kill_one_at_work(cluster: Cluster, records: Path, found: dict[str, object]) -> None:

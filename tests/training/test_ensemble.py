@@ -6,8 +6,7 @@ results that are kept and calls from two threads are drawn; nothing of that may 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -128,6 +127,7 @@ MODELS = {
     "Wave-RNN, last step": _recurrent(_wave(u_init="uniform", kernel=5), "last step"),
     "Wave-RNN, linear": _recurrent(_wave(u_init="uniform", activation="linear"), "states"),
     "Wave-RNN, hidden readout": _recurrent(_wave(readout="mlp", readout_width=4), "last step"),
+    "Wave-RNN, hidden readout, every step": _recurrent(_wave(readout="mlp", readout_width=4), "every step"),
     "iRNN, states": _recurrent(_identity, "states"),
     "iRNN, last step": _recurrent(_identity, "last step"),
     "Elman": Model(
@@ -161,16 +161,6 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "every other": lambda x: x.repeat_interleave(2, -1)[..., ::2],
     "offset": lambda x: torch.cat([x[:1], x])[1:],
 }
-
-
-@contextlib.contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def draw(model: Model, shape: Shape, seed: int) -> Tensor:
@@ -221,7 +211,8 @@ def test_many_runs_are_their_single_members(
     model, seeds = MODELS[name], range(seed, seed + shape[0])
     x = draw(model, shape, seed)
     wanted, gradients = exact(model, seeds, x)
-    with default_dtype(default):
+    torch.set_default_dtype(default)
+    try:
         net = model.make(seeds)
         assert {value.dtype for value in net.parameters()} == {torch.float32}
         kept = model.call(net, LAYOUTS[layout](x))
@@ -232,6 +223,8 @@ def test_many_runs_are_their_single_members(
         found = torch.autograd.grad((kept * weight(kept)).sum(), list(named.values()))
         model.call(net, draw(model, shape, seed + 2))
         assert torch.equal(kept.detach(), before)
+    finally:
+        torch.set_default_dtype(torch.float32)
     close(before, wanted)
     for own, value in zip(named, found, strict=True):
         close(value, gradients[own])

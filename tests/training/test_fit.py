@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,26 +149,6 @@ def test_a_loss_may_bring_its_own_gradient() -> None:
     theirs = fit(start, lambda p, done: p["x"].square().sum(1), FitConfig(5, lr=0.1), progress=False)
     assert torch.equal(ours.parameters["x"], theirs.parameters["x"])
     assert ours.log.equals(theirs.log)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: EnsembleAdam([torch.zeros(2, 3), torch.zeros(3, 3)]), "one K"),
-        (lambda: EnsembleAdam([torch.zeros(2, 3)], lr=-1.0), "lr"),
-        (lambda: EnsembleAdam([torch.zeros(2, 3)], weight_decay=(1.0, 1.0, 1.0)), "weight_decay"),
-        (lambda: fit({}, lambda p, i: p["x"], FitConfig(1)), "parameters"),
-        (lambda: fit({"x": torch.ones(2)}, lambda p, i: p["x"].sum(), FitConfig(1), progress=False), r"shape \(\)"),
-        (lambda: FitConfig(0), "iterations"),
-        (lambda: FitConfig(1, snapshots=(2,)), "snapshots"),
-        (lambda: FitConfig(6, gamma=-1.0), "gamma"),
-        (lambda: FitConfig(5, schedule="cosine"), "schedule"),  # type: ignore[arg-type]
-        (lambda: FitConfig(5, warmup=-1), "warmup"),
-    ],
-)
-def test_what_is_wrong_is_named(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 def test_progress_goes_to_the_named_file(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -34,17 +33,13 @@ def test_smoothing_leaves_the_rate_of_an_exponential_and_delays_the_threshold() 
 def test_a_curve_that_does_not_arrive_has_the_rate_of_the_fall_so_far() -> None:
     start, r, begin = 3.0, 0.001, 500
     found = learning_speed(T, start * np.exp(-r * np.clip(T - begin, 0, None)), start)
-    assert math.isnan(found.reached)
     assert abs(found.rate / r - 1) < 0.03
     assert found.straight > 0.99
     falling, flat, failed = (learning_speed(T, np.linspace(2.7, end, len(T)), 2.7) for end in (1.0, 2.7, math.nan))
-    assert math.isnan(falling.reached)
     assert falling.began > 0
     assert abs(falling.folds - math.log(2.7 / 1.085)) < 0.01
-    assert math.isnan(flat.began)
-    assert math.isnan(flat.rate)
     assert abs(flat.folds) < 1e-12
-    assert all(math.isnan(value) for value in failed)
+    assert all(map(math.isnan, (found.reached, falling.reached, flat.began, flat.rate, *failed)))
 
 
 def test_the_stretch_of_the_fit_is_the_one_that_is_described() -> None:
@@ -71,20 +66,3 @@ def test_never_arriving_counts_as_the_budget() -> None:
     assert at_least_times(100, math.nan, 900) == 9
     assert at_least_times(math.nan, 300, 900) == 1 / 3
     assert math.isnan(at_least_times(math.nan, math.nan, 900))
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: learning_speed([1, 2], [1.0], 1.0),
-        lambda: learning_speed([2, 1], [1.0, 1.0], 1.0),
-        lambda: learning_speed([1, 2], [1.0, 1.0], 0.0),
-        lambda: learning_speed([1, 2], [1.0, 1.0], 1.0, above=0.1, below=0.9),
-        lambda: learning_speed([1, 2], [1.0, 1.0], 1.0, window=0),
-        lambda: smoothed([]),
-        lambda: at_least_times(1, 2, 0),
-    ],
-)
-def test_bad_input_is_refused(call: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="allowed"):
-        call()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +11,6 @@ from torch import Tensor
 from wavemem.streams import stream
 from wavemem.wave_rnn.adding_task import (
     BASELINE_MSE,
-    SOLVED_MSE,
     AddingTask,
     adding_loss,
     conserving_adder,
@@ -47,18 +44,10 @@ def test_one_marker_in_each_half_and_the_sum_of_the_two(T: int, seed: int) -> No
     torch.testing.assert_close((numbers * markers).sum(0), targets)
 
 
-def test_every_step_can_be_marked_and_batches_repeat() -> None:
-    one = AddingTask(7).batch(600, torch.Generator().manual_seed(0))
-    marked = one.inputs[..., 1].sum(1)
+def test_every_step_can_be_marked() -> None:
+    marked = AddingTask(7).batch(600, torch.Generator().manual_seed(0)).inputs[..., 1].sum(1)
     assert marked.min() > 100
     assert float(marked[:3].sum()) == float(marked[3:].sum()) == 600
-    assert torch.equal(one.inputs, AddingTask(7).batch(600, torch.Generator().manual_seed(0)).inputs)
-
-
-def test_a_constant_answer_has_the_variance_of_the_sum() -> None:
-    _, targets = AddingTask(10).batch(40_000, torch.Generator().manual_seed(1))
-    assert float(adding_loss(torch.ones(40_000, 1), targets)) == pytest.approx(BASELINE_MSE, rel=0.02)
-    assert SOLVED_MSE < BASELINE_MSE
 
 
 def test_errors_are_per_run() -> None:
@@ -123,9 +112,8 @@ def test_error_of_the_single_ring(T: int, n: int) -> None:
     assert error == pytest.approx(single_ring_error(T, n), abs=0.01)
     if n == T:
         assert single_ring_error(T, n) == pytest.approx(0.0, abs=1e-12)
-    assert single_ring_error(400, 5) == pytest.approx(
-        7 / 6, abs=0.2
-    )  # forgetting everything is worse than knowing nothing
+    # forgetting everything is worse than knowing nothing
+    assert single_ring_error(400, 5) == pytest.approx(7 / 6, abs=0.2)
 
 
 @pytest.mark.parametrize("T", [4, 10])
@@ -191,10 +179,8 @@ def test_directions_counts() -> None:
 
 
 def test_place_share() -> None:
-    assert place_share(torch.ones(4, 3)) == 0
-    assert place_share(torch.zeros(4, 3)) == 0
-    assert place_share(torch.tensor([[1.0], [-1.0]])) == 1
-    assert place_share(torch.tensor([[3.0], [1.0]])) == pytest.approx(0.2)
+    gradients = ([[1.0, 1.0], [1.0, 1.0]], [[0.0], [0.0]], [[1.0], [-1.0]], [[3.0], [1.0]])
+    assert [place_share(torch.tensor(own)) for own in gradients] == pytest.approx([0, 0, 1, 0.2])
 
 
 def test_readout_error_of_what_is_known() -> None:
@@ -206,7 +192,7 @@ def test_readout_error_of_what_is_known() -> None:
     shown, new = (x.movedim(1, 0).flatten(1) for x in (inputs, fresh))
     assert readout_error(shown, targets, new, sums) == pytest.approx(linear_floor(12), abs=0.01)
     nothing = torch.zeros(3000, 2)
-    assert readout_error(nothing, targets, nothing, sums) == pytest.approx(1 / 6, abs=0.01)
+    assert readout_error(nothing, targets, nothing, sums) == pytest.approx(BASELINE_MSE, abs=0.01)
 
 
 def test_an_adder_heeds_marked_numbers_alone() -> None:
@@ -215,30 +201,3 @@ def test_an_adder_heeds_marked_numbers_alone() -> None:
     seen = ~marked.isnan()  # with few sequences some age may lack a marked number
     assert bool((marked[seen] == 1).all())
     assert bool((unmarked == 0).all())
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: AddingTask(1), "T = 1"),
-        (lambda: AddingTask(10).batch(0, torch.Generator()), "size = 0"),
-        (lambda: adding_loss(torch.zeros(3, 5, 1), torch.zeros(4)), "outputs of shape"),
-        (lambda: adding_loss(torch.zeros(3, 5), torch.zeros(2, 5)), "outputs of shape"),
-        (lambda: conserving_adder(0.9 * torch.eye(3)), "column"),
-        (lambda: conserving_adder(torch.tensor([[2.0, 0.0], [-1.0, 1.0]])), "negative"),
-        (lambda: conserving_adder(torch.ones(2, 3)), "store"),
-        (lambda: ring_adder(1), "whole number"),
-        (lambda: single_ring_adder(0), "whole number"),
-        (lambda: single_ring_error(1, 5), "whole number"),
-        (lambda: linear_floor(7), "even"),
-        (lambda: passed_content(-1), "passes"),
-        (lambda: marked_at(TASK, BATCH, 12), "place"),
-        (lambda: marked_at(AddingTask(10), BATCH, 1), "inputs"),
-        (lambda: marker_gradients(IdentityRNN.initialise([0, 1], 4, 2, 1), TASK, BATCH), "one run"),
-        (lambda: place_share(torch.zeros(3)), "gradients"),
-        (lambda: readout_error(torch.zeros(3, 2), torch.zeros(4), torch.zeros(3, 2), torch.zeros(3)), "targets"),
-    ],
-)
-def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()

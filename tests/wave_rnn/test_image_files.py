@@ -9,6 +9,7 @@ import struct
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -108,16 +109,6 @@ def test_a_whole_file_arrives_under_its_name_and_is_not_fetched_again(server: _S
     assert len(server.asked) == 1
 
 
-def test_an_interrupted_download_is_kept_and_continued(server: _Server, tmp_path: Path) -> None:
-    server.break_after = 5000
-    with pytest.raises(DatasetError, match=r"ended after 5000 of 102400 bytes"):
-        download([server.url], tmp_path / "file.bin", check)
-    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:5000]
-    assert not (tmp_path / "file.bin").exists()
-    assert download([server.url], tmp_path / "file.bin", check).read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=5000-"]
-
-
 @pytest.mark.parametrize(
     ("part", "ranges", "asked"),
     [
@@ -136,33 +127,31 @@ def test_whatever_part_is_there_the_file_is_the_right_one(
     assert server.asked == asked
 
 
-@pytest.mark.parametrize("part", [b"", b"y" * 5])
-def test_a_wrong_file_is_thrown_away_and_reported(server: _Server, tmp_path: Path, part: bytes) -> None:
-    if part:
-        (tmp_path / "file.bin.part").write_bytes(part)
-    server.content = b"not what was asked for"
-    with pytest.raises(DatasetError, match=r"has the MD5.*WAVEMEM_DATA"):
-        download([server.url], tmp_path / "file.bin", check)
-    assert {file.suffix for file in tmp_path.iterdir()} == {".lock"}
-
-
-def test_a_server_that_answers_another_range_is_not_believed(server: _Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:100])
-    server.wrong_start = True
-    with pytest.raises(DatasetError, match="another part of the file"):
-        download([server.url], tmp_path / "file.bin", check)
-    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:100]
-
-
-@pytest.mark.parametrize("had", [0, 4000])
-def test_a_file_that_is_far_too_large_is_not_fetched(
-    server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had: int
+@pytest.mark.parametrize(
+    ("part", "name", "wrong", "message", "kept"),
+    [
+        (None, "break_after", 5000, "ended after 5000 of 102400 bytes", CONTENT[:5000]),
+        (CONTENT[:100], "wrong_start", True, "another part of the file", CONTENT[:100]),
+        (None, "content", b"not what was asked for", r"has the MD5.*WAVEMEM_DATA", b""),
+        (b"y" * 5, "content", b"not what was asked for", r"has the MD5.*WAVEMEM_DATA", b""),
+        (b"", "_LARGEST", 50_000, "102,400 bytes or more; allowed: 50,000", b""),
+        (CONTENT[:4000], "_LARGEST", 50_000, "102,400 bytes or more; allowed: 50,000", b""),
+    ],
+    ids=["cut off", "another range", "another file", "another file resumed", "too large", "too large resumed"],
+)
+def test_a_fault_is_reported_and_the_next_download_goes_on_with_what_is_right(
+    server: _Server, tmp_path: Path, part: bytes | None, name: str, wrong: object, message: str, kept: bytes
 ) -> None:
-    monkeypatch.setattr(image_files, "_LARGEST", 50_000)
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:had])
-    with pytest.raises(DatasetError, match=r"102,400 bytes or more; allowed: 50,000"):
-        download([server.url], tmp_path / "file.bin", check)
-    assert not list(tmp_path.glob("file.bin*.part"))
+    if part is not None:
+        (tmp_path / "file.bin.part").write_bytes(part)
+    with pytest.MonkeyPatch.context() as fault:
+        fault.setattr(image_files if name == "_LARGEST" else server, name, wrong)
+        with pytest.raises(DatasetError, match=message):
+            download([server.url], tmp_path / "file.bin", check)
+    left = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.suffix != ".lock"}
+    assert left == ({"file.bin.part": kept} if kept else {})
+    assert download([server.url], tmp_path / "file.bin", check).read_bytes() == CONTENT
+    assert server.asked[-1] == (f"bytes={len(kept)}-" if kept else None)
 
 
 def test_a_stream_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,15 +184,8 @@ def test_without_a_network_or_a_folder_the_message_names_the_way_out(tmp_path: P
 
 
 def test_two_at_once_fetch_once(server: _Server, tmp_path: Path) -> None:
-    found: list[Path] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(download([server.url], tmp_path / "file.bin", check)))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda path: download([server.url], path, check), [tmp_path / "file.bin"] * 3))
     assert found == [tmp_path / "file.bin"] * 3
     assert len(server.asked) == 1
 

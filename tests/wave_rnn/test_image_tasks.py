@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from wavemem.wave_rnn.image_files import ImageSet
 from wavemem.wave_rnn.image_tasks import (
     HASHES,
-    KINDS,
     SequentialImages,
     folded,
     noise_block,
@@ -54,7 +52,6 @@ def test_fixed_arrays_have_their_committed_hashes() -> None:
         assert torch.equal(torch.cat(parts).sort().values, torch.arange(count))
         if tested:
             assert torch.equal(parts.test, torch.arange(count - tested, count))
-    assert all(len(digest) == 64 for digest in HASHES.values())
 
 
 def test_other_numbers_than_the_committed_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +82,6 @@ def test_rows_of_colours_and_then_noise() -> None:
     assert torch.equal(shown[:32], reference.movedim(1, 0))
     assert torch.equal(shown[32:, 0], shown[32:, 1])  # the same noise for all
     assert torch.equal(shown[32:, 0], noise_block(968, 96))
-    assert torch.equal(task.sequence(torch.tensor([9]))[32:, 0], shown[32:, 0])
 
 
 def test_small_digits_as_sequences() -> None:
@@ -96,9 +92,7 @@ def test_small_digits_as_sequences() -> None:
         assert (len(task.train), len(task.validation), len(task.test)) == (1200, 197, 400)
         assert float(task.sequence(task.train)[:shown].max()) == 1.0
         assert torch.bincount(task.labels[task.test], minlength=10).min() > 30
-    assert SequentialImages("nsdigits", length=20).T == 20
     assert SequentialImages("nsdigits", length=8).sequence(torch.tensor([0])).shape == (8, 1, 8)
-    assert set(sizes) < set(KINDS)
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -154,30 +148,3 @@ def test_what_is_recovered_of_each_input() -> None:
     constant = inputs.clone()
     constant[:, 4] = 1.0
     assert math.isnan(float(recovered(states[:200], constant[:200], states[200:], constant[200:])[4]))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: SequentialImages("mnist"), "kind = 'mnist'"),
-        (lambda: SequentialImages("sdigits", length=100), "length = 100"),
-        (lambda: SequentialImages("nsdigits", length=7), "length = 7"),
-        (lambda: SequentialImages("sdigits").sequence(torch.tensor([1797])), "indices from 1797"),
-        (lambda: SequentialImages("sdigits").sequence(torch.tensor([[1]])), "indices of shape"),
-        (lambda: SequentialImages("sdigits").sequence(torch.tensor([1.0])), "indices of shape"),
-        (lambda: permutation(0), "length = 0"),
-        (lambda: noise_block(-1, 2), "steps = -1"),
-        (lambda: folded(torch.zeros(0, 2), 3), "inputs of shape"),
-        (lambda: folded(torch.zeros(2, 2), 0), "units = 0"),
-        (
-            lambda: recovered(torch.zeros(9, 2), torch.zeros(8, 3), torch.zeros(9, 2), torch.zeros(9, 3)),
-            "inputs of shape",
-        ),
-        (lambda: recovered(torch.zeros(9, 2), torch.zeros(9, 3), torch.zeros(9, 2), torch.zeros(9, 4)), "test_inputs"),
-        (lambda: ridge_accuracy(torch.zeros(9), torch.zeros(9), torch.zeros(9, 1), torch.zeros(9)), "states of shape"),
-        (lambda: ridge_accuracy(*[torch.zeros(9, 1), torch.zeros(9).long()] * 2, ridge=0), "ridge = 0"),
-    ],
-)
-def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()

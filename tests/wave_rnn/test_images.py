@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -116,12 +115,8 @@ def test_gated_and_two_layer_networks_are_trained_too() -> None:
 
 def test_further_sizes_are_trained_once() -> None:
     config = replace(TINY, tasks=("psdigits",), size_task="psdigits", wave_sizes=((6, 2), (4, 1)), dense_sizes=(6, 3))
-    assert [(job.model, job.setting.units, job.setting.channels) for job in config.jobs] == [
-        ("wRNN", 6, 2),
-        ("iRNN", 6, 1),
-        ("wRNN", 4, 1),
-        ("iRNN", 3, 1),
-    ]
+    sizes = [(job.model, job.setting.units, job.setting.channels) for job in config.jobs]
+    assert sizes == [("wRNN", 6, 2), ("iRNN", 6, 1), ("wRNN", 4, 1), ("iRNN", 3, 1)]
     assert all(job.setting.units == 6 for job in Config(tasks=("sdigits",)).jobs)  # sizes come with their task
     config = replace(TINY, further=("LSTM", "GRU"), further_task="nsdigits")
     further = {(job.task, job.model) for job in config.jobs if job.model in ("LSTM", "GRU")}
@@ -183,68 +178,42 @@ def test_what_the_book_trains_live() -> None:
     assert {job.setting.epochs for job in live.jobs} == {images.EPOCHS // 3}
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: networks(Result(pd.DataFrame()), "sdigits", "wRNN"), "no weights of 'sdigits/wRNN"),
-        (lambda: networks(Result(pd.DataFrame()), "mnist", "wRNN"), "task = 'mnist'"),
-        (lambda: scores(pd.DataFrame(), "sdigits", "RNN"), "model = 'RNN'"),
-        (lambda: updates_to(pd.DataFrame(), "digits", "wRNN", 0.5), "task = 'digits'"),
-        (lambda: best(_rows({(1e-3, 1.0, True): 0.5}), "GRU"), "no rows of GRU"),
-        (lambda: best(_rows({(1e-3, 1.0, True): 0.5}), "RNN"), "model = 'RNN'"),
-    ],
-)
-def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 SEARCH = SearchConfig(models=("iRNN", "LSTM"), runs=2, epochs=1, rounds=1)
 
 
-@pytest.fixture
-def little_grids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks and grids that are searched in no time."""
+def test_every_setting_is_tried_and_grids_are_widened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SETTINGS, "psdigits", dict.fromkeys(GRIDS, Setting(6, batch=64, clip=1.0)))
     monkeypatch.setitem(GRIDS, "iRNN", Grid((0.001, 0.1), (True, False), (3e-3, 1e-2), published=0.001, floor=0.001))
     monkeypatch.setitem(GRIDS, "LSTM", Grid(rates=(1e-2,)))
-
-
-def _rows(values: dict[tuple[float, float, bool], float]) -> pd.DataFrame:
-    """Rows of the identity network, two seeds that differ by 0.02 around a mean."""
-    return pd.DataFrame(
-        {"model": "iRNN", "lr": lr, "V_scale": scale, "biases": biases, "seed": k,
-         "quantity": "best validation accuracy", "value": value + (-0.01, 0.01)[k]}
-        for (lr, scale, biases), value in values.items() for k in (0, 1)
-    )  # fmt: skip
-
-
-def test_every_setting_is_tried_and_grids_are_widened(little_grids: None, tmp_path: Path) -> None:
-    found = image_search.run(SEARCH, 2, "cpu", progress=False, checkpoints=tmp_path).rows
+    found = image_search.run(SEARCH, 2, "cpu", progress=False).rows
     first = found[(found["model"] == "iRNN") & (found["round"] == 0)]
     assert len(first) == 2 * 2 * 2 * 2
     assert set(found["seed"]) == {2000, 2001}
     lstm = found[found["model"] == "LSTM"]
     assert set(lstm["lr"]) == {3e-3, 1e-2, 3e-2}  # the only rate is at both edges
     assert "test" not in " ".join(found["quantity"].unique())
-    pd.testing.assert_frame_equal(found, image_search.run(SEARCH, 2, "cpu", progress=False, checkpoints=tmp_path).rows)
     assert len(image_search.summarise(found)) == len(found) / 2
 
 
-def test_the_best_validation_accuracy_wins() -> None:
+def test_the_best_validation_accuracy_wins(rows_of: Callable[..., pd.DataFrame]) -> None:
+    def rows(values: dict[tuple[float, float, bool], float]) -> pd.DataFrame:
+        named = ({"model": "iRNN", "lr": lr, "V_scale": scale, "biases": biases} for lr, scale, biases in values)
+        found = ({"best validation accuracy": (mean - 0.01, mean + 0.01)} for mean in values.values())
+        return rows_of(*zip(named, found, strict=True))
+
     grid = {(lr, scale, biases): 0.1 for lr in (1e-3, 3e-3, 1e-2) for scale in (0.001, 0.3, 1.0, 3.0)
             for biases in (True, False)}  # fmt: skip
     inside = grid | {(3e-3, 1.0, False): 0.8, (3e-3, 0.001, True): 0.2}
-    assert best(_rows(inside), "iRNN") == {"lr": 3e-3, "V_scale": 1.0, "biases": False}
-    assert best(_rows(inside), "iRNN", published=True) == {"lr": 3e-3, "V_scale": 0.001, "biases": True}
-    assert at_edge(_rows(inside), "iRNN") == []
+    assert best(rows(inside), "iRNN") == {"lr": 3e-3, "V_scale": 1.0, "biases": False}
+    assert best(rows(inside), "iRNN", published=True) == {"lr": 3e-3, "V_scale": 0.001, "biases": True}
+    assert at_edge(rows(inside), "iRNN") == []
     corner = grid | {(1e-2, 3.0, True): 0.8, (3e-3, 0.001, True): 0.2}
-    assert at_edge(_rows(corner), "iRNN") == [
+    assert at_edge(rows(corner), "iRNN") == [
         {"lr": 3e-2, "V_scale": 3.0, "biases": True},
         {"lr": 1e-2, "V_scale": 10.0, "biases": True},
     ]
     slow = grid | {(3e-3, 1.0, False): 0.8, (1e-3, 0.001, True): 0.2}  # the published start has a rate of its own
-    assert at_edge(_rows(slow), "iRNN") == [{"lr": 3e-4, "V_scale": 0.001, "biases": True}]
+    assert at_edge(rows(slow), "iRNN") == [{"lr": 3e-4, "V_scale": 0.001, "biases": True}]
 
 
 def test_the_settings_are_the_winners_of_the_committed_search() -> None:

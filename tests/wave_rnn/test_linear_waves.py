@@ -66,8 +66,7 @@ def test_two_channels_carry_half_a_unit_per_step_without_loss() -> None:
     n = 8
     found = modes(u, n).flatten()
     roots = torch.exp(1j * math.pi * torch.arange(2 * n, dtype=torch.float64) / n)
-    for root in roots:
-        assert float((found - root).abs().min()) < 1e-9
+    assert float((found[:, None] - roots).abs().amin(0).max()) < 1e-9
 
 
 @pytest.mark.parametrize(("u", "T"), [(ring(), 24), (0.9 * ring(), 30), (ring(0.5), 9), (0.8 * ring(-1.0), 5)])
@@ -122,21 +121,6 @@ def test_propagator_of_a_shift_and_of_half_a_shift() -> None:
     torch.testing.assert_close(half[n // 2 : n // 2 + 2], torch.full((2,), 0.5, dtype=torch.float64), rtol=0, atol=0.03)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: input_memory(ring(), written_at_zero(4), 4, lags=5), "lags = 5"),
-        (lambda: input_memory(shift_kernel(torch.ones(2)), torch.zeros(5, 1), 3), "multiple of 2"),
-        (lambda: propagator(torch.zeros(3, 2, 4)), "disturbance of zero"),
-        (lambda: memory_of_states(torch.zeros(3, 2), torch.zeros(5, 3)), "four or more"),
-        (lambda: networks(None, "tanh"), "name = 'tanh'"),
-    ],
-)
-def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 TINY = Config(units=12, channels=2, runs=2, iterations=3, rates=(3e-3, 1e-2), search_runs=2, tests=64)
 
 
@@ -157,19 +141,13 @@ def test_the_rate_is_searched_on_other_seeds_and_not_at_an_edge() -> None:
     shift = rows[(rows["part"] == "test") & (rows["quantity"] == "travelling") & (rows["activation"] == "linear")]
     assert shift["value"].tolist() == [1.0] * 2  # a few updates do not undo the shift
     assert len(summarise(rows)) == rows.groupby(["activation", "part", "lr"]).ngroups
-    pd.testing.assert_frame_equal(rows, run(TINY, 1, progress=False).rows)
 
 
-def test_losses_are_averaged_as_logarithms_of_their_own_rate() -> None:
-    shares = {"right": 0.5, "travelling": 1.0, "recirculating": 0.0}
-    rows = pd.DataFrame(
-        [
-            {"activation": "linear", "part": "test", "lr": lr, "seed": seed, "quantity": name, "value": value}
-            for lr, losses in {1e-2: (1e-1, 1e-3), 1e-3: (4e-2, 1e-2)}.items()
-            for seed, loss in enumerate(losses)
-            for name, value in {"loss": loss, **shares}.items()
-        ]
-    )
+def test_losses_are_averaged_as_logarithms_of_their_own_rate(rows_of: Callable[..., pd.DataFrame]) -> None:
+    shares = {"right": (0.5, 0.5), "travelling": (1.0, 1.0), "recirculating": (0.0, 0.0)}
+    of = {"activation": "linear", "part": "test"}
+    losses = {1e-2: (1e-1, 1e-3), 1e-3: (4e-2, 1e-2)}
+    rows = rows_of(*((of | {"lr": lr}, {"loss": own, **shares}) for lr, own in losses.items()))
     unusual = pd.DataFrame({"quantity": "loss", "lr": [1e-2, 1e-1], "value": [0.0, math.nan]})
     assert linear_waves._losses(unusual).tolist() == [math.log(linear_waves.FLOOR), math.inf]
     assert linear_waves._losses(rows).to_dict() == pytest.approx({1e-3: math.log(2e-2), 1e-2: math.log(1e-2)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -120,23 +119,3 @@ def test_the_shift_tells_n_times_apart_and_the_identity_one(n: int, steps: int) 
     assert times_told_apart(input_jacobians(shift, V, slopes)) == min(n, steps)
     assert times_told_apart(input_jacobians(torch.eye(n, dtype=torch.float64), V, slopes)) == 1
     assert times_told_apart(torch.zeros(3, n, 1)) == 0
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: wave_states(torch.full((3, 1), 0.5), 4), "zeros and ones"),
-        (lambda: wave_states(torch.zeros(3, 1), 1), "n = 1"),
-        (lambda: bump_states(torch.zeros(3, 1), 1.5), "decay"),
-        (lambda: decode_fading_bump(torch.zeros(1), 3, 0.7), "decay"),
-        (lambda: decode_wave(torch.zeros(1, 4), 0), "time"),
-        (lambda: all_histories(21), "sample instead"),
-        (lambda: best_accuracy(torch.zeros(2, 1), -1.0), "resolution"),
-        (lambda: state_jacobians(torch.eye(3), torch.ones(4, 2)), "slopes"),
-        (lambda: input_jacobians(torch.eye(3), torch.ones(2, 1), torch.ones(4, 3)), "V has shape"),
-        (lambda: times_told_apart(torch.ones(3, 2)), "jacobians has shape"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()

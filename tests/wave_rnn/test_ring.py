@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -35,26 +34,17 @@ sizes = {
 
 def drawn(seed: int, n: int, c: int, f: int) -> tuple[torch.Tensor, torch.Tensor]:
     g = stream(seed, "ring")
-    return torch.randn(c, c, f, generator=g, dtype=torch.float64), torch.randn(
-        2, c, n, generator=g, dtype=torch.float64
-    )
+    u = torch.randn(c, c, f, generator=g, dtype=torch.float64)
+    return u, torch.randn(2, c, n, generator=g, dtype=torch.float64)
 
 
 @settings(max_examples=40, deadline=None)
 @given(**sizes)
-def test_correlate_is_conv1d_with_circular_padding(seed: int, n: int, c: int, f: int) -> None:
+def test_kernel_and_matrix_are_conv1d_with_circular_padding(seed: int, n: int, c: int, f: int) -> None:
     u, h = drawn(seed, n, c, f)
-    padded = F.pad(h, (f // 2, f // 2), mode="circular") if f // 2 <= n else h
-    torch.testing.assert_close(correlate(u, h), F.conv1d(padded, u))
-
-
-@settings(max_examples=40, deadline=None)
-@given(**sizes)
-def test_matrix_and_kernel_do_the_same_and_commute_with_rotation(seed: int, n: int, c: int, f: int) -> None:
-    u, h = drawn(seed, n, c, f)
-    step = (h.flatten(-2) @ ring_matrix(u, n).mT).unflatten(-1, (c, n))
-    torch.testing.assert_close(step, correlate(u, h))
-    torch.testing.assert_close(correlate(u, h.roll(2, -1)), correlate(u, h).roll(2, -1))
+    step = F.conv1d(F.pad(h, (f // 2, f // 2), mode="circular"), u)
+    torch.testing.assert_close(correlate(u, h), step)
+    torch.testing.assert_close((h.flatten(-2) @ ring_matrix(u, n).mT).unflatten(-1, (c, n)), step)
 
 
 @settings(max_examples=30, deadline=None)
@@ -144,30 +134,6 @@ def test_two_waves_and_the_stronger_one() -> None:
 
 
 def test_no_activity_has_no_velocity() -> None:
-    band = spectral_velocity(torch.zeros(8, 3, 6))
-    assert math.isnan(band.velocity)
+    band, single = spectral_velocity(torch.zeros(8, 3, 6)), spectral_velocity(travelling(1.0, series=1))
     assert band.strength == 0
-    assert math.isnan(mirror_ratio(torch.zeros(8, 3, 6)))
-    assert math.isnan(spectral_velocity(travelling(1.0, series=1)).error)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: correlate(torch.zeros(2, 2, 4), torch.zeros(2, 5)), "odd number"),
-        (lambda: correlate(torch.zeros(3, 3, 3), torch.zeros(2, 5)), "channels before positions"),
-        (lambda: one_way_kernel(math.nan), "velocity"),
-        (lambda: gain_and_velocity(torch.zeros(2, 2, 3), torch.ones(1)), "Several channels"),
-        (lambda: gain_and_velocity(torch.zeros(3), torch.zeros(1)), "different from 0"),
-        (lambda: surviving_power(torch.zeros(2, 2, 3), 4, 1), "one channel"),
-        (lambda: surviving_power(torch.zeros(3), 4, -1), "steps"),
-        (lambda: ring_matrix(torch.zeros(3), 0), "n = 0"),
-        (lambda: spectral_velocity(torch.zeros(3, 8)), "time >= 4"),
-        (lambda: spectral_velocity(torch.zeros(8, 8), fastest=0), "fastest = 0"),
-        (lambda: line_strength(torch.zeros(8, 8), math.nan), "velocity = nan"),
-        (lambda: mirror_ratio(torch.full((8, 8), math.inf)), "infinite"),
-    ],
-)
-def test_bad_input_is_explained(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
+    assert all(map(math.isnan, (band.velocity, mirror_ratio(torch.zeros(8, 3, 6)), single.error)))

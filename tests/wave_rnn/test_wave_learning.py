@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -45,12 +45,9 @@ def _values(rows: pd.DataFrame, model: str, quantity: str, iteration: int, chann
 def test_every_part_is_measured(result: Result) -> None:
     rows = result.rows
     assert set(rows["model"]) == {*STARTS, *SPEEDS, CHANNELS}
-    for model in (*STARTS, *SPEEDS):
-        for iteration in SMALL.snapshots:
-            assert len(_values(rows, model, "coherence", iteration)) == SMALL.runs
-            assert len(_values(rows, model, "right", iteration)) == SMALL.runs
-        assert len(_values(rows, model, "response velocity", SMALL.iterations)) == SMALL.runs
-        assert len(_values(rows, model, "loss", SMALL.iterations)) == SMALL.runs
+    measured = [*product(("coherence", "right"), SMALL.snapshots), *product(("response velocity", "loss"), [4])]
+    for model, (quantity, iteration) in product((*STARTS, *SPEEDS), measured):
+        assert len(_values(rows, model, quantity, iteration)) == SMALL.runs
     for model, (_, velocities) in SPEEDS.items():
         for channel in range(len(velocities)):
             assert len(_values(rows, model, "response velocity", 0, channel)) == SMALL.runs
@@ -70,9 +67,8 @@ def test_waves_are_measured_through_training(result: Result) -> None:
         assert _values(rows, model, "travelling", 0) == pytest.approx([there, there])
         assert _values(rows, model, "recirculating", 0) == pytest.approx([there, there])
     assert len(_values(rows, "iRNN identity", "travel", 0)) == 0  # units without places
-    assert np.isnan(
-        list(experiment.pass_of(torch.full((30, 2, 1, 8), np.nan)).values())
-    ).all()  # a network that diverged
+    diverged = torch.full((30, 2, 1, 8), np.nan)
+    assert np.isnan(list(experiment.pass_of(diverged).values())).all()
 
 
 def test_networks_come_back_as_they_were(result: Result) -> None:
@@ -99,11 +95,3 @@ def test_summary_has_a_line_per_quantity(result: Result) -> None:
     line = table[(table["model"] == "wRNN shift") & (table["quantity"] == "coupling") & (table["iteration"] == 0)]
     assert line["count"].tolist() == [2]
     assert line["mean"].tolist() == [0.0]
-
-
-def test_configurations() -> None:
-    assert Config.live("quick") == replace(Config(), runs=2, iterations=400, snapshots=(0, 30, 100, 400))
-    with pytest.raises(ValueError, match="snapshots"):
-        Config(iterations=10, snapshots=(0, 5))
-    with pytest.raises(ValueError, match="model"):
-        experiment.initial(Config(), "wRNN", 0)

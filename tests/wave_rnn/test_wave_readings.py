@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -48,11 +47,8 @@ def test_what_stands_or_fades_or_is_noise_does_not_pass() -> None:
     fading = travelling(1, time=72, batch=64) * (0.9 ** torch.arange(72.0)).view(-1, 1, 1, 1)
     growing = fading.flip(0).flip(-1)  # a shift that amplifies, as trained networks do
     noise = torch.randn(72, 64, 2, 24, generator=stream(0, "noise"), dtype=torch.float64)
-    assert not ring_pass(still).travelling
-    assert ring_pass(fading).travelling  # it passes
-    assert not ring_pass(fading).recirculating  # a twelfth of it returns
-    assert not ring_pass(noise).travelling
-    assert ring_pass(growing).travelling
+    assert [ring_pass(field).travelling for field in (still, noise, growing, fading)] == [False, False, True, True]
+    assert not ring_pass(fading).recirculating  # it passes, but a twelfth of it returns
 
 
 def test_what_a_ring_does_at_once_does_not_travel() -> None:
@@ -112,22 +108,3 @@ def test_different_speeds_are_grouped() -> None:
     assert different_speeds([known(1.0), known(0.95), nothing, known(0.5)]) == pytest.approx([0.975, 0.5])
     assert different_speeds([known(1.0, 0.2), known(0.5, 0.2)]) == pytest.approx([0.75])
     assert different_speeds([nothing]) == []
-
-
-WAVE, INPUTS = WaveRNN.initialise([0], 8, 2, inputs=3, outputs=3), torch.rand(6, 4, 3)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: ring_pass(travelling(1)), "Follow the disturbance"),
-        (lambda: ring_pass(torch.zeros(30, 2, 1, 24)), "a disturbance of zero"),
-        (lambda: varying_part(torch.rand(4, 1, 2, 8)), "batch of one"),
-        (lambda: state_response(WAVE, INPUTS, 6, stream(0, "d")), "at = 6"),
-        (lambda: state_response(WAVE, INPUTS, 2, stream(0, "d"), channel=2), "channel = 2"),
-        (lambda: ring_velocity(torch.rand(4, 8)), "shape"),
-    ],
-)
-def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
