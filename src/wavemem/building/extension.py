@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from wavemem.building.dark import in_both_themes
+from wavemem.plotting.tables import typeset
 
 # What must not be touched: double backticks, roles with their content, references with an underscore.
 _KEPT = re.compile(r"``.+?``|:[\w:+-]+:`[^`]+`|`[^`]+`__?(?!\w)")
@@ -18,6 +22,8 @@ _CODE = re.compile(r"`([^`]+)`")
 _EMPHASIS = re.compile(r"(?<![\w*\\])(\*{1,2})(?=[^\s*])([^*]+?)(?<=[^\s*(\[])\1(?![\w*])")
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
 _TABLE_RULE = re.compile(r"^\s*\|[\s:|-]+\|\s*$")
+# Text of a cell of a table, or that a chapter glued into a sentence.
+_COMPUTED = re.compile(r'(<t[dh]\b[^>]*>(?:<p>)?|<span class="pasted-text">)([^<]+)')
 
 
 def _mapped(
@@ -123,9 +129,15 @@ def without_thebe(scripts: list[Any]) -> list[Any]:
     return [script for script in scripts if "thebe" not in text(script)]
 
 
-def _on_page(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+def _on_page(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     if "script_files" in context:
         context["script_files"] = without_thebe(context["script_files"])
+    if "body" in context:
+        drawings = {name: Path(app.srcdir, source) for source, name in app.builder.images.items()}
+        body = in_both_themes(context["body"], drawings, Path(app.outdir, app.builder.imagedir))
+        body = _COMPUTED.sub(lambda match: match[1] + typeset(match[2]), body)
+        # In the list that they stand in, docutils' role for the entries of a bibliography is none that is allowed.
+        context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def setup(app: Any) -> dict[str, bool]:
