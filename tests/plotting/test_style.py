@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import matplotlib
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+from IPython.core.formatters import HTMLFormatter
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from wavemem.plotting import style
-from wavemem.plotting.style import CATEGORICAL, INK, MUTED, TEXT_WIDTH, figure_size, use_book_style
+from wavemem.plotting.style import CATEGORICAL, INK, LEARNED, MUTED, TEXT_WIDTH, figure_size, use_book_style
 
 
 def _svg() -> bytes:
@@ -49,11 +51,13 @@ def test_sizes() -> None:
                 figure_size(**{"height": 2.0, name: value})
 
 
-@pytest.mark.parametrize("colour", [INK, MUTED])
-def test_text_is_readable_on_white(colour: str) -> None:
+@pytest.mark.parametrize(
+    ("colour", "least"), [*((text, 4.5) for text in (INK, MUTED, LEARNED)), *((line, 3) for line in CATEGORICAL)]
+)
+def test_text_and_lines_are_readable_on_white(colour: str, least: float) -> None:
     channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     luminance = sum(c * weight for c, weight in zip(channels, (0.2126, 0.7152, 0.0722), strict=True))
-    assert 1.05 / (luminance + 0.05) >= 4.5
+    assert 1.05 / (luminance + 0.05) >= least
 
 
 def test_without_a_notebook_ipython_stays_out() -> None:
@@ -65,13 +69,16 @@ def test_without_a_notebook_ipython_stays_out() -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_in_a_notebook_figures_become_svg_without_a_date(monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
+def test_in_a_notebook_figures_and_tables_are_the_books(monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
     calls: list[tuple[tuple[str, ...], dict[str, object]]] = []
     inline = SimpleNamespace(set_matplotlib_formats=lambda *formats, **options: calls.append((formats, options)))
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: object() if running else None))
+    tables = HTMLFormatter()
+    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": tables}))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell if running else None))
     monkeypatch.setitem(sys.modules, "matplotlib_inline.backend_inline", inline)
     use_book_style()
     assert calls == ([(("svg",), {"metadata": {"Date": None}})] if running else [])
+    assert ("<td>525</td>" in tables(pd.DataFrame({"steps": [525.0]}))) is running
 
 
 def test_a_legend_names_each_label_once() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import matplotlib
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 from cycler import cycler
 from matplotlib.artist import Artist
@@ -19,6 +20,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from wavemem.plotting.tables import table
 
 TEXT_WIDTH: Final = 7.2
 """Width of the text block in inches: a figure this wide is printed at its own size."""
@@ -35,13 +38,13 @@ NEGATIVE: Final = "#2166ac"
 """Negative entries and activity."""
 THEORY: Final = "#1f2430"
 """What an equation predicts (drawn as lines and open markers)."""
-LEARNED: Final = "#d55e00"
-"""What training found (drawn as filled markers)."""
+LEARNED: Final = "#c25400"
+"""What training found (drawn as filled markers); 4.6 : 1 against white, so that labels can have it."""
 ACCENT: Final = "#0072b2"
 """A single series that is neither of the above."""
 
-# Okabe and Ito's colours in an order whose first members differ in lightness as well as in hue.
-CATEGORICAL: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#4d4d4d")
+# Okabe and Ito's colours, darkened to 3 : 1 against white, in an order whose first members differ in lightness and in hue.
+CATEGORICAL: Final = ("#0072b2", LEARNED, "#009e73", "#cc79a7", "#6f5600", "#2f9bd6", "#4d4d4d")
 """Colours of unordered series; distinguishable with any common colour-vision deficiency."""
 
 MODEL_COLOURS: Final = {
@@ -138,12 +141,15 @@ def use_book_style() -> None:
     """Set the book's figure style for everything drawn afterwards.
 
     Inside IPython the inline figures also become SVG without a creation date, so that two executions of a chapter
-    write the same bytes. Outside IPython only matplotlib's settings are touched, and IPython is not imported.
+    write the same bytes, and data frames are shown by :func:`~wavemem.plotting.tables.table`. Outside IPython only
+    matplotlib's settings are touched, and IPython is not imported.
     """
     sns.set_theme(context="paper", style="ticks", palette=list(CATEGORICAL))
     matplotlib.rcParams.update(_settings())
     ipython = sys.modules.get("IPython")
-    if ipython is not None and ipython.get_ipython() is not None:
+    shell = ipython and ipython.get_ipython()
+    if shell is not None:
+        shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, table)
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("svg", metadata={"Date": None})
