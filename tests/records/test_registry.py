@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_summary_counts_what_it_averages() -> None:
     assert summary([math.nan]) == "— (n = 1, all undetermined)"
 
 
-def test_report_shows_a_table_and_notes_it_down(
+def test_report_says_in_a_line_what_it_notes_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WAVEMEM_RESULTS_DIR", str(tmp_path))
@@ -117,27 +118,24 @@ def test_report_shows_a_table_and_notes_it_down(
     report("twm:fig5", DECAY, torch.tensor([0.05, 0.2]), measured=QUICK, note="s = d = 4 & small")
     report("twm:fig5", quantities={DECAY: np.array([0.05, math.nan])}, measured=QUICK)
     shown = capsys.readouterr().out
-    assert "0.125 ± 0.11 (n = 2)" in shown
-    assert "partly (1 of 2)" in shown
-    assert "s = d = 4 & small" in shown
+    assert shown.splitlines()[0].endswith(f": 0 of 1 criteria met (reduced); not met: {DECAY} (1 of 2)")
     rows = json.loads(path.read_text())["results"]
     assert len(rows) == 1
     assert rows[0]["ours"] == [0.05, None]
     assert rows[0]["status"] == "partly"
     report("twm:fig5", DECAY, 0.05, measured=Size(differs=("s 2 instead of 8",)))  # another size replaces nothing
-    assert "of 1)" not in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(": 1 of 1 criteria met (reduced)\n")
     assert [len(row["ours"]) for row in json.loads(path.read_text())["results"]] == [2, 1]
     monkeypatch.delenv("WAVEMEM_CHAPTER")
     with pytest.raises(ValueError, match="WAVEMEM_CHAPTER"):
         report("twm:fig5", DECAY, 0.0, measured=QUICK)
 
 
-def test_html_is_escaped_and_names_its_rows() -> None:
-    found = verdicts("twm:fig5", DECAY, [0.05], measured=QUICK, note="a < b")
-    shown = registry.Report(load_registry().entry("twm:fig5"), tuple(found))._repr_html_()
-    assert "a &lt; b" in shown
-    assert 'scope="row"' in shown
-    assert "<caption>" in shown
+def test_the_line_is_escaped_and_leads_to_the_report() -> None:
+    entry = replace(load_registry().entry("twm:fig5"), title="a < b")
+    found = verdicts("twm:fig5", DECAY, [0.05], measured=QUICK)
+    shown = registry.Report(entry, tuple(found))._repr_html_()
+    assert 'href="../pages/reproduction.html#report-twm-fig5">Fig. 5</a>, a &lt; b: 1 of 1 criteria met' in shown
 
 
 def test_every_criterion_can_be_stated_and_has_a_reason() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from wavemem.records.entries import SETTLED, STATUSES, Claim, Entry, Registry
 from wavemem.records.registry import summary
-from wavemem.records.report_page import PROOFS, cell, name_of, report_target, table
+from wavemem.records.report_page import PROOFS, cell, table
 from wavemem.records.status import (
     Evidence,
     Gathered,
@@ -145,7 +145,7 @@ def _why(claim: Claim, evidence: Sequence[Finding], shown: Collection[str]) -> s
         parts.append(f"Criteria fixed {'; '.join(cell(when or 'at a time not noted') for when in fixed)}.")
     entries = dict.fromkeys(piece.entry for piece in evidence if piece.entry.id in shown)
     if entries:
-        names = [f"{{ref}}`{'this claim' if e.kind == 'claim' else name_of(e)} <{report_target(e)}>`" for e in entries]
+        names = [f"{{ref}}`{'this claim' if e.kind == 'claim' else e.name} <{e.target}>`" for e in entries]
         parts.append(f"Report: {', '.join(names)}.")
     if claim.test:
         parts.append(f"Test: `{claim.test.split('::', 1)[1]}`.")

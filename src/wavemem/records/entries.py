@@ -33,7 +33,14 @@ STATUSES = (
 DECLARED = ("corrected", "refuted", "text not available")
 """Statuses that an entry of the registry names itself: they are shown by a test, or are no statement about a result."""
 
-KINDS = ("equation", "theorem", "algorithm", "figure", "table", "claim")
+KINDS = {
+    "equation": "Eq.",
+    "theorem": "Theorem",
+    "algorithm": "Algorithm",
+    "figure": "Fig.",
+    "table": "Table",
+    "claim": "Claim",
+}
 
 SETTLED = ("holds", "corrected", "refuted", "contradicted by the paper's own numbers")
 """Verdicts on claims that need no measurement."""
@@ -171,6 +178,20 @@ class Entry:
     def paper(self) -> str:
         """Short name of the paper: the part of the id before the colon."""
         return self.id.split(":")[0]
+
+    @property
+    def name(self) -> str:
+        """How the paper calls it: "Eq. 6", "Theorem 3.1", "Table 1"; unnumbered ones by the name in their id."""
+        if self.kind == "claim":
+            return "Claim"
+        tail = self.id.split(":")[1]
+        number = tail.lstrip("abcdefghijklmnopqrstuvwxyz").lstrip(".")
+        return f"{KINDS[self.kind]} {number or tail.split('.')[-1]}"
+
+    @property
+    def target(self) -> str:
+        """Its reference target in the reproduction report."""
+        return f"report-{self.id.replace(':', '-').replace('.', '-')}"
 
     def quantity(self, name: str) -> Quantity:
         """The quantity of that name.

@@ -1,7 +1,7 @@
 """The comparison with the papers: a measured number beside the paper's, with a status that is computed.
 
-A chapter calls :func:`report` where it has measured something that the registry lists. The call shows a small table
-and, while the book is being built, notes the numbers for the reproduction report. What was measured is handed over as a
+A chapter calls :func:`report` where it has measured something that the registry lists. The call says in a line how many criteria
+are met and, while the book is being built, notes the numbers for the reproduction report. What was measured is handed over as a
 configuration or a record, and whether that is the paper's size is computed from it (`wavemem.records.sizes`).
 """
 
@@ -37,7 +37,6 @@ class Verdict:
         status: one of :data:`STATUSES`.
         passed: how many seeds meet the criterion.
         paper: the paper's number or words.
-        criterion: the criterion in words.
         note: what the chapter says about how it was measured.
     """
 
@@ -48,12 +47,7 @@ class Verdict:
     status: str
     passed: int
     paper: str
-    criterion: str
     note: str = ""
-
-    def summary(self) -> str:
-        """Mean ± standard deviation over seeds, and their number, e.g. "0.00021 ± 0.00012 (n = 4)"."""
-        return summary(self.ours)
 
     def say(self, form: str) -> Said:
         """A number or word of this verdict for a sentence: ``glue("agree", verdict.say("{passed} of {n}"))``.
@@ -190,7 +184,6 @@ def verdicts(
                 status,
                 passed,
                 wanted.paper_value(),
-                wanted.criterion(),
                 note,
             )
         )
@@ -199,56 +192,25 @@ def verdicts(
 
 @dataclass(frozen=True)
 class Report:
-    """A table of verdicts that a notebook shows as HTML and a terminal as text."""
+    """What a chapter shows of its verdicts on an entry: one line, which leads to the numbers in the report."""
 
     entry: Entry
     verdicts: tuple[Verdict, ...]
 
-    def _rows(self) -> list[tuple[str, str, str, str, str]]:
-        return [
-            (
-                v.quantity,
-                v.paper or "no number",
-                f"{v.summary()}, {v.size.words()}",
-                v.criterion,
-                f"{v.status} ({v.passed} of {len(v.ours)})" if len(v.ours) > 1 else v.status,
-            )
-            for v in self.verdicts
-        ]
+    def __str__(self) -> str:
+        missed = [v for v in self.verdicts if v.status in ("partly", "not reproduced")]
+        sizes = ", ".join(dict.fromkeys(v.size.words() for v in self.verdicts))
+        text = f"{len(self.verdicts) - len(missed)} of {len(self.verdicts)} criteria met ({sizes})"
+        if missed:
+            words = (f"{v.quantity} ({v.passed} of {len(v.ours)})" if v.passed else v.quantity for v in missed)
+            text += f"; not met: {'; '.join(words)}"
+        return f"{self.entry.name}, {self.entry.title}: {text}"
 
-    def _notes(self) -> list[str]:
-        """How it was measured, and what is not as in the paper."""
-        sizes = [f"{v.size.words()}: {v.size.details()}" for v in self.verdicts if v.size.details()]
-        return list(dict.fromkeys([v.note for v in self.verdicts if v.note] + sizes))
-
-    def __repr__(self) -> str:
-        lines = [f"{self.entry.id}: {self.entry.title}"]
-        for name, paper, ours, criterion, status in self._rows():
-            lines += [
-                f"  {name}",
-                f"    paper      {paper}",
-                f"    ours       {ours}",
-                f"    criterion  {criterion}",
-                f"    status     {status}",
-            ]
-        lines += [f"  note: {note}" for note in self._notes()]
-        return "\n".join(lines)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        # The style travels with the table: a notebook is also read outside the book.
-        cell = ' style="text-align: left; vertical-align: top; padding: 0.3em 0.6em"'
-        columns = ("quantity", "paper", "ours", "criterion", "status")
-        head = "".join(f'<th scope="col"{cell}>{c}</th>' for c in columns)
-        body = ""
-        for name, *cells in self._rows():
-            body += f'<tr><th scope="row"{cell}>{html.escape(name)}</th>'
-            body += "".join(f"<td{cell}>{html.escape(text)}</td>" for text in cells) + "</tr>"
-        notes = "".join(f"<p>{html.escape(n)}</p>" for n in self._notes())
-        caption = f"<caption>{html.escape(self.entry.id)}: {html.escape(self.entry.title)}</caption>"
-        return (
-            '<div class="wavemem-report" style="overflow-x: auto"><table class="dataframe">'
-            f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}</div>"
-        )
+        link = f'<a href="../pages/reproduction.html#{self.entry.target}">{html.escape(self.entry.name)}</a>'
+        return f'<p class="wavemem-report">{link}{html.escape(str(self).removeprefix(self.entry.name))}.</p>'
 
 
 _started: set[Path] = set()  # results files begun by this process: a fresh execution starts a fresh file
@@ -292,7 +254,7 @@ def report(
     measured: Any,
     note: str = "",
 ) -> None:
-    """Show what was measured beside what the paper says, with a status computed from the registry's criterion.
+    """Judge what was measured by the registry's criteria, note it down for the report, and say in a line what came of it.
 
     Args:
         entry_id: an id of the registry, e.g. "twm:fig5".
@@ -301,7 +263,7 @@ def report(
         quantities: instead of ``quantity`` and ``ours``: several at once, as a mapping of names to values.
         measured: what the values come from: the configuration of a live run, a record, a list of these, or :data:`EXACT` for
             what the registry marks as exact; a mapping gives each quantity its own.
-        note: one sentence on how it was measured, shown below the table.
+        note: one sentence on how it was measured, for the report.
 
     Raises:
         ValueError: unknown id or quantity, values that are not one number per seed, or something measured that is no
@@ -309,20 +271,20 @@ def report(
     """
     found = verdicts(entry_id, quantity, ours, quantities=quantities, measured=measured, note=note)
     _note_down(found)
-    table = Report(load_registry().entry(entry_id), tuple(found))
+    line = Report(load_registry().entry(entry_id), tuple(found))
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
         from IPython.display import display
 
-        display(table)
+        display(line)
     else:
-        print(table)
+        print(line)
 
 
 def fingerprint(text: str, root: Path | str | None = None) -> str:
     """Hash of what :func:`report` reads from the registry for the entries that a chapter names.
 
-    A change in it makes the tables that the chapter shows stale; a change of another entry, or of a link, does not.
+    A change in it makes the lines that the chapter shows stale; a change of another entry, or of a link, does not.
 
     Args:
         text: the chapter's source.

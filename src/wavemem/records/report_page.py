@@ -19,14 +19,6 @@ from wavemem.records.status import (
     quantity_status,
 )
 
-_KIND_NAMES = {
-    "equation": "Eq.",
-    "theorem": "Theorem",
-    "algorithm": "Algorithm",
-    "figure": "Fig.",
-    "table": "Table",
-    "claim": "Claim",
-}
 PROOFS = ("equation", "theorem", "algorithm")
 
 _INTRODUCTION = """\
@@ -74,22 +66,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def name_of(entry: Entry) -> str:
-    """How the paper calls it: "Eq. 6", "Theorem 3.1", "Table 1"; unnumbered ones by the name in their id."""
-    if entry.kind == "claim":
-        return "Claim"
-    tail = entry.id.split(":")[1]
-    number = tail.lstrip("abcdefghijklmnopqrstuvwxyz").lstrip(".")
-    return f"{_KIND_NAMES[entry.kind]} {number or tail.split('.')[-1]}"
-
-
-def report_target(entry: Entry) -> str:
-    """The reference target of a measured entry in the report."""
-    return f"report-{entry.id.replace(':', '-').replace('.', '-')}"
-
-
 def _link(entry: Entry, found: Evidence) -> str:
-    return f"{{ref}}`{name_of(entry)} <{entry.label}>`" if found.linkable else name_of(entry)
+    return f"{{ref}}`{entry.name} <{entry.label}>`" if found.linkable else entry.name
 
 
 def _code(entry: Entry) -> str:
@@ -168,8 +146,8 @@ def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
     if entry.experiment:
         where.append(f"Experiment: `{entry.experiment}`")
     lines = [
-        f"({report_target(entry)})=",
-        f"### {name_of(entry)}: {cell(entry.title)}",
+        f"({entry.target})=",
+        f"### {entry.name}: {cell(entry.title)}",
         "",
         f"Status: **{status}**. In the book: {_link(entry, found)}.",
     ]
@@ -251,9 +229,9 @@ def _paper_section(paper: Paper, registry: Registry, found: Mapping[str, Evidenc
         rest = [e for e in entries if statuses[e.id] == status]
         if rest:
             parts += [f"### {paper.short}: {status}", ""]
-            parts += [*(f"- {name_of(e)}: {cell(e.title)}.{_note(e)}" for e in rest), ""]
+            parts += [*(f"- {e.name}: {cell(e.title)}.{_note(e)}" for e in rest), ""]
     if empty:
-        names = ", ".join(f"{name_of(e)} ({cell(e.note)})" for e in empty)
+        names = ", ".join(f"{e.name} ({cell(e.note)})" for e in empty)
         parts += [f"Numbers that the paper prints without content, not counted: {names}", ""]
     return "\n".join(parts)
 
