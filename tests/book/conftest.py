@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 from wavemem.building.doctor import BROWSER_NAMES, find_browser
@@ -32,10 +33,25 @@ ARGUMENTS += [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 EXAMINE = Path(__file__).with_name("examine.js")
+# Outlines of formulas and the colours of code: many thousands of elements to look at, with nothing to violate.
+WITHOUT_DETAILS = """() => {
+  for (const drawing of document.querySelectorAll("mjx-container > svg")) drawing.replaceChildren();
+  for (const words of document.querySelectorAll("mjx-assistive-mml")) words.textContent = "formula";
+  for (const code of document.querySelectorAll("pre, code, .sig")) code.textContent = code.textContent;
+}"""
+# Contrast is judged by examine.js.
+AXE = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
+    "rules": {"color-contrast": {"enabled": False}},
+    "preload": False,
+}
+# After a change of size: what watches sizes has acted, and what it did is drawn.
+FRAMES = "async () => { for (let k = 0; k < 4; k++) await new Promise(done => requestAnimationFrame(done)); }"
 
 VIEWS: dict[str, tuple[str, ViewportSize]] = {
     f"{scheme}-{width}": (scheme, {"width": width, "height": height})
-    for width, height in ((1400, 900), (390, 844))
+    for width, height in ((1300, 900), (390, 844))
     for scheme in ("light", "dark")
 }
 # Lists made by Sphinx, without prose: their links are checked, and that they load without an error.
@@ -125,13 +141,15 @@ class Visit:
         errors: Page errors, console errors and answers other than success.
         away: Addresses asked for that are not on this site.
         seen: What ``examine.js`` says of maths, figures and search boxes, on a wide screen.
-        views: What it says of contrast, of width and of figures on dark ground, for each of ``VIEWS``.
+        views: What it says of contrast, of widths and of the figures' ground, for each of ``VIEWS``.
+        violations: What axe calls serious or critical.
     """
 
     errors: list[str] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
     seen: dict[str, Any] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
 
 
 def listen(page: Page, origin: str, visit: Visit) -> None:
@@ -158,6 +176,16 @@ def settle(page: Page) -> None:
     page.evaluate(EXAMINE.read_text(encoding="utf-8"))
 
 
+def accessibility(page: Page) -> list[str]:
+    """What axe calls serious or critical: the rule, how many elements, the first of them."""
+    page.evaluate(WITHOUT_DETAILS)
+    return [
+        f"{rule['id']} ({len(rule['nodes'])}): {rule['help']}: {rule['nodes'][0]['html'][:150]}"
+        for rule in Axe().run(page, options=AXE).response["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+
+
 def look(page: Page, what: str) -> Any:
     """One of the questions of ``examine.js``."""
     return page.evaluate("what => window.examine(what)", what)
@@ -175,7 +203,11 @@ def visit_page(context: BrowserContext, origin: str, name: str) -> Visit:
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'", timeout=10_000)
-        visit.views[view] = {what: look(page, what) for what in ("contrast", "overflow", "darkFigures")}
+        page.evaluate(FRAMES)
+        visit.views[view] = {what: look(page, what) for what in ("contrast", "overflow", "boxes", "grounds")}
+    # The last view is dark, and narrow: what has to scroll is most there.
+    visit.seen["figures"]["inks"] = look(page, "inks")
+    visit.violations = accessibility(page)
     page.close()
     return visit
 
@@ -194,9 +226,15 @@ def visit(site: Path, browser: Browser, origin: str) -> Iterator[Callable[[str],
 
 
 @pytest.fixture
-def page(site: Path, browser: Browser) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """An empty page with a fresh profile and a wide window, for a test that acts as a reader does."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light", accept_downloads=True)
     context.set_default_timeout(15_000)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="session")
+def violations() -> Callable[[Page], list[str]]:
+    """What finds serious violations of accessibility."""
+    return accessibility

@@ -113,8 +113,30 @@
 
   const pictures = () => [...article().querySelectorAll("img")];
 
-  // The corner of a figure as drawn: its own pixels over what lies behind it.
-  const darkFigures = () => {
+  // Boxes whose content is wider than they are: what a reader would have to scroll, or could not see at all.
+  const boxes = () => {
+    const faults = [];
+    const box = ".cell_output .output, .wavemem-report, .pst-scrollable-table-container";
+    for (const element of article().querySelectorAll("pre, table, div.math, figure img")) {
+      const holder = element.matches("table") ? element.closest(box) || element.parentElement : element;
+      if (!drawn(element) || !holder.clientWidth) continue;
+      let beyond = holder.scrollWidth - holder.clientWidth;
+      if (element.matches("img")) beyond = element.getBoundingClientRect().right - article().getBoundingClientRect().right;
+      if (element.matches("div.math")) {
+        const { left } = element.getBoundingClientRect();
+        const inked = [...element.querySelectorAll("svg [data-mml-node]")].map((e) => e.getBoundingClientRect());
+        const lost = left - Math.min(...inked.filter((r) => r.width).map((r) => r.left));
+        if (lost > 2 || element.scrollLeft > 0) faults.push(`${describe(element)} opens without its left ${Math.round(lost)} px`);
+      }
+      if (beyond > 1) faults.push(`${describe(element)} is ${Math.round(beyond)} px wider than its place`);
+    }
+    return faults;
+  };
+
+  const dark = () => luminance(background(article())) < 0.2;
+
+  // The corner of a figure as drawn, its own pixels over what lies behind it: neither a white card in the dark nor the reverse.
+  const grounds = () => {
     const faults = [];
     for (const image of pictures().filter((i) => i.naturalWidth > 0 && drawn(i))) {
       const pad = new OffscreenCanvas(40, 40).getContext("2d");
@@ -122,11 +144,39 @@
       for (const [x, y] of [[1, 1], [38, 1], [1, 38], [38, 38]]) {
         const [r, g, b, a] = pad.getImageData(x, y, 1, 1).data;
         const shown = over([r, g, b, a / 255], background(image));
-        if (luminance(shown) < 0.6) {
+        if (dark() ? luminance(shown) > 0.2 : luminance(shown) < 0.6) {
           faults.push(`${describe(image)} has ${hex(shown)} (alpha ${a}) in a corner`);
           break;
         }
       }
+    }
+    return faults;
+  };
+
+  // The colours of a figure for dark pages against the page, beside those of the one for light pages against white: text keeps
+  // 4.5 : 1 and lines 3 : 1 where they have it on paper. Parts that stay the same lie on a picture that does.
+  const inks = async () => {
+    const faults = [];
+    const read = async (image) => {
+      const drawing = new DOMParser().parseFromString(await (await fetch(image.src)).text(), "image/svg+xml");
+      return [drawing.querySelector("image") !== null, [...drawing.querySelectorAll("[style]")].map((e) => {
+        const [, kind, ink] = e.getAttribute("style").match(/(fill|stroke): (#[0-9a-f]{6})/) || [];
+        return ink && [e.closest("[id^=text_]") ? 4.5 : 3, kind, ink];
+      })];
+    };
+    for (const image of article().querySelectorAll("img.figure-dark")) {
+      const [[pictured, before], [, after]] = await Promise.all([read(image.previousElementSibling), read(image)]);
+      if (before.length !== after.length) faults.push(`${describe(image)}: ${before.length} parts in the light, ${after.length} in the dark`);
+      const seen = new Set();
+      before.forEach((part, k) => {
+        if (!part || !after[k] || (pictured && part[2] === after[k][2])) return;
+        const [least, kind, ink] = part;
+        const paper = ratio(colour(ink), [255, 255, 255, 1]);
+        const value = ratio(colour(after[k][2]), background(image));
+        const key = `${kind} ${ink} becomes ${after[k][2]}: ${value.toFixed(2)} instead of ${paper.toFixed(2)}`;
+        if (value < 0.97 * Math.min(least, paper) && !seen.has(key)) faults.push(`${describe(image)}: ${key}`);
+        seen.add(key);
+      });
     }
     return faults;
   };
@@ -165,5 +215,5 @@
     [...document.querySelectorAll("input[type=search], input[name=q], .search-button, .search-button-field")]
       .filter(visible).map(describe);
 
-  window.examine = async (what) => ({ contrast, overflow, darkFigures, maths, figures, searchBoxes })[what]();
+  window.examine = async (what) => ({ contrast, overflow, boxes, grounds, inks, maths, figures, searchBoxes })[what]();
 })();

@@ -73,7 +73,9 @@ def test_numbers_follow_the_chapter(site: Path, numbered_chapter: str) -> None:
 
 def test_notebook_and_text_can_be_taken_along(site: Path, layout: Layout, chapter: str) -> None:
     page = BeautifulSoup((site / chapter).read_text(encoding="utf-8"), "html.parser")
-    files = {Path(tag["href"]).name: site / "chapters" / tag["href"] for tag in page.select("article a.download[download]")}
+    files = {
+        Path(tag["href"]).name: site / "chapters" / tag["href"] for tag in page.select("article a.download[download]")
+    }
     name = Path(chapter).stem
     assert {f"{name}.ipynb", f"{name}.md"} <= files.keys(), f"{chapter}: {list(files)}"
     for suffix in (".ipynb", ".md"):
