@@ -32,11 +32,12 @@ def test_each_pair_keeps_its_contrast() -> None:
 
 
 def drawing(cmap: str) -> str:
-    """A picture with a line and a word on it, and a title in black above it."""
+    """A picture with its bar, a line and a word on it, and a title above it."""
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "t"}):
         figure = Figure()
         axes = figure.subplots()
-        axes.imshow(np.linspace(-1, 1, 64).reshape(8, 8), cmap=cmap)
+        picture = axes.imshow(np.linspace(-1, 1, 64).reshape(8, 8), cmap=cmap)
+        figure.colorbar(picture)
         axes.plot([0, 7], [0, 7], color=POSITIVE)
         axes.text(3, 3, "on it", color=NEGATIVE)
         axes.set_title("above", color=MUTED)
@@ -50,7 +51,7 @@ def test_a_sequential_picture_stays_with_what_is_on_it(cmap: str, stays: bool) -
     svg = drawing(cmap)
     found = dark.dark(svg)
     pictures = [re.findall(r"base64,\s*([^\"]+)", text) for text in (svg, found)]
-    assert (pictures[0] == pictures[1]) is stays
+    assert [before == after for before, after in zip(*pictures, strict=True)] == [stays, stays]
     for colour, kept in ((POSITIVE, stays), (NEGATIVE, stays), (MUTED, False), (dark.GROUND, True)):
         assert (colour in found) is kept, colour
     assert dark.dark(svg) == found

@@ -103,7 +103,7 @@ class _Picture:
 
 
 def _stays(axes: ElementTree.Element) -> Iterator[ElementTree.Element]:
-    """The parts of axes with a sequential picture that lie on it, the picture among them."""
+    """The parts of axes with a sequential picture (a colour bar is one) that lie on it, the picture among them."""
     found = [_Picture(image) for image in axes.iter(f"{_SVG}image")]
     pictures = [picture for picture in found if picture.sequential()]
     for part in axes if pictures else ():
@@ -111,7 +111,9 @@ def _stays(axes: ElementTree.Element) -> Iterator[ElementTree.Element]:
         if kind == "text":
             lies = any(picture.holds(part) for picture in pictures)
         else:
-            lies = kind != "matplotlib.axis" and any("clip-path" in e.attrib for e in part.iter())
+            lies = kind != "matplotlib.axis" and any(
+                "clip-path" in e.attrib or e.tag == f"{_SVG}image" for e in part.iter()
+            )
         if lies:
             yield part
 
