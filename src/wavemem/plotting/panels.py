@@ -211,6 +211,8 @@ def draw_operator(
             draw(edge, color=MUTED, lw=0.5, alpha=0.7)
         present = np.unique(column)
         ticks, names = [np.flatnonzero(column == i).mean() for i in present], [str(i + 1) for i in present]
+        if s > 12:  # two digits side by side would touch
+            names = [name if i % 3 == 0 else "" for i, name in zip(present, names, strict=True)]
         if side > m:
             draw(m - 0.5, color=INK, lw=1.0)
             ticks, names = [*ticks, (m + side - 1) / 2], [*names, "⊥"]
