@@ -125,8 +125,10 @@ def test_page_shows_values_statuses_and_existing_links_only(project: Path) -> No
     assert "drawn \\| \\$5" in text
     assert "Not attempted yet: 1 of 2" in text
     assert "- Table 1: later." in text
-    assert "| **mathematics, together** | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
-    assert "| **measurements, together** | 2 | 0 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | 0 |" in text
+    assert (
+        "| mathematics | X | together |\n|---|---|---|\n| reproduced | 1 | 1 |\n| **entries** | **1** | **1** |" in text
+    )
+    assert "| partly | 1 | 1 |\n| not attempted | 1 | 1 |\n| **entries** | **2** | **2** |" in text
     assert render(gather(project / "results")) == text
 
 

@@ -41,11 +41,11 @@ How a status comes about
 : **not attempted**: nothing in the book treats it yet.
 : **text not available**: we know its number and not what it shows.
 
-Two lines per paper: *mathematics* is what is derived, constructed or drawn, *measurements* what trained networks were
-asked. *Ours* is the mean ± standard deviation over n seeds, with the size it was measured at; of several, the one at the
-paper's size decides, and a committed record before a live run. A criterion stands beside each number, with when it was
-fixed and what the trivial predictor scores, which has to fail it; the reason for it is in the registry. Tests that a
-status relies on are run by `make test`; a book whose tests fail is not published.
+*Mathematics* is what is derived, constructed or drawn, *measurements* what trained networks were asked. *Ours* is the
+mean ± standard deviation over n seeds, with the size it was measured at; of several, the one at the paper's size decides,
+and a committed record before a live run. A criterion stands beside each number, with when it was fixed and what the
+trivial predictor scores, which has to fail it; the reason for it is in the registry. Tests that a status relies on are
+run by `make test`; a book whose tests fail is not published.
 """
 
 
@@ -120,19 +120,17 @@ def _criterion(quantity: Quantity) -> str:
 
 
 def _counts(registry: Registry, statuses: Mapping[str, str]) -> str:
-    def line(name: str, entries: Iterable[Entry]) -> list[str]:
-        of = [statuses[e.id] for e in entries]
-        return [name, str(len(of)), *(str(of.count(s)) for s in STATUSES)]
-
-    rows = []
+    """How many entries of each paper have which status, of what is mathematics and of what was measured."""
+    parts = []
     counted = [e for e in registry.entries if not e.empty]
     for mathematics, kind in ((True, "mathematics"), (False, "measurements")):
         own = [e for e in counted if is_mathematics(e) is mathematics]
-        for paper in registry.papers:
-            named = f"{paper.short} {{cite:p}}`{paper.citation}`, {kind}"
-            rows.append(line(named, (e for e in own if e.paper == paper.key)))
-        rows.append(line(f"**{kind}, together**", own))
-    return table(["paper", "entries", *STATUSES], rows)
+        columns = [[statuses[e.id] for e in own if e.paper == paper.key] for paper in registry.papers]
+        columns.append([statuses[e.id] for e in own])
+        rows = [[status, *(str(of.count(status)) for of in columns)] for status in STATUSES if status in columns[-1]]
+        rows.append(["**entries**", *(f"**{len(of)}**" for of in columns)])
+        parts.append(table([kind, *(paper.short for paper in registry.papers), "together"], rows))
+    return "\n".join(parts)
 
 
 def _measured_entry(entry: Entry, found: Evidence, status: str) -> str:
