@@ -11,7 +11,7 @@
     drawn.rerender();
     requestAnimationFrame(all);
   });
-  const BOXES = ".bd-content :is(div.math, pre, .cell_output .output, .wavemem-report, .pst-scrollable-table-container)";
+  const BOXES = ".bd-content :is(div.math, pre, .cell_output .output, .pst-scrollable-table-container)";
   // On a telephone a table that is still too wide becomes one block per row, each cell with its heading.
   const stack = (table) => {
     const names = [];

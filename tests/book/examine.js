@@ -116,7 +116,7 @@
   // Boxes whose content is wider than they are: what a reader would have to scroll, or could not see at all.
   const boxes = () => {
     const faults = [];
-    const box = ".cell_output .output, .wavemem-report, .pst-scrollable-table-container";
+    const box = ".cell_output .output, .pst-scrollable-table-container";
     for (const element of article().querySelectorAll("pre, table, div.math, figure img")) {
       const holder = element.matches("table") ? element.closest(box) || element.parentElement : element;
       if (!drawn(element) || !holder.clientWidth) continue;

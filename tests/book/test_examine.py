@@ -36,7 +36,7 @@ PAGE = f"""<article class="bd-article">
   <p>black on white, and <code>\\(code\\)</code></p>
   <div style="overflow-x: auto"><div style="width: 3000px">wide, in a box that scrolls</div></div>
   <div style="display: none; color: #eee">hidden</div>
-  <pre>short</pre><div class="wavemem-report"><table><th>q</th></table></div>
+  <pre>short</pre><div class="cell_output"><div class="output"><table><th>q</th></table></div></div>
   <figure><img src="{LIGHT_PICTURE}" alt="{ALT}">
     <figcaption><span class="caption-text">A caption that says what is to be seen.</span></figcaption></figure>
 </article><dialog><input type="search"></dialog><button class="search-button">one</button><input type="search">"""

@@ -1,17 +1,45 @@
-"""The executed chapters that the pages are made from: figures described, nothing on standard error, no path of this machine."""
+"""The chapters as written, and as executed: more science than plumbing to be seen, figures described, no complaint."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jupytext
 import nbformat
 import pytest
 
 from wavemem.building.layout import Layout
 
 Cell = dict[str, Any]
+CHAPTERS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.md"))
+PLUMBING = {
+    *("plt", "fig", "ax", "axs", "axes", "sns", "figure_size", "legend_below", "plain_log", "not_measured"),
+    *("DataFrame", "HTML", "Markdown", "display", "print", "pivot", "rename", "style", "to_frame"),
+    *("glue", "report", "verdicts"),
+}
+
+
+def is_plumbing(statement: ast.AST) -> bool:
+    """Whether a statement imports, draws, shows a table, glues or reports."""
+    nodes = list(ast.walk(statement))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return isinstance(statement, (ast.Import, ast.ImportFrom)) or bool(names & PLUMBING)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_more_science_than_plumbing_is_to_be_seen(path: Path) -> None:
+    lines: Counter[bool] = Counter()
+    for cell in jupytext.read(path, fmt="md:myst").cells:
+        open_ = not any(tag.startswith(("hide-", "remove-", "parameters")) for tag in cell.metadata.get("tags", ()))
+        for node in ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" and open_ else ():
+            if isinstance(node, ast.stmt) and not hasattr(node, "body"):
+                lines[is_plumbing(node)] += (node.end_lineno or node.lineno) - node.lineno + 1
+    assert lines[True] < lines[False], f"{path.name}: {lines[True]} lines of plumbing, {lines[False]} of science"
 
 
 @pytest.fixture
