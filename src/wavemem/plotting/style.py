@@ -48,6 +48,13 @@ CATEGORICAL: Final = ("#0072b2", LEARNED, "#009e73", "#cc79a7", "#6f5600", "#2f9
 """Colours of unordered series; distinguishable with any common colour-vision deficiency."""
 
 MODEL_COLOURS: Final = {
+    "wRNN": LEARNED,
+    "wRNN searched": LEARNED,
+    "iRNN": ACCENT,
+    "iRNN searched": ACCENT,
+    "wRNN + MLP": CATEGORICAL[2],
+    "LSTM": CATEGORICAL[3],
+    "GRU": CATEGORICAL[6],
     "ALiBi": ACCENT,
     "RoPE": CATEGORICAL[5],
     "NoPE": CATEGORICAL[4],
@@ -68,7 +75,10 @@ MODEL_COLOURS: Final = {
     "S4D": CATEGORICAL[4],
     "H3": CATEGORICAL[5],
 }
-"""Colours of the models that copy strings; controls that never share a panel may share one."""
+"""Colours of the models of Parts III and IV: one start of a network has the colour of the other, and a broken line.
+
+Controls that never share a panel may share one.
+"""
 
 DIVERGING: Final = "RdBu_r"
 """Colour map of signed activity: red above zero, blue below; set symmetric limits."""
