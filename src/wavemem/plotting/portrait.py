@@ -123,16 +123,19 @@ def four_panels(p: Portrait, u: Float[Tensor, "s d"], F: Float[Tensor, "d n"] | 
     theory, lasting = theory[theory.abs() > 0.9], learned[learned.abs() > 0.9]
     complex_plane(b, theory, learned, legend=False)
     reach = max(1.0, float(learned.abs().max()))
-    for angle, expected, found in counts_by_direction(theory.numpy(), lasting.numpy()):
+    counts = counts_by_direction(theory.numpy(), lasting.numpy())
+    crowded = len(counts) > 20  # then smaller, without boxes, and every other one further out
+    for k, (angle, expected, found) in enumerate(counts):
+        radius = reach * ((1.14, 1.31)[k % 2] if crowded else 1.2)
         b.text(
-            1.2 * reach * np.cos(angle),
-            1.2 * reach * np.sin(angle),
+            radius * np.cos(angle),
+            radius * np.sin(angle),
             f"{found}",
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=6.5 if crowded else 8,
             color=INK if found == expected else CATEGORICAL[1],
-            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": MUTED, "lw": 0.6},
+            bbox=None if crowded else {"boxstyle": "round,pad=0.15", "fc": "white", "ec": MUTED, "lw": 0.6},
         )
     b.set(xlim=(-1.42 * reach, 1.42 * reach), ylim=(-1.42 * reach, 1.42 * reach))
     b.set_title("B  eigenvalues, counted by direction")
