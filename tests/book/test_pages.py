@@ -22,6 +22,7 @@ def report(page: str, faults: list[str], what: str) -> None:
         ("maths", "unrendered", "formulas that were not drawn"),
         ("maths", "raw", "text that shows its markup"),
         ("figures", "broken", "images that do not load"),
+        ("figures", "alt", "images whose alternative text is missing or under 20 characters"),
         ("figures", "caption", "figures without a caption"),
         ("figures", "loose", "images of a code cell that are in no figure"),
         ("figures", "inks", "colours of figures that lose their contrast in the dark"),
@@ -39,11 +40,6 @@ def test_loads_without_error_and_without_leaving_the_machine(visit: Any, visited
 def test_chapters_have_formulas_and_figures(visit: Any, chapter: str) -> None:
     assert visit(chapter).seen["maths"]["formulas"] > 0, f"{chapter}: no formula"
     assert visit(chapter).seen["figures"]["count"] > 0, f"{chapter}: no figure"
-
-
-def test_images_have_alternative_text(visit: Any, page_name: str) -> None:
-    faults = visit(page_name).seen["figures"]["alt"]
-    report(page_name, faults, "images whose alternative text is missing or under 20 characters")
 
 
 def test_one_search_box(visit: Any, visited: str) -> None:
