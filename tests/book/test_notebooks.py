@@ -42,6 +42,17 @@ def test_more_science_than_plumbing_is_to_be_seen(path: Path) -> None:
     assert lines[True] < lines[False], f"{path.name}: {lines[True]} lines of plumbing, {lines[False]} of science"
 
 
+@pytest.mark.parametrize(
+    "path", [*CHAPTERS, *sorted((CHAPTERS[0].parents[1] / "book").glob("*.md"))], ids=lambda path: path.stem
+)
+def test_code_is_at_most_72_columns_wide(path: Path) -> None:
+    options = r"(?:---\n(?s:.*?)^---\n|(?::.*\n)*)"
+    fenced = rf"^ *```(?:\{{code-cell\}}.*\n{options}|(?:python|bash)\n)((?s:.*?))^ *```"
+    blocks = re.findall(fenced, path.read_text(encoding="utf-8"), re.MULTILINE)
+    wide = [line for block in blocks for line in block.splitlines() if len(line) > 72]
+    assert not wide, "\n".join([f"{path.name}: {len(wide)} lines of code have more than 72 columns", *wide])
+
+
 def test_the_map_shows_what_the_chapters_say_that_they_need() -> None:
     """Arrows of the welcome page, without those that a longer way replaces, and its words, beside the chapters' boxes."""
     texts = {int(path.stem[:2]): path.read_text(encoding="utf-8") for path in CHAPTERS}
