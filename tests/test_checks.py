@@ -20,7 +20,7 @@ def test_what_is_allowed_is_returned() -> None:
     assert (counts, {type(count) for count in counts}) == ([1, 3, 0], {int})
     assert (number_in("share", 0, 0.0, 1.0), number_in("share", 1, 0.0, 1.0)) == (0.0, 1.0)
     assert one_of("kind", "a", ("a", "b")) == "a"
-    for shape in ((5, 3, 2), ("...", 3, 2), ("batch", "s", 2), (None, None, None)):
+    for shape in ((5, 3, 2), ("...", 3, 2), ("batch", "s", 2), (5, "...", 2), ("...", 5, 3, 2), (5, 3, 2, "...")):
         shape_is("h", H, shape)
     shape_is("h", np.zeros((3, 2)), ("...", 3, 2))
 
@@ -35,11 +35,11 @@ def test_what_is_allowed_is_returned() -> None:
         ),
         (lambda: positive_int("steps", 1, minimum=2), "2 or larger"),
         *((lambda v=v: number_in("p", v, 0.0, 1.0), "from 0 to 1") for v in (float("nan"), 1.1, -0.1, "half", None)),
-        (lambda: choose_device("tpu"), "auto, cpu, cuda"),
+        (lambda: choose_device("tpu"), "'auto', 'cpu', 'cuda'"),
         (lambda: one_of("kind", "c", ("a", "b")), "kind = 'c'; allowed: 'a', 'b'"),
         *(
             (lambda shape=shape: shape_is("h", H, shape), r"h has shape \(5, 3, 2\)")
-            for shape in [(5, 3), ("...", 2, 3), (5, 3, 3), ("...", 5, 5, 3, 2)]
+            for shape in [(5, 3), ("...", 2, 3), (5, 3, 3), ("...", 5, 5, 3, 2), (5, "...", 3), (5, "...", 5, 3, 2)]
         ),
     ],
 )

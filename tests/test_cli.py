@@ -215,7 +215,7 @@ def test_help(command: Command) -> None:
 @pytest.mark.parametrize(
     "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO]
 )
-@pytest.mark.parametrize("where", ["pathlib.Path.mkdir", "wavemem.records.run.write_rows", "wavemem.records.run._sync"])
+@pytest.mark.parametrize("where", ["pathlib.Path.mkdir", "wavemem.records.run.write_rows", "wavemem.records.run.sync"])
 def test_what_the_system_refuses_is_one_line(
     tiny: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command, number: int, where: str
 ) -> None:

@@ -7,6 +7,7 @@ what was received, what is allowed, how to put it right.
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -24,10 +25,10 @@ class HasShape(Protocol):
     def shape(self) -> Sequence[int]: ...
 
 
-def nearest(name: str, names: Iterable[str], n: int = 4) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """A sentence that lists the ``names`` most like ``name``; empty if there are none."""
     options = list(names)
-    close = difflib.get_close_matches(name, options, n=n, cutoff=0.0)
+    close = difflib.get_close_matches(name, options, n=4, cutoff=0.0)
     return f"Nearest: {', '.join(repr(c) for c in close)}." if close else ""
 
 
@@ -61,16 +62,10 @@ def positive_int(name: str, value: Any, minimum: int = 1) -> int:
     Raises:
         ValueError: if the value is not a whole number or is below ``minimum``.
     """
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole and hasattr(value, "__index__") and not isinstance(value, bool):
-        value, whole = value.__index__(), True
-    require(
-        whole and value >= minimum,
-        f"{name} = {value!r}",
-        f"a whole number, {minimum} or larger",
-        f"Pass an int for {name}.",
-    )
-    return int(value)
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    allowed = f"a whole number, {minimum} or larger"
+    require(whole and value >= minimum, f"{name} = {value!r}", allowed, f"Pass an int for {name}.")
+    return operator.index(value)
 
 
 def number_in(name: str, value: Any, low: float, high: float) -> float:
@@ -83,12 +78,8 @@ def number_in(name: str, value: Any, low: float, high: float) -> float:
         number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
-    require(
-        low <= number <= high,  # false for NaN
-        f"{name} = {value!r}",
-        f"a number from {low:g} to {high:g}",
-        f"Choose {name} within this interval.",
-    )
+    inside = low <= number <= high  # false for NaN
+    require(inside, f"{name} = {value!r}", f"a number from {low:g} to {high:g}", f"Choose {name} within this interval.")
     return number
 
 
@@ -99,12 +90,7 @@ def one_of(name: str, value: Any, options: Iterable[Any]) -> Any:
         ValueError: if it is not; the message lists every option.
     """
     known = list(options)
-    require(
-        value in known,
-        f"{name} = {value!r}",
-        ", ".join(repr(option) for option in known),
-        f"Choose one of these for {name}.",
-    )
+    require(value in known, f"{name} = {value!r}", ", ".join(map(repr, known)), f"Choose one of these for {name}.")
     return value
 
 
@@ -118,28 +104,25 @@ def finite(name: str, values: Any, fix: str = "Did the training diverge?") -> No
     require(bool(torch.isfinite(tensor).all()), f"{name} with NaN or infinite entries", "finite numbers", fix)
 
 
-def shape_is(name: str, tensor: HasShape, shape: Sequence[int | str | None]) -> None:
+def shape_is(name: str, tensor: HasShape, shape: Sequence[int | str]) -> None:
     """Check a tensor's shape.
 
     Args:
         name: the argument's name, for the message.
         tensor: anything with a ``shape``.
-        shape: the expected sizes; ``None`` or a string (a name for the reader) matches any size, and a leading
-            ``"..."`` allows any number of leading axes.
+        shape: the expected sizes; a string (a name for the reader) matches any size, and ``"..."`` any number of axes.
 
     Raises:
         ValueError: if the shape differs.
     """
-    actual = tuple(int(size) for size in tensor.shape)
-    wanted = list(shape)
-    tail = actual
-    if wanted and wanted[0] == "...":
-        wanted = wanted[1:]
-        tail = actual[len(actual) - len(wanted) :] if len(actual) >= len(wanted) else ()
-    fits = len(tail) == len(wanted) and all(
-        want is None or isinstance(want, str) or want == have for want, have in zip(wanted, tail, strict=True)
+    actual, wanted = tuple(int(size) for size in tensor.shape), list(shape)
+    if "..." in wanted:
+        at = wanted.index("...")
+        wanted[at : at + 1] = ["any"] * (len(actual) - len(wanted) + 1)
+    fits = len(actual) == len(wanted) and all(
+        isinstance(want, str) or want == have for want, have in zip(wanted, actual, strict=True)
     )
-    described = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
+    described = f"({', '.join(map(str, shape))})"
     require(fits, f"{name} has shape {actual}", described, f"Reshape {name} or check the order of its axes.")
 
 
@@ -158,8 +141,7 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         ValueError: If the name is unknown, or "cuda" is asked for and PyTorch finds no CUDA device.
     """
-    if name not in DEVICES:
-        raise ValueError(f"device is {name!r}; allowed: {', '.join(DEVICES)}. Choose one of these.")
+    one_of("device", name, DEVICES)
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ValueError("device is 'cuda'; allowed here: auto, cpu. PyTorch finds no CUDA device on this machine.")
@@ -178,9 +160,4 @@ def activity_is(activity: torch.Tensor, least_time: int, least_position: int) ->
         f"(time, ..., channel, position) with time >= {least_time} and position >= {least_position}",
         "Put time first and position last (readings.substrate_activity does so for flattened states).",
     )
-    require(
-        bool(torch.isfinite(activity).all()),
-        "an activity with infinite or missing values",
-        "finite values",
-        "Look at the run that made it: the states have diverged.",
-    )
+    finite("an activity", activity)

@@ -148,8 +148,14 @@ def run(
     chosen = parameters.on_this_machine().device
     if records is not None and records.exists() and not records.is_dir():
         raise UsageError(f"records is {str(records)!r}, a file; allowed: a folder, or one to be made")
-    from wavemem.records.parallel import on_cluster, side_by_side
-    from wavemem.records.run import ExistingRecord, parse_settings, run_experiment, with_settings
+    from wavemem.records.run import (
+        ExistingRecord,
+        on_cluster,
+        parse_settings,
+        run_experiment,
+        side_by_side,
+        with_settings,
+    )
     from wavemem.records.sizes import differences
     from wavemem.records.store import config_json, open_record, project_root
 

@@ -229,8 +229,7 @@ def test_line_share() -> None:
     ring = torch.from_numpy(generator.standard_normal((16, positions)))
     wave = torch.stack([ring.roll(-t, dims=1) for t in range(time)])
     assert travel.line_share(wave) == pytest.approx(1.0)
-    assert travel.line_share(wave, velocity=-1.0) < 0.5
-    assert travel.line_share(wave.flip(-1), velocity=-1.0) == pytest.approx(1.0)
+    assert travel.line_share(wave.flip(-1)) < 0.5
     noise = torch.from_numpy(generator.standard_normal((time, 200, positions)))
     assert travel.line_share(noise) == pytest.approx(1 / time, abs=0.01)
     assert math.isnan(travel.line_share(torch.ones(8, 2, 4)))

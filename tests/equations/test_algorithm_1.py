@@ -10,8 +10,8 @@ from torch import Tensor
 
 from wavemem.elman.estimates import corrected_power_iteration, intertwined_memories, operator_error, pollution
 from wavemem.elman.variable_memories import algorithm_1
+from wavemem.theory import boundary
 from wavemem.theory.basis import random_basis
-from wavemem.theory.boundary import fill
 from wavemem.theory.hds import LinearHDS, generalized_fibonacci, repeat_copy, shift_operator
 from wavemem.theory.selection import paper_task, signed_selection
 from wavemem.theory.spectrum import reduced_basis
@@ -102,7 +102,10 @@ def test_eq43_eq44_eq45_the_states_of_theory_and_of_the_power_iteration(seed: in
     task = random_task(seed, s, d)
     Psi, W_hh, W_r = network(task, s * d + 2, seed)
     u = torch.randn(s, d, generator=generator(seed + 1), dtype=torch.float64)
-    theory = fill(u, task.f)[1:3].flatten(-2) @ Psi.mT  # |h(1)⟩, |h(2)⟩
+    h, theory = torch.zeros_like(u), []
+    for x in u[:2]:
+        h = boundary.step(h, task.f) + torch.cat([torch.zeros_like(u[1:]), x[None]])
+        theory.append(Psi @ h.flatten())  # |h(1)⟩, |h(2)⟩
     newest = torch.linalg.pinv(W_r)
     powers = [newest @ u[0], W_hh @ newest @ u[0] + newest @ u[1]]
     torch.testing.assert_close(theory[0], powers[0])

@@ -17,8 +17,6 @@ from wavemem.elman.network import ElmanEnsemble
 from wavemem.theory.basis import Basis
 from wavemem.theory.boundary import (
     fibonacci_phi,
-    fill,
-    flatten,
     input_phase_state,
     output,
     output_phase_state,
@@ -113,14 +111,14 @@ def test_eq7_h_is_phi_h_and_y_reads_the_last_column(s: int, d: int, seed: int) -
     system = LinearHDS(normal(seed, d, n) / n)
     Psi, dual = basis_of(seed + 1, n)
     u = normal(seed + 2, s, d)
-    Phi, h, e = phi_in_basis(system.Phi(), Psi), Psi @ flatten(u), torch.eye(d, dtype=torch.float64)
+    Phi, h, e = phi_in_basis(system.Phi(), Psi), Psi @ u.flatten(), torch.eye(d, dtype=torch.float64)
     W_r = sum(torch.outer(e[mu - (s - 1) * d - 1], dual[mu - 1]) for mu in range((s - 1) * d + 1, n + 1))
     close(readout(s, d, Psi), torch.as_tensor(W_r))
-    close(readout(s, d) @ flatten(u), u[-1])
+    close(readout(s, d) @ u.flatten(), u[-1])
     for x, state in zip(system.rollout(u, 7), run(u, system.f, 7)[1:], strict=True):
         h = Phi @ h
         close(W_r @ h, x)
-        close(dual @ h, flatten(state))  # the components are the substrate's columns
+        close(dual @ h, state.flatten(-2))  # the components are the substrate's columns
 
 
 @drawn
@@ -208,7 +206,7 @@ def test_eq29_repeat_copy_phi_write_and_readout(s: int, d: int, seed: int) -> No
     u, h = normal(seed + 3, s, d), torch.zeros(len(Psi), dtype=torch.float64)
     for t in range(s):
         h = Phi @ h + W_uh @ u[t]
-    close(h, Psi @ flatten(fill(u)[-1]))
+    close(h, Psi @ u.flatten())
     for t in range(2 * s):
         h = Phi @ h
         close(W_r @ h, u[t % s])

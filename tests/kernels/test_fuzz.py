@@ -87,7 +87,7 @@ KERNELS = {
     "wave_linear_scan": Kernel(wave_linear_scan, lambda *a: wave_scan_reference(*a, activation="linear"), _wave),
     "elman_scan": Kernel(elman_scan, elman_scan_reference, _elman, repeated=(0,)),
     "selective_scan": Kernel(
-        lambda *a: selective_scan(*a, softplus=True),
+        lambda *a: selective_scan(*a, softplus=True)[0],
         lambda *a: selective_scan_reference(*a, softplus=True)[0],
         _selective,
     ),

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from wavemem.kernels.triton_choice import Choice
-from wavemem.kernels.triton_shared import agrees, full_precision
+from wavemem.kernels.triton_choice import Choice, agrees, full_precision
 
 VARIABLE = "WAVEMEM_SOME_KERNEL"
 CPU, GPU = torch.zeros(1), SimpleNamespace(device=torch.device("cuda", 0), dtype=torch.float32)
@@ -113,7 +112,7 @@ def test_precision_is_put_back() -> None:
 def test_precision_set_by_pytorchs_newer_interface_is_put_back() -> None:
     """In a process of its own: the two interfaces cannot be used one after the other."""
     code = (
-        "import torch; from wavemem.kernels.triton_shared import full_precision; products = torch.backends.cuda.matmul\n"
+        "import torch; from wavemem.kernels.triton_choice import full_precision; products = torch.backends.cuda.matmul\n"
         "products.fp32_precision = 'tf32'\n"
         "with full_precision(): assert products.fp32_precision == 'ieee'\n"
         "assert products.fp32_precision == 'tf32'"
@@ -121,5 +120,5 @@ def test_precision_set_by_pytorchs_newer_interface_is_put_back() -> None:
     try:
         _ = torch.backends.cuda.matmul.fp32_precision
     except (AttributeError, RuntimeError):  # an older PyTorch has the older interface alone
-        code = "import wavemem.kernels.triton_shared"
+        code = "import wavemem.kernels.triton_choice"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -24,7 +24,7 @@ def test_space_time_has_time_along_x_and_column_one_at_the_bottom() -> None:
     space_time(ax, torch.randn(9, 23), colorbar=True)
     assert list(ax.get_yticks()) == [1, 5, 10, 15, 20, 23]
     assert space_time(ax, np.array([[1.0, 4.0]]), signed=False).get_clim() == (1.0, 4.0)
-    with pytest.raises(ValueError, match="one run and one channel"):
+    with pytest.raises(ValueError, match="activity has shape"):
         space_time(ax, np.zeros((2, 3, 4)))
 
 

@@ -19,8 +19,7 @@ import torch
 from wavemem.elman.table1 import Config
 from wavemem.records import code, experiment, store
 from wavemem.records.experiment import Result, Where, get_experiment, run_pieces
-from wavemem.records.parallel import side_by_side
-from wavemem.records.run import parse_settings, run_experiment, with_settings
+from wavemem.records.run import parse_settings, run_experiment, side_by_side, with_settings
 from wavemem.training.checkpoint import claimed
 
 

@@ -247,13 +247,13 @@ def test_look_ups_with_few_letters_ask_for_n_grams_that_occur_once() -> None:
         (lambda: StringTask(letters=3).decode(torch.zeros(2, 2)), "Decode row by row"),
         (
             lambda: strings.masked_loss(torch.zeros(2, 3, 4, 5), torch.zeros(3, 3), torch.zeros(3, 3)),
-            r"logits of shape \(2, 3, 4, 5\)",
+            "targets has shape",
         ),
         (
             lambda: strings.scores(
                 torch.zeros(1, 2, 2), StringTask().questions(10, 2, torch.Generator().manual_seed(0))
             ),
-            "one continuation per question",
+            "said has shape",
         ),
         (lambda: strings.looked_up(torch.zeros(2, 3, dtype=torch.int64), 0, 2), "n = 0"),
         (lambda: strings.looked_up(torch.zeros(2, 3, dtype=torch.int64), 4, 2), "n = 4 on"),

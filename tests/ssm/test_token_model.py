@@ -118,13 +118,13 @@ DRAWS = generators((0, 1), "test")
 SMALL = {"vocabulary": 9, "width": 16, "layers": 1}
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: MODEL(torch.zeros(2, 3, 4)), "tokens have type"),
-    (lambda: MODEL(torch.zeros(3, 3, 4, dtype=torch.int64)), "tokens have shape"),
+    (lambda: MODEL(torch.zeros(3, 3, 4, dtype=torch.int64)), "tokens has shape"),
     (lambda: MODEL.generate(draw(1, 3), 0), "steps"),
     (lambda: MODEL.generate(draw(1, 0), 2), "prompts"),
     (lambda: MODEL.block_input(draw(1, 3), 2), "layer = 2"),
     (lambda: MODEL.generation_cost(0), "context"),
     (lambda: TokenModel(MODEL.embedding, [], MODEL.head), "blocks is empty"),
-    (lambda: TokenModel(MODEL.embedding, MODEL.layers, StackedLinear.draw(DRAWS, 16, 8)), "head has weights"),
+    (lambda: TokenModel(MODEL.embedding, MODEL.layers, StackedLinear.draw(DRAWS, 16, 8)), "head.weight has shape"),
     (lambda: StackedLinear.draw(DRAWS, 5, 7)(torch.zeros(3, 4, 5)), "x has shape"),
     (lambda: StackedLinear.draw(DRAWS, 5, 0), "outputs"),
     (lambda: StackedLinear(torch.zeros(2, 7, 5), torch.zeros(2, 6)), "bias"),

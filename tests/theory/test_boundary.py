@@ -1,18 +1,13 @@
-"""The substrate and its linear boundaries: flattening, travel, input phase, duals (the equations are in tests/equations)."""
+"""The substrate and its linear boundaries: travel, bases (the equations are in tests/equations)."""
 
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from wavemem.theory.basis import random_basis, standard_basis
+from wavemem.theory.basis import Basis, random_basis, standard_basis
 from wavemem.theory.boundary import (
-    dual_of,
     fibonacci_phi,
-    fill,
-    flatten,
     input_phase_state,
     output,
     output_phase_state,
@@ -25,14 +20,11 @@ from wavemem.theory.boundary import (
     state,
     step,
     subspace,
-    unflatten,
     write,
 )
 from wavemem.theory.hds import (
     boundary_operator,
-    generalized_fibonacci,
     linear_boundary_operator,
-    repeat_copy,
     shift_operator,
 )
 
@@ -41,39 +33,15 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_flattening_puts_column_after_column() -> None:
-    assert flatten(torch.arange(6.0).reshape(3, 2)).tolist() == [0, 1, 2, 3, 4, 5]
-    batch = draw(4, 3, 2)
-    assert flatten(batch)[1, 2 * 2 + 1] == batch[1, 2, 1]
-    assert torch.equal(unflatten(flatten(batch), 3, 2), batch)
-
-
 def test_a_pulse_travels_down_and_leaves() -> None:
     pulses = torch.eye(4).unsqueeze(-1)  # one at each column
     assert torch.equal(shift(pulses), torch.cat([0 * pulses[:1], pulses[:-1]]))
 
 
-def test_filling_stores_the_history() -> None:
-    u = draw(5, 4, 3)
-    states = fill(u)
-    assert states.shape == (5, 5, 4, 3)
-    assert not states[0].any()
-    assert torch.equal(states[-1], u)
-    assert torch.equal(states[2][:, 2:], u[:, :2]), "after two steps the first two vectors lie in the last two columns"
-
-
-def test_filling_past_a_silent_boundary_is_clean_and_past_fibonacci_is_not() -> None:
-    u = draw(2, 3, 2)
-    assert torch.equal(fill(u, repeat_copy(3, 2).f)[-1], u)
-    polluted = fill(u, generalized_fibonacci(3, 2).f)[-1]
-    torch.testing.assert_close(polluted[:, 1], u[:, 1] + u[:, 0])
-
-
 @pytest.mark.parametrize("n", [6, 9])
-def test_dual_rows_meet_their_own_column_only(n: int) -> None:
+def test_a_matrix_stands_for_the_basis_of_its_columns(n: int) -> None:
     Psi = draw(n, 6)
-    torch.testing.assert_close(dual_of(Psi) @ Psi, torch.eye(6, dtype=torch.float64))
-    basis = SimpleNamespace(Psi=Psi, dual=dual_of(Psi))
+    basis = Basis(Psi)
     for make in (fibonacci_phi, repeat_copy_phi, readout, write):
         assert torch.equal(make(3, 2, basis), make(3, 2, Psi))
 
@@ -99,33 +67,21 @@ def test_closed_form_equals_stepping_in_any_basis(s: int, d: int, N: int) -> Non
         h = h @ W_hh.mT + (u[:, t] @ W_uh.mT if t < s else 0)
 
 
-def test_gain_scales_the_recurrent_matrix_only() -> None:
-    plain, scaled = repeat_copy_weights(3, 2), repeat_copy_weights(3, 2, gain=1.5)
-    torch.testing.assert_close(scaled[0], 1.5 * plain[0])
-    assert torch.equal(scaled[1], plain[1])
-    assert torch.equal(scaled[2], plain[2])
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: shift_operator(0, 2), "s = 0"),
         (lambda: boundary_operator(torch.zeros(2, 5)), "multiple of its height"),
         (lambda: linear_boundary_operator(torch.zeros(5)), "F has shape"),
-        (lambda: dual_of(torch.zeros(2, 3)), "transpose"),
-        (lambda: dual_of(torch.ones(3, 2)), "linearly dependent"),
         (lambda: phi_in_basis(torch.zeros(4, 5), torch.eye(4)), "Phi has shape"),
         (lambda: phi_in_basis(torch.zeros(4, 4), torch.eye(5)), "Psi has shape"),
         (lambda: fibonacci_phi(2, 0), "d = 0"),
         (lambda: readout(2, 2, torch.eye(5)), "Psi has shape"),
         (lambda: write(2, 2, torch.eye(5)), "Psi has shape"),
-        (lambda: flatten(torch.zeros(3)), "h has shape"),
-        (lambda: unflatten(torch.zeros(5), 2, 2), "h has shape"),
         (lambda: shift(torch.zeros(3)), "h has shape"),
         (lambda: step(torch.zeros(3, 2), lambda h: h), r"boundary\(h\) has shape"),
         (lambda: step(torch.zeros(3), lambda h: h), "h has shape"),
         (lambda: run(torch.zeros(3, 2), lambda h: h[..., 0, :], -1), "steps = -1"),
-        (lambda: fill(torch.zeros(3)), "u has shape"),
         (lambda: subspace(0, 1, 4), "mu = 0"),
         (lambda: subspace(1, -1, 4), "t = -1"),
         (lambda: subspace(5, 1, 4), "mu = 5"),
@@ -137,7 +93,6 @@ def test_gain_scales_the_recurrent_matrix_only() -> None:
         (lambda: state(torch.zeros(4), 0), "u has shape"),
         (lambda: state(torch.zeros(4, 2, dtype=torch.float64), 0, standard_basis(7)), "Psi has shape"),
         (lambda: repeat_copy_weights(2, 2, standard_basis(5)), "Psi has shape"),
-        (lambda: repeat_copy_weights(2, 2, gain=float("nan")), "gain = nan"),
         (lambda: repeat_copy_weights(0, 2), "s"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 
 from wavemem.elman import compression, estimates, variable_memories
 from wavemem.ssm import register_span, shift_register
-from wavemem.theory import boundary, gradients, spectrum
+from wavemem.theory import basis, gradients, spectrum
 from wavemem.wave_rnn import adding_task, linear_waves, onsets, ring
 
 DRAW = torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -31,7 +31,7 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "resolvent_norm": (shift_register.resolvent_norm, (DRAW, torch.zeros(1, dtype=torch.complex128))),
     "directions": (adding_task.directions, (DRAW,)),
     "linear_recall": (compression.linear_recall, (DRAW[:, :3], DRAW[:, 3:6])),
-    "dual": (boundary.dual_of, (DRAW,)),
+    "Basis": (basis.Basis, (DRAW,)),
     "times_told_apart": (onsets.times_told_apart, (DRAW[None],)),
     "step_norms": (lambda W: gradients.step_norms(W, torch.ones(1, 1, 8)), (DRAW.float(),)),
     "memory_by_age": (register_span.memory_by_age, (DRAW,)),

@@ -109,7 +109,6 @@ def test_gradient_with_respect_to_the_velocity() -> None:
         (lambda: upwind_step(torch.zeros(4), 0.5, inflow=1.0, periodic=True), "inflow on a periodic substrate"),
         (lambda: exact_solution(torch.sin, 1.0, torch.zeros(4), 1.0, inflow=torch.cos), "without length"),
         (lambda: exact_solution(torch.sin, -1.0, torch.zeros(4), 1.0, torch.cos, length=4.0), "velocities > 0"),
-        (lambda: numerical_diffusion(0.5, dx=-1), "dx = -1"),
         (lambda: upwind_kernel(1.5, 3), r"courant = 1\.5"),
         (lambda: march(torch.zeros(4), -1, lambda x: x), "steps"),
         (lambda: amplification(torch.zeros(4), 0.5, "leapfrog"), "scheme"),

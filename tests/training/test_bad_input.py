@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from wavemem.records.comparisons import at_least_times, learning_speed, smoothed
 from wavemem.training.curriculum import LadderCurriculum, MultiplicativeCurriculum, fixed_horizon
 from wavemem.training.fit import EnsembleAdam, FitConfig, fit
-from wavemem.training.learning_speed import at_least_times, learning_speed, smoothed
 
 
 @pytest.mark.parametrize(

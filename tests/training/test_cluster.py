@@ -20,7 +20,7 @@ from distributed import Client
 from typer.testing import CliRunner
 
 from wavemem.cli import app, main
-from wavemem.records.parallel import on_cluster
+from wavemem.records.run import on_cluster
 from wavemem.records.store import open_record
 from wavemem.wave_rnn.grids import POINT
 

@@ -54,7 +54,7 @@ def test_errors_are_per_run() -> None:
     targets = torch.tensor([1.0, 0.5])
     outputs = torch.tensor([[[1.0], [0.5]], [[2.0], [0.5]], [[0.0], [1.5]]])
     assert adding_loss(outputs, targets).tolist() == [0.0, 0.5, 1.0]
-    assert adding_loss(outputs.squeeze(-1), targets.expand(3, 2)).tolist() == [0.0, 0.5, 1.0]
+    assert adding_loss(outputs, targets.expand(3, 2)).tolist() == [0.0, 0.5, 1.0]
     assert adding_loss(outputs[1], targets).shape == ()
 
 

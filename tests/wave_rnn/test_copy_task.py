@@ -14,6 +14,7 @@ from wavemem.wave_rnn.copy_task import (
     CopyTask,
     copy_loss,
     copy_scores,
+    delay_line,
     displacement,
     exact_recall,
     paper_loss,
@@ -22,7 +23,6 @@ from wavemem.wave_rnn.copy_task import (
     trace,
 )
 from wavemem.wave_rnn.network import IdentityRNN
-from wavemem.wave_rnn.registers import delay_line
 
 
 @settings(max_examples=25, deadline=None)

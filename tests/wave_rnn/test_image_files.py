@@ -28,7 +28,6 @@ from wavemem.wave_rnn.image_files import (
     load_cifar10_jpeg,
     load_mnist,
     obtain,
-    parse_cifar_batch,
     parse_idx,
     small_digits,
     verify,
@@ -239,22 +238,6 @@ def test_idx_arrays_of_any_number_of_axes(rng: np.random.Generator, shape: tuple
     np.testing.assert_array_equal(parse_idx(idx(array)), array)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "begins with nothing"),
-        (b"<htm", "begins with 3c68746d"),
-        (struct.pack(">BBBBI", 0, 0, 0x0D, 1, 1) + b"\0" * 4, "another format"),  # floats
-        (struct.pack(">BBBBI", 0, 0, 8, 1, 5) + b"\0" * 4, "cut off"),
-        (struct.pack(">BBBBI", 0, 0, 8, 1, 3) + b"\0" * 4, "has 12 bytes; allowed: 11"),
-        (b"\0\0\x08\x03\0\0", "cut off"),
-    ],
-)
-def test_what_is_no_idx_file_is_refused(data: bytes, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
-        parse_idx(data)
-
-
 @pytest.fixture
 def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> Path:
     """Four files like MNIST's, with their checksums in place of the real ones."""
@@ -312,16 +295,6 @@ def archive(path: Path, files: dict[str, bytes]) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def test_a_binary_batch_is_labels_and_colour_planes(rng: np.random.Generator) -> None:
-    data, images, labels = batch(rng, 7)
-    found, named = parse_cifar_batch(data)
-    np.testing.assert_array_equal(found, images)
-    np.testing.assert_array_equal(named, labels)
-    for wrong, said in ((data[:-1], "multiple of 3073"), (b"", "multiple of 3073"), (b"\xc8" + data[1:], "label 200")):
-        with pytest.raises(DatasetError, match=said):
-            parse_cifar_batch(wrong)
-
-
 def test_cifar_is_read_from_its_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
@@ -338,17 +311,9 @@ def test_cifar_is_read_from_its_archive(
     assert kept == ["cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz.lock"]  # nothing is unpacked
 
 
-def test_other_archives_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    path = tmp_path / "cifar-10-binary.tar.gz"
-    files = {"data_batch_1": b"pickled", "test_batch.bin": batch(rng, 1)[0]}
-    monkeypatch.setattr(image_files, "_MD5", archive(path, files))
-    with pytest.raises(DatasetError, match=r"lacks data_batch_1.bin"):
-        load_cifar10()
-    path.write_bytes(path.read_bytes()[:-30])
+def test_other_archives_are_refused(tmp_path: Path) -> None:
+    archive(tmp_path / "cifar-10-binary.tar.gz", {"data_batch_1": b"pickled"})
     with pytest.raises(DatasetError, match="MD5"):
-        load_cifar10()
-    monkeypatch.setattr(image_files, "_MD5", hashlib.md5(path.read_bytes()).hexdigest())
-    with pytest.raises(DatasetError, match=r"cannot be read|lacks"):
         load_cifar10()
 
 

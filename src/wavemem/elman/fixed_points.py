@@ -1,17 +1,24 @@
-"""Fixed points, cycles and slow points of a recurrent map, from many starts, and how many a memory should have.
+"""A recurrent map near its states: Jacobians, the linearised system, and its fixed points, cycles and slow points.
 
-Minimised is q(h) = ½‖Fᵖ(h) - h‖², the squared distance that the map F(h) = σ(W_hh h + W_uh u + b), applied p times, moves a
-state. Its zeros are the fixed points (p = 1) or the cycles whose length divides p. Its other minima are slow points: nothing
-stays there, but everything passes slowly. The minimisation is Levenberg and Marquardt's, for all starts at once, which ends in
-Newton steps and so finds stable and unstable points alike.
+The map is that of an Elman network, F(h, u) = σ(W_hh h + W_uh u + b), and
+
+    F(h + δ, u + υ) = F(h, u) + J δ + J_u υ + O(‖δ‖² + ‖υ‖²),   J = diag(σ'(z)) W_hh,   J_u = diag(σ'(z)) W_uh
+
+with z = W_hh h + W_uh u + b. Where h is a fixed point, F(h, u) = h, this is a linear recurrence for the deviations from it.
+
+Many starts lead to the fixed points. Minimised is q(h) = ½‖Fᵖ(h) - h‖², the squared distance that the map, applied p times,
+moves a state. Its zeros are the fixed points (p = 1) or the cycles whose length divides p. Its other minima are slow points:
+nothing stays there, but everything passes slowly. The minimisation is Levenberg and Marquardt's, for all starts at once, which
+ends in Newton steps and so finds stable and unstable points alike.
 
 A signed selection moves its contents round closed paths through the substrate (`wavemem.theory.selection.recurrence`). If a
 network squashes every site on its own, so that a site holds -1, 0 or +1, then Fᵖ leaves alone exactly the contents that Φᵖ
 leaves alone. Which of them there are, and in how many directions each is unstable, is a matter of counting
 (`expected_fixed_points`).
 
-Source: Karuvally et al., ICML 2024, appendix A.5.1, Eq. 42, after Sussillo and Barak, Neural Computation 2013. Searching
-for cycles, and counting, is this book's addition.
+Source: Karuvally et al., ICML 2024, appendices A.5 (Eqs. 39-41; Eq. 39 is printed with h(t+1) on both sides, see the errata)
+and A.5.1 (Eq. 42), after Sussillo and Barak, Neural Computation 2013. Searching for cycles, and counting, is this book's
+addition.
 """
 
 from __future__ import annotations
@@ -27,8 +34,167 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from wavemem.checks import finite, number_in, positive_int, require, shape_is
-from wavemem.elman.jacobian import RecurrentMap, orbit_jacobian
 from wavemem.theory.selection import Cycle
+
+
+class RecurrentMap:
+    """The map h → tanh(W_hh h + W_uh u + b) of one network, with u held fixed, in double precision.
+
+    Args:
+        W_hh: recurrent weights, (N, N).
+        W_uh: input weights, (N, d); may be left out where there is no input.
+        u: the input, (d,); zero by default.
+        b: biases, (N,); zero by default.
+
+    Raises:
+        ValueError: if the shapes do not fit together, an entry is not finite, or an input is given without its weights.
+    """
+
+    def __init__(
+        self,
+        W_hh: Float[Tensor, "N N"],
+        W_uh: Float[Tensor, "N d"] | None = None,
+        u: Float[Tensor, " d"] | None = None,
+        b: Float[Tensor, " N"] | None = None,
+    ) -> None:
+        require(u is None or W_uh is not None, "u without W_uh", "an input together with its weights", "Pass W_uh too.")
+        N = int(W_hh.shape[-1])
+        self.W_hh = _given("W_hh", W_hh, (N, N))
+        self.W_uh = self.W_hh.new_zeros(N, 0) if W_uh is None else _given("W_uh", W_uh, (N, "d"))
+        self.drive = self.W_hh.new_zeros(N)
+        if u is not None:
+            self.drive = self.drive + self.W_uh @ _given("u", u, (self.W_uh.shape[1],))
+        if b is not None:
+            self.drive = self.drive + _given("b", b, (N,))
+
+    @property
+    def N(self) -> int:
+        """Number of neurons."""
+        return int(self.W_hh.shape[0])
+
+    @property
+    def odd(self) -> bool:
+        """Whether F(-h) = -F(h): no input and no bias. Fixed points and cycles then come in pairs ±h."""
+        return not bool(self.drive.any())
+
+    def __call__(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N"]:
+        """The next state."""
+        return torch.tanh(h @ self.W_hh.mT + self.drive)
+
+    def slopes(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N"]:
+        """σ'(z) = 1 - tanh²(z), the diagonal of the Jacobian of the activation at these states."""
+        return 1.0 - self(h).square()
+
+    def jacobian(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N N"]:
+        """J = diag(σ'(z)) W_hh at these states."""
+        return self.slopes(h)[..., None] * self.W_hh
+
+    def orbit(self, h: Float[Tensor, "*batch N"], steps: int) -> Float[Tensor, "time *batch N"]:
+        """The states h, F(h), …, F applied ``steps`` times.
+
+        Raises:
+            ValueError: if ``steps`` is negative or the states do not have N entries.
+        """
+        positive_int("steps", steps, minimum=0)
+        states = [_states(h, self.N)]
+        for _ in range(steps):
+            states.append(self(states[-1]))
+        return torch.stack(states)
+
+
+def _given(name: str, values: Tensor, shape: tuple[int | str, ...]) -> Tensor:
+    values = torch.as_tensor(values).detach().double()
+    shape_is(name, values, shape)
+    finite(name, values)
+    return values
+
+
+def _states(h: Tensor, N: int) -> Tensor:
+    states = torch.as_tensor(h).detach().double()
+    shape_is("h", states, ("...", N))
+    return states
+
+
+@dataclass(frozen=True)
+class Linearisation:
+    """First-order picture of the map around a state, Eqs. 40 and 41.
+
+    Attributes:
+        h: the state, (*batch, N).
+        image: F(h, u), (*batch, N).
+        J: Jacobian with respect to the state, (*batch, N, N).
+        J_u: Jacobian with respect to the input, (*batch, N, d); d = 0 if the map has no input.
+    """
+
+    h: Float[Tensor, "*batch N"]
+    image: Float[Tensor, "*batch N"]
+    J: Float[Tensor, "*batch N N"]
+    J_u: Float[Tensor, "*batch N d"]
+
+    @property
+    def speed(self) -> Float[Tensor, "*batch"]:
+        """‖F(h, u) - h‖: zero at a fixed point, and the constant term that Eqs. 39 to 41 leave out elsewhere."""
+        return (self.image - self.h).norm(dim=-1)
+
+    def run(self, deviation: Float[Tensor, "*batch N"], steps: int) -> Float[Tensor, "time *batch N"]:
+        """Deviations h'(0) … h'(steps) of the linear system without input, Eq. 41.
+
+        Raises:
+            ValueError: if ``steps`` is negative or the last axis does not fit.
+        """
+        deviations = [torch.as_tensor(deviation).double()]
+        shape_is("deviation", deviations[0], ("...", self.J.shape[-1]))
+        for _ in range(positive_int("steps", steps, minimum=0)):
+            deviations.append((self.J @ deviations[-1][..., None])[..., 0])
+        return torch.stack(deviations)
+
+
+def linearise(
+    W_hh: Float[Tensor, "N N"],
+    W_uh: Float[Tensor, "N d"] | None,
+    h: Float[Tensor, "*batch N"],
+    u: Float[Tensor, " d"] | None = None,
+    b: Float[Tensor, " N"] | None = None,
+) -> Linearisation:
+    """Linearise h → tanh(W_hh h + W_uh u + b) around one or many states (Eqs. 39 to 41).
+
+    The states, (*batch, N), need not be fixed points: :attr:`Linearisation.speed` says how far they are from being one. The
+    other arguments are those of `RecurrentMap`.
+
+    Raises:
+        ValueError: if the shapes do not fit together, or an entry is not finite.
+    """
+    network = RecurrentMap(W_hh, W_uh, u, b)
+    states = _states(h, network.N)
+    slopes = network.slopes(states)[..., None]
+    return Linearisation(states, network(states), slopes * network.W_hh, slopes * network.W_uh)
+
+
+def orbit_jacobian(network: RecurrentMap, h: Float[Tensor, "*batch N"], steps: int = 1) -> Float[Tensor, "*batch N N"]:
+    """Jacobian of the map applied ``steps`` times: the product of the Jacobians along the orbit, the last on the left.
+
+    On a cycle of this length its eigenvalues (the Floquet multipliers) tell whether the cycle is stable.
+
+    Args:
+        network: the map.
+        h: where the orbits start.
+        steps: how often the map is applied.
+
+    Raises:
+        ValueError: if ``steps`` is not a positive whole number or the states do not have N entries.
+    """
+    steps = positive_int("steps", steps)
+    state = _states(h, network.N)
+    product = network.jacobian(state)
+    for _ in range(steps - 1):
+        state = network(state)
+        # diag(σ') W_hh times the product so far, without building the Jacobian itself.
+        product = network.slopes(state)[..., None] * (network.W_hh @ product)
+    return product
+
+
+_DISTANCE = 1e-5
+"""End points closer than this are the same."""
 
 
 class Minima(NamedTuple):
@@ -194,16 +360,16 @@ def minimise_speed(
     return Minima(h, q, gradient)
 
 
-def _smallest_period(network: RecurrentMap, h: Tensor, period: int, distance: float) -> Tensor:
+def _smallest_period(network: RecurrentMap, h: Tensor, period: int) -> Tensor:
     """Smallest divisor of the period after which each state has returned."""
     orbit = network.orbit(h, period)
     found = torch.full((len(h),), period, dtype=torch.long)
     for p in (p for p in range(period - 1, 0, -1) if period % p == 0):
-        found[((orbit[p] - h).norm(dim=1) <= distance).cpu()] = p
+        found[((orbit[p] - h).norm(dim=1) <= _DISTANCE).cpu()] = p
     return found
 
 
-def _distinct(network: RecurrentMap, h: Tensor, period: int, distance: float) -> tuple[Tensor, Tensor, Tensor]:
+def _distinct(network: RecurrentMap, h: Tensor, period: int) -> tuple[Tensor, Tensor, Tensor]:
     """One representative of each group of equal points (equal cycles); how many are in it; and where its mirror image is."""
     order = torch.argsort(h.norm(dim=1), stable=True)
     h = h[order]
@@ -215,7 +381,7 @@ def _distinct(network: RecurrentMap, h: Tensor, period: int, distance: float) ->
         if kept:
             apart = (orbits[kept] - h[i]).norm(dim=-1).amin(dim=1)
             nearest = int(apart.argmin())
-            if float(apart[nearest]) <= distance:
+            if float(apart[nearest]) <= _DISTANCE:
                 counts[nearest] += 1
                 continue
         kept.append(i)
@@ -226,17 +392,17 @@ def _distinct(network: RecurrentMap, h: Tensor, period: int, distance: float) ->
         for i in range(len(kept)):
             apart = (orbits[kept] + chosen[i]).norm(dim=-1).amin(dim=1)
             nearest = int(apart.argmin())
-            if float(apart[nearest]) <= distance:
+            if float(apart[nearest]) <= _DISTANCE:
                 partner[i] = nearest
     return chosen, torch.tensor(counts, dtype=torch.long), partner
 
 
-def _describe(network: RecurrentMap, h: Tensor, period: int, distance: float, slow: bool) -> FixedPoints:
+def _describe(network: RecurrentMap, h: Tensor, period: int, slow: bool) -> FixedPoints:
     # The orbit of a slow point is not closed: only the point itself identifies it.
-    chosen, counts, partner = _distinct(network, h, 1 if slow else period, distance)
+    chosen, counts, partner = _distinct(network, h, 1 if slow else period)
     values = torch.linalg.eigvals(orbit_jacobian(network, chosen, period).cpu()) if len(chosen) else chosen.cpu() + 0j
     values = values.gather(1, values.abs().argsort(dim=1, descending=True, stable=True))
-    smallest = _smallest_period(network, chosen, period, distance)
+    smallest = _smallest_period(network, chosen, period)
     return FixedPoints(
         chosen,
         _moved(network, chosen, period).norm(dim=1),
@@ -253,8 +419,6 @@ def find_fixed_points(
     W_hh: Float[Tensor, "N N"] | RecurrentMap,
     starts: Float[Tensor, "B N"],
     period: int = 1,
-    tolerance: float = 1e-10,
-    distance: float = 1e-5,
     iterations: int = 300,
 ) -> tuple[FixedPoints, FixedPoints, int]:
     """All fixed points of h → tanh(W_hh h + W_uh u + b) that the starts lead to (Eq. 42), and all slow points.
@@ -263,28 +427,24 @@ def find_fixed_points(
         W_hh: recurrent weights, or the map with its input and biases.
         starts: (B, N), see :func:`starting_points`.
         period: 1 for fixed points; p for cycles whose length divides p (points of a cycle count as one).
-        tolerance: an end point with ‖Fᵖ(h) - h‖ up to this is a fixed point.
-        distance: end points closer than this are the same.
         iterations: at most so many steps per start.
 
     Returns:
-        The fixed points (or cycles); the slow points, where the gradient of q vanishes but q does not; and how many starts
-        had reached neither when the iterations ended.
+        The fixed points (or cycles), ‖Fᵖ(h) - h‖ <= 1e-10, those closer than 1e-5 being the same; the slow points, where the
+        gradient of q vanishes but q does not; and how many starts had reached neither when the iterations ended.
 
     Raises:
         ValueError: if shapes do not fit, an entry is not finite, or a number is not positive.
     """
     network = W_hh if isinstance(W_hh, RecurrentMap) else RecurrentMap(W_hh)
-    tolerance = number_in("tolerance", tolerance, 1e-14, 1.0)
-    distance = number_in("distance", distance, 1e-12, 1.0)
     ends = minimise_speed(network, starts, period, iterations)
     residual = (2 * ends.q).sqrt()
-    arrived = residual <= tolerance
+    arrived = residual <= 1e-10
     # At a minimum with q > 0 the gradient is zero up to rounding, which is relative to the residual.
     slow = ~arrived & (ends.gradient <= 1e-6 * residual)
     return (
-        _describe(network, ends.h[arrived], period, distance, slow=False),
-        _describe(network, ends.h[slow], period, distance, slow=True),
+        _describe(network, ends.h[arrived], period, slow=False),
+        _describe(network, ends.h[slow], period, slow=True),
         int((~arrived & ~slow).sum()),
     )
 

@@ -40,6 +40,7 @@ from wavemem.theory.attention import LARGEST_D, LookupHDS, SelfAttentionBoundary
 from wavemem.theory.boundary import step
 from wavemem.theory.hds import HDS, random_histories
 from wavemem.theory.selection import paper_task
+from wavemem.training.ensemble import draw_runs
 from wavemem.training.fit import FitConfig, fit
 
 MODELS = ("SBC", "SBC + position", "LBC", "hidden layer", "Elman")
@@ -152,13 +153,14 @@ def initial(
         layer = {"W_1": ((hidden, s * d), s * d), "b_1": ((hidden,), s * d), "W_2": ((d, hidden), hidden)}
     elif model != "LBC":
         layer = dict.fromkeys(("W_K", "W_Q", "W_V"), ((d, d), d))
-    drawn: dict[str, list[Tensor]] = {name: [] for name in layer}
-    for seed in seeds:
-        generator = stream(seed, "weights")
-        for name, (shape, inputs) in layer.items():
-            uniform = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
-            drawn[name].append(uniform / math.sqrt(inputs))
-    weights = {name: torch.stack(values).to(device, torch.float32) for name, values in drawn.items()}
+
+    def draw(generator: torch.Generator) -> dict[str, Tensor]:
+        return {
+            name: (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) / math.sqrt(inputs)
+            for name, (shape, inputs) in layer.items()
+        }
+
+    weights = draw_runs(seeds, draw, torch.float32, device)
     if model == "SBC + position":
         weights["bias"] = torch.zeros(len(seeds), s, device=device)
     return weights

@@ -450,15 +450,14 @@ def step_correlation(content: Float[Tensor, "time *batch s d"]) -> tuple[float, 
     return means[0], means[1]
 
 
-def line_share(activity: Float[Tensor, "time *rest position"], velocity: float = 1.0) -> float:
-    """Share of the power of the space-time spectrum on the line ω = ν k; means over time are removed.
+def line_share(activity: Float[Tensor, "time *rest position"]) -> float:
+    """Share of the power of the space-time spectrum on the line ω = k of velocity 1; means over time are removed.
 
     The number of steps should be a multiple of the number of positions, so that the line meets the frequencies. Activity that
-    travels at ν has 1. Activity without order has 1 / steps.
+    travels at 1 has 1. Activity without order has 1 / steps.
 
     Args:
         activity: (time, ..., channel, position).
-        velocity: ν in columns per step.
 
     Returns:
         The share; NaN for activity that does not change.
@@ -474,11 +473,10 @@ def line_share(activity: Float[Tensor, "time *rest position"], velocity: float =
         "(time, ..., position), finite, two positions or more, a number of steps that is a multiple of the number of positions",
         "Cut the episode, and choose channels whose positions are all kept.",
     )
-    velocity = number_in("velocity", velocity, -position / 2, position / 2)
     x = activity.double().reshape(time, -1, position)
     power = torch.fft.fft2(x - x.mean(0), dim=(0, 2)).abs().pow(2).sum(1)
     k = torch.arange(position, dtype=torch.float64) / position
-    row = torch.round(velocity * k * time).long() % time
+    row = torch.round(k * time).long() % time
     total = float(power.sum())
     return float(power[row, torch.arange(position)].sum()) / total if total > 0 else float("nan")
 

@@ -75,7 +75,7 @@ def _ours(path: Path) -> bool:
     return found.st_uid in (os.getuid(), 0) and not found.st_mode & 0o022
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -106,9 +106,9 @@ def _compile(command: str, source: Path, folder: Path, stem: str) -> Path | None
                 continue
             target = folder / f"{stem}-{_digest(built.read_bytes())}.so"
             built.chmod(0o700)
-            _sync(built)
+            sync(built)
             built.replace(target)
-            _sync(folder)
+            sync(folder)
             return target
     return None
 

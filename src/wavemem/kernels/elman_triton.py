@@ -28,7 +28,7 @@ from torch import Tensor
 
 from wavemem.kernels.arguments import first_derivatives
 from wavemem.kernels.elman import elman_scan_reference
-from wavemem.kernels.triton_shared import agrees, full_precision
+from wavemem.kernels.triton_choice import agrees, full_precision
 
 
 @triton.jit

@@ -135,37 +135,6 @@ def _check(given: Given) -> None:
     alike(**given._asdict())
 
 
-def selective_scan_with_state(
-    u: Float[Tensor, "K B L E"],
-    delta: Float[Tensor, "K B L E"],
-    A: Float[Tensor, "K E N"],
-    B: Float[Tensor, "K B L N"],
-    C: Float[Tensor, "K B L N"],
-    D: Float[Tensor, "K E"] | None = None,
-    z: Float[Tensor, "K B L E"] | None = None,
-    delta_bias: Float[Tensor, "K E"] | None = None,
-    *,
-    softplus: bool = False,
-    h0: Float[Tensor, "K B E N"] | None = None,
-    method: SelectiveMethod = "auto",
-) -> tuple[Float[Tensor, "K B L E"], Float[Tensor, "K B E N"]]:
-    """`selective_scan`, and the state after the last step, from which a later call can go on.
-
-    Arguments and errors are those of `selective_scan`.
-
-    Returns:
-        y, shape (K, B, L, E), and h_L, shape (K, B, E, N).
-    """
-    one_of("method", method, get_args(SelectiveMethod))
-    given = Given(u, delta, A, B, C, D, z, delta_bias, h0)
-    _check(given)
-    if method == "reference":
-        y, states = selective_scan_reference(*given[:8], softplus=softplus, h0=h0)
-        return y, states[-1]
-    y, h = _Scan.apply(_backend(method, u, A.shape[2]), softplus, gradients_wanted(*given), *given)
-    return y, h
-
-
 def selective_scan(
     u: Float[Tensor, "K B L E"],
     delta: Float[Tensor, "K B L E"],
@@ -179,8 +148,8 @@ def selective_scan(
     softplus: bool = False,
     h0: Float[Tensor, "K B E N"] | None = None,
     method: SelectiveMethod = "auto",
-) -> Float[Tensor, "K B L E"]:
-    """Outputs of K independent selective scans (the recurrence at the top of this module).
+) -> tuple[Float[Tensor, "K B L E"], Float[Tensor, "K B E N"]]:
+    """Outputs of K independent selective scans (the recurrence at the top of this module), and the states they end with.
 
     Differentiable once with respect to everything given.
 
@@ -198,14 +167,20 @@ def selective_scan(
         method: "auto" takes Triton on a CUDA device, else the compiled kernel, else "chunked"; "reference" is the loop.
 
     Returns:
-        y, shape (K, B, L, E).
+        y, shape (K, B, L, E), and h_L, shape (K, B, E, N), from which a later call can go on.
 
     Raises:
         ValueError: If shapes, number formats or devices do not fit together, the sequence is empty, or the method is
             unknown or cannot serve these arguments.
     """
-    y, _ = selective_scan_with_state(u, delta, A, B, C, D, z, delta_bias, softplus=softplus, h0=h0, method=method)
-    return y
+    one_of("method", method, get_args(SelectiveMethod))
+    given = Given(u, delta, A, B, C, D, z, delta_bias, h0)
+    _check(given)
+    if method == "reference":
+        y, states = selective_scan_reference(*given[:8], softplus=softplus, h0=h0)
+        return y, states[-1]
+    y, h = _Scan.apply(_backend(method, u, A.shape[2]), softplus, gradients_wanted(*given), *given)
+    return y, h
 
 
 def selective_step(
@@ -233,11 +208,6 @@ def selective_step(
     Raises:
         ValueError: As `selective_scan`.
     """
-    shape_is("u", u, ("K", "B", "E"))
-    for name, value in {"delta": delta, "B": B, "C": C, "z": z}.items():
-        if value is not None:
-            shape_is(name, value, (*u.shape[:2], "any"))
-    shape_is("h", h, (*u.shape[:2], *A.shape[1:]))
     gate = None if z is None else z.unsqueeze(2)
     given = Given(u.unsqueeze(2), delta.unsqueeze(2), A, B.unsqueeze(2), C.unsqueeze(2), D, gate, delta_bias, h)
     _check(given)

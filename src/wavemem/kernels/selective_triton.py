@@ -28,9 +28,9 @@ import triton.language as tl
 from torch import Tensor
 
 from wavemem.kernels.arguments import dense
-from wavemem.kernels.selective import selective_scan_reference, selective_scan_with_state
+from wavemem.kernels.selective import selective_scan, selective_scan_reference
 from wavemem.kernels.selective_chunked import Given
-from wavemem.kernels.triton_shared import agrees
+from wavemem.kernels.triton_choice import agrees
 
 STEPS = 16
 """Time steps from one kept state to the next."""
@@ -378,6 +378,6 @@ def right_numbers(device: torch.device, states: int) -> bool:
         return y, hs[-1]
 
     def mine(*given: Tensor) -> tuple[Tensor, Tensor]:
-        return selective_scan_with_state(*given[:8], softplus=True, h0=given[8], method="triton")
+        return selective_scan(*given[:8], softplus=True, h0=given[8], method="triton")
 
     return agrees(mine, reference, (u, delta, -A.exp(), *others), device)

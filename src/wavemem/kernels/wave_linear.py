@@ -95,13 +95,13 @@ def _add_product_(target: Tensor, blocks: Tensor, states: Tensor) -> None:
         target.baddbmm_(blocks, states)
 
 
-def _scan_(blocks: Tensor, drive: Tensor, start: Tensor, backwards: bool) -> Tensor:
+def _scan_(blocks: Tensor, drive: Tensor, backwards: bool) -> Tensor:
     """Replace drive (N, c, L, S, B), step j of chunk s at [:, :, j, s], by the states; return what entered each chunk."""
     N, c, L, S, B = drive.shape
     eye = torch.eye(c, dtype=blocks.dtype, device=blocks.device).expand(N, c, c)
     entered = torch.empty(N, c, S, B, dtype=blocks.dtype, device=blocks.device)
     chunks = range(S - 1, -1, -1) if backwards else range(S)
-    carry = start.to(blocks.dtype)
+    carry = blocks.new_zeros(N, c, B)
     if S == 1:
         entered[:, :, 0] = carry
     else:
@@ -126,21 +126,19 @@ class _SpectralScan(torch.autograd.Function):
     """ĥ(t) = Û ĥ(t-1) + drive(t) for N blocks side by side, with its own backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, blocks: Tensor, drive: Tensor, start: Tensor) -> Tensor:
+    def forward(ctx: Any, blocks: Tensor, drive: Tensor) -> Tensor:
         states = drive.clone(memory_format=torch.contiguous_format)
-        entered = _scan_(blocks, states, start, backwards=False)
+        entered = _scan_(blocks, states, backwards=False)
         ctx.save_for_backward(blocks, states, entered)
-        ctx.start_dtype = start.dtype
         return states
 
     @staticmethod
     @first_derivatives
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         blocks, states, entered = ctx.saved_tensors
         N, c, L, S, B = states.shape
         adjoint = gradient.clone(memory_format=torch.contiguous_format)
-        nothing = torch.zeros(N, c, B, dtype=blocks.dtype, device=blocks.device)
-        _scan_(blocks.mH.contiguous(), adjoint, nothing, backwards=True)
+        _scan_(blocks.mH.contiguous(), adjoint, backwards=True)
         width = S * B
         first = adjoint[:, :, 0].reshape(N, c, width)
         d_blocks = torch.bmm(first.to(blocks.dtype), entered.view(N, c, width).mH)
@@ -148,8 +146,7 @@ class _SpectralScan(torch.autograd.Function):
             later = adjoint.view(N, c, L * width)[:, :, width:]
             before = states.view(N, c, L * width)[:, :, : (L - 1) * width]
             d_blocks = d_blocks + torch.bmm(later, before.mH).to(blocks.dtype)
-        d_start = torch.bmm(blocks.mH, adjoint[:, :, 0, 0].to(blocks.dtype)).to(ctx.start_dtype)
-        return d_blocks, adjoint, d_start
+        return d_blocks, adjoint
 
 
 def _write(V: Tensor, b: Tensor | None, c: int, n: int) -> Complex[Tensor, "K f c d"]:
@@ -173,7 +170,7 @@ def _with_ones(inputs: Tensor, b: Tensor | None) -> Tensor:
 
 
 def _transformed_states(
-    u: Tensor, V: Tensor, b: Tensor | None, inputs: Tensor, h0: Tensor | None, n: int
+    u: Tensor, V: Tensor, b: Tensor | None, inputs: Tensor, n: int
 ) -> Complex[Tensor, "K f c L S B"]:
     """All states in space's Fourier basis, step j of chunk s at [..., j, s, :]; zero inputs fill the last chunk."""
     T, K, B, _ = inputs.shape
@@ -185,12 +182,7 @@ def _transformed_states(
     x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, S * L - T))
     x = x.unflatten(0, (S, L)).permute(2, 4, 1, 0, 3).reshape(K, 1, x.shape[-1], L * S * B)
     drive = (_write(V, b, c, n).to(work) @ x.to(work)).view(K * f, c, L, S, B)
-    if h0 is None:
-        start = torch.zeros(K * f, c, B, dtype=torch.complex128, device=inputs.device)
-    else:
-        start = torch.fft.rfft(h0.double(), dim=-1).permute(0, 3, 2, 1).reshape(K * f, c, B)
-    blocks = spectral_blocks(u, n).flatten(0, 1)
-    states: Tensor = _SpectralScan.apply(blocks, drive, start)
+    states: Tensor = _SpectralScan.apply(spectral_blocks(u, n).flatten(0, 1), drive)
     return states.view(K, f, c, L, S, B)
 
 
@@ -199,7 +191,6 @@ def wave_linear_scan(
     V: Float[Tensor, "K cn d"],
     b: Float[Tensor, "K cn"] | None,
     inputs: Float[Tensor, "T K B d"],
-    h0: Float[Tensor, "K B c n"] | None = None,
 ) -> Float[Tensor, "T K B c n"]:
     """All states of the linear Wave-RNN, h(t) = u ⋆ h(t-1) + V x(t) + b, in about 2√T dependent steps.
 
@@ -208,17 +199,16 @@ def wave_linear_scan(
         V: Input weights; row i·n + v drives unit v of channel i.
         b: Bias, in the same order; None for none.
         inputs: x(1) … x(T), one sequence per run and batch entry.
-        h0: State before the first input; zero unless given.
 
     Returns:
-        h(1) … h(T) in the dtype of the inputs, differentiable with respect to everything given.
+        h(1) … h(T) from h(0) = 0, in the dtype of the inputs, differentiable with respect to everything given.
 
     Raises:
         ValueError: If the shapes do not fit.
     """
-    n = check_arguments(u, V, b, None, None, inputs, h0)
+    n = check_arguments(u, V, b, None, None, inputs, None)
     T, K, B, _ = inputs.shape
-    states = _transformed_states(u, V, b, inputs, h0, n)
+    states = _transformed_states(u, V, b, inputs, n)
     by_time = states.permute(4, 3, 0, 5, 2, 1).reshape(-1, K, B, u.shape[1], n // 2 + 1)[:T]
     return torch.fft.irfft(by_time, n=n, dim=-1).to(inputs.dtype)
 
@@ -282,7 +272,6 @@ def wave_linear_outputs(
     inputs: Float[Tensor, "T K B d"],
     *,
     every_step: bool,
-    h0: Float[Tensor, "K B c n"] | None = None,
     method: Method = "auto",
 ) -> Float[Tensor, "*T K B o"]:
     """Outputs y = W h + b_y of the linear Wave-RNN, after every step or after the last, without forming the states.
@@ -301,7 +290,6 @@ def wave_linear_outputs(
         b_y: Bias of the readout; None for none.
         inputs: x(1) … x(T).
         every_step: Outputs y(1) … y(T), or y(T) alone.
-        h0: State before the first input; zero unless given.
         method: See above.
 
     Returns:
@@ -311,30 +299,23 @@ def wave_linear_outputs(
         ValueError: If the shapes do not fit or the method is unknown.
     """
     one_of("method", method, get_args(Method))
-    n = check_arguments(u, V, b, W, b_y, inputs, h0)
+    n = check_arguments(u, V, b, W, b_y, inputs, None)
     K, c = u.shape[:2]
     T, _, B, d = inputs.shape
     if method == "auto":
         method = "convolution" if not every_step or W.shape[1] * (d + 1) <= 8 * B * c else "scan"
     read = _read(W, c, n)
     if method == "scan":
-        states = _transformed_states(u, V, b, inputs, h0, n)  # (K, f, c, L, S, B)
+        states = _transformed_states(u, V, b, inputs, n)  # (K, f, c, L, S, B)
         L, S = states.shape[3:5]
         flat = states if every_step else states[:, :, :, [(T - 1) % L], [(T - 1) // L]].unsqueeze(3)
         weights = read.permute(0, 2, 1, 3).reshape(K, -1, states.shape[1] * c).to(states.dtype)
         y = (weights @ flat.reshape(K, states.shape[1] * c, -1)).real
         y = y.view(K, -1, L, S, B).permute(3, 2, 0, 4, 1).reshape(S * L, K, B, -1)[:T] if every_step else y.mT
     else:
-        blocks, x = spectral_blocks(u, n), _with_ones(inputs, b)
-        kernel = _responses(blocks, read, _write(V, b, c, n), T, inputs.dtype)
+        x = _with_ones(inputs, b)
+        kernel = _responses(spectral_blocks(u, n), read, _write(V, b, c, n), T, inputs.dtype)
         y = _convolve(kernel, x) if every_step else torch.einsum("ktow,tkbw->kbo", kernel.flip(1), x)
-        if h0 is not None:
-            start = torch.fft.rfft(h0.double(), dim=-1).permute(0, 3, 2, 1)  # (K, f, c, B)
-            if every_step:
-                y = y + _responses(blocks, read, blocks @ start, T, inputs.dtype).permute(1, 0, 3, 2)
-            else:
-                last = torch.linalg.matrix_power(blocks, T) @ start
-                y = y + (read @ last).real.sum(1).mT.to(y.dtype)
     if b_y is not None:
         y = y + b_y.unsqueeze(1)
     return y.to(inputs.dtype)

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from wavemem.kernels.arguments import first_derivatives
 from wavemem.kernels.elman_triton import tanh
-from wavemem.kernels.triton_shared import agrees, full_precision
+from wavemem.kernels.triton_choice import agrees, full_precision
 from wavemem.kernels.wave import wave_scan_reference
 
 _PROGRAMS = 1024

@@ -17,7 +17,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from wavemem.checks import require
+from wavemem.checks import require, shape_is
 from wavemem.plotting.style import DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, THEORY
 
 
@@ -57,12 +57,7 @@ def space_time(
         ValueError: If the activity is not a (time, position) array.
     """
     values = _array(activity)
-    require(
-        values.ndim == 2 and min(values.shape) >= 1,
-        f"an activity of shape {values.shape}",
-        "(time, position)",
-        "Choose one run and one channel, e.g. activity[:, 0, 0].",
-    )
+    shape_is("activity", values, ("time", "position"))
     time, position = values.shape
     top = limit if limit is not None else float(np.nanmax(np.abs(values) if signed else values))
     low = -top if signed else float(np.nanmin(values))

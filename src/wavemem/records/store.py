@@ -237,13 +237,7 @@ def find(root: Path | str | None = None, experiment: str | None = None, profile:
     Raises:
         DamagedRecord, ForeignRecord: a folder that should be a record is none.
     """
-    base = records_root(root)
-    if not base.is_dir():
-        return []
-    found = []
-    for folder in sorted(p for p in base.iterdir() if p.is_dir() and (experiment is None or p.name == experiment)):
-        for path in sorted(folder.iterdir()):
-            kind = path.name.split("-")[0]
-            if path.is_dir() and kind in PROFILES and (profile is None or kind == profile):
-                found.append(open_record(path))
+    kinds = PROFILES if profile is None else (profile,)
+    paths = records_root(root).glob(f"{experiment or '*'}/*")
+    found = [open_record(path) for path in paths if path.is_dir() and path.name.split("-")[0] in kinds]
     return sorted(found, key=lambda r: (r.provenance.started, r.path.name))

@@ -57,7 +57,6 @@ from wavemem.kernels.register_ring import ring_scan, ring_scan_with_state, ring_
 from wavemem.kernels.selective import (
     selective_scan,
     selective_scan_reference,
-    selective_scan_with_state,
     selective_step,
 )
 from wavemem.ssm.token_model import Block, RMSNorm, StackedLinear, State, TokenModel, draw_uniform, generators
@@ -90,8 +89,6 @@ class Register(nn.Module, ABC):
         super().__init__()
         shape_is("C", C, ("K", "E", "n"))
         self.C = nn.Parameter(C)
-        if bias is not None:
-            shape_is("bias", bias, tuple(C.shape[:2]))
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
 
     @property
@@ -344,7 +341,7 @@ class MambaBlock(Block):
         u, z = self.inputs(x)
         u = self.register(u)
         delta, B, C = self.projected(u, torch.arange(x.shape[2], device=x.device))
-        y = selective_scan(u, delta, self.A(), B, C, self.D_skip, z, self.dt_proj.bias, softplus=True)
+        y, _ = selective_scan(u, delta, self.A(), B, C, self.D_skip, z, self.dt_proj.bias, softplus=True)
         out: Tensor = x + self.out_proj(y)
         return out
 
@@ -363,7 +360,7 @@ class MambaBlock(Block):
         u, register = self.register.prefill(u, state["register"])
         delta, B, C = self.projected(u, state["tokens"] + torch.arange(x.shape[2], device=x.device))
         h0, bias = state["state"], self.dt_proj.bias
-        y, h = selective_scan_with_state(u, delta, self.A(), B, C, self.D_skip, z, bias, softplus=True, h0=h0)
+        y, h = selective_scan(u, delta, self.A(), B, C, self.D_skip, z, bias, softplus=True, h0=h0)
         return x + self.out_proj(y), {"register": register, "state": h, "tokens": state["tokens"] + x.shape[2]}
 
     def step(self, x: Float[Tensor, "K B D"], state: State) -> tuple[Float[Tensor, "K B D"], State]:

@@ -88,19 +88,6 @@ def pulses(v: float, n: int, length: int) -> Float[Tensor, "n length"]:
     return torch.stack(found, dim=1)
 
 
-def pulse_derivatives(v: float, n: int, length: int) -> Float[Tensor, "n length"]:
-    """∂k_j/∂v = (j + 1)/v · (k_j − k_{j+1}): one neuron more than the register has gives its gradient.
-
-    Where v < 1 it equals k_j(τ) (mean delay − τ)/(1 − v): what is older than the mean gets less, what is younger more.
-
-    Raises:
-        ValueError: If a number is out of range.
-    """
-    k = pulses(_velocity(v), positive_int("n", n) + 1, length)
-    j = torch.arange(1.0, n + 1, dtype=torch.float64)[:, None]
-    return j / v * (k[:-1] - k[1:])
-
-
 def absolute_gain(v: float, n: int) -> Float[Tensor, " n"]:
     """Σ_τ |k_j(τ)|, the largest activity that inputs between −1 and 1 can cause: 1 up to v = 1, then (v/(2−v))^{j+1}.
 

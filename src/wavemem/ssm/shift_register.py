@@ -123,15 +123,6 @@ class StateSpace:
         return StateSpace(torch.linalg.solve(P, A @ P), torch.linalg.solve(P, B), C @ P)
 
 
-def _readout(n: int, C: Tensor | None) -> Tensor:
-    """A readout of n neurons; that of the last neuron unless one is given."""
-    if C is None:
-        C = torch.zeros(n, dtype=torch.float64)
-        C[-1] = 1.0
-    shape_is("C", C, (n,))
-    return C
-
-
 def companion(a: Float[Tensor, " n"], C: Float[Tensor, " n"] | None = None) -> StateSpace:
     """A register whose first neuron takes, besides the input, a linear function of the whole: h_0 ← Σ_j a_j h_j + x.
 
@@ -150,7 +141,7 @@ def companion(a: Float[Tensor, " n"], C: Float[Tensor, " n"] | None = None) -> S
     A[0] = a
     B = torch.zeros(n, dtype=a.dtype)
     B[0] = 1
-    return StateSpace(A, B, _readout(n, C))
+    return StateSpace(A, B, torch.eye(n, dtype=torch.float64)[-1] if C is None else C)
 
 
 def register(n: int, C: Float[Tensor, " n"] | None = None) -> StateSpace:
@@ -182,35 +173,32 @@ def ring(n: int, gain: float = 1.0, C: Float[Tensor, " n"] | None = None) -> Sta
     return companion(a, C)
 
 
-def printed_register(n: int, C: Float[Tensor, " n"] | None = None) -> StateSpace:
+def printed_register(n: int) -> StateSpace:
     """A with ones on the first *upper* diagonal and B = e_0, as the v-Wave abstract prints it: forgets after one step.
 
-    Args:
-        n: Number of neurons.
-        C: The readout; the last neuron unless given.
+    Read from the last of n neurons.
 
     Raises:
-        ValueError: If n is not positive or C does not fit.
+        ValueError: If n is not positive.
     """
     right = register(n)
-    return StateSpace(right.A.mT.contiguous(), right.B, _readout(n, C))
+    return StateSpace(right.A.mT.contiguous(), right.B, right.C)
 
 
-def upwind_register(n: int, courant: float, C: Float[Tensor, " n"] | None = None) -> StateSpace:
+def upwind_register(n: int, courant: float) -> StateSpace:
     """One upwind step of the wave equation per time step: h_j ← (1 − c) h_j + c h_{j−1}, h_0 ← (1 − c) h_0 + c x.
 
     Args:
-        n: Number of neurons.
+        n: Number of neurons, of which the last is read.
         courant: c = v Δt/Δx, in [0, 1]; at 1 this is `register`.
-        C: The readout; the last neuron unless given.
 
     Raises:
-        ValueError: If n is not positive, c is out of range, or C does not fit.
+        ValueError: If n is not positive or c is out of range.
     """
     c = number_in("courant", courant, 0.0, 1.0)
     shift = register(n)
     unit = torch.eye(shift.N, dtype=torch.float64)
-    return StateSpace((1 - c) * unit + c * shift.A, c * shift.B, _readout(n, C))
+    return StateSpace((1 - c) * unit + c * shift.A, c * shift.B, shift.C)
 
 
 def diagonal(A: Complex[Tensor, " N"], B: Complex[Tensor, " N"], C: Complex[Tensor, " N"]) -> StateSpace:

@@ -44,7 +44,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.ssm.token_model import TokenModel
 
 KINDS = ("copy", "prefix", "suffix")
@@ -354,14 +354,10 @@ def masked_loss(
     Raises:
         ValueError: if the shapes do not fit.
     """
-    shape = tuple(logits.shape[:-1])
-    fits = logits.dim() == 4 and targets.shape == mask.shape and tuple(targets.shape) in (shape, shape[1:])
-    require(
-        fits,
-        f"logits of shape {tuple(logits.shape)}, targets {tuple(targets.shape)}, mask {tuple(mask.shape)}",
-        "logits (K, B, L, V); targets and mask (K, B, L) or (B, L)",
-        "Check the order of the axes.",
-    )
+    shape_is("logits", logits, ("K", "B", "L", "V"))
+    shape = logits.shape[:-1]
+    shape_is("targets", targets, shape if targets.dim() == 3 else shape[1:])
+    shape_is("mask", mask, targets.shape)
     targets, counted = targets.expand(shape), mask.expand(shape).to(logits.dtype)
     losses = cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(shape)
     return (losses * counted).sum((1, 2)) / counted.sum((1, 2))
@@ -379,14 +375,9 @@ def scores(said: Int[Tensor, "runs batch said"], questions: Questions) -> Scores
     """
     answers = questions.answers[:, :-1]
     counts = (answers != questions.pad) & (answers != questions.stop)
-    enough = said.dim() == 3 and said.shape[1] == answers.shape[0] and said.shape[2] >= answers.shape[1]
-    require(
-        enough,
-        f"said of shape {tuple(said.shape)}",
-        f"(K, {answers.shape[0]}, {answers.shape[1]} or more)",
-        "Generate one continuation per question and run.",
-    )
-    right = (said[..., : answers.shape[1]] == answers) & counts
+    said = said[..., : answers.shape[1]]
+    shape_is("said", said, ("K", *answers.shape))
+    right = (said == answers) & counts
     characters = right.double().sum((1, 2)) / counts.sum()
     return Scores(characters, (right | ~counts).all(-1).double().mean(1))
 

@@ -127,12 +127,7 @@ class TokenModel(Ensemble):
         super().__init__()
         K, V, D = embedding.weight.shape
         require(len(blocks) > 0, "blocks is empty", "at least one block", "Give the model a layer.")
-        require(
-            tuple(head.weight.shape) == (K, V, D),
-            f"head has weights {tuple(head.weight.shape)} for an embedding {(K, V, D)}",
-            f"{(K, V, D)}",
-            "Read out as many tokens as are read in.",
-        )
+        shape_is("head.weight", head.weight, (K, V, D))
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.norm = RMSNorm(K, D)
@@ -209,12 +204,7 @@ class TokenModel(Ensemble):
         require(whole, f"tokens have type {tokens.dtype}", "whole numbers", "Pass token numbers, not embeddings.")
         if tokens.ndim == ndim - 1:
             tokens = tokens.expand(self.K, *tokens.shape)
-        require(
-            tokens.ndim == ndim and tokens.shape[0] == self.K,
-            f"tokens have shape {tuple(tokens.shape)}",
-            f"{'(K, B, L) or (B, L)' if ndim == 3 else '(K, B) or (B,)'} with K = {self.K}",
-            "Give every run its batch, or all runs the same.",
-        )
+        shape_is("tokens", tokens, (self.K, "B", "L")[:ndim])
         return tokens
 
     def forward(self, tokens: Int[Tensor, "*K B L"]) -> Float[Tensor, "K B L V"]:

@@ -55,7 +55,7 @@ def column_ages(s: int, dtype: torch.dtype = torch.float64, device: torch.device
     return torch.arange(positive_int("s", s) - 1, -1, -1, dtype=dtype, device=device)
 
 
-def alibi_bias(s: int, slope: float, dtype: torch.dtype = torch.float64) -> Float[Tensor, " s"]:
+def alibi_bias(s: int, slope: float) -> Float[Tensor, " s"]:
     """ALiBi's bias read off the substrate: b_i = -slope · (s - i), 0 at the newest column.
 
     A positive slope prefers what is young (ALiBi's own choice), a negative one what is old.
@@ -63,16 +63,15 @@ def alibi_bias(s: int, slope: float, dtype: torch.dtype = torch.float64) -> Floa
     Args:
         s: number of columns.
         slope: m, per column.
-        dtype: type of the result.
 
     Raises:
         ValueError: if s is not a positive whole number or the slope is not finite.
     """
     require(math.isfinite(slope), f"slope = {slope!r}", "a finite number", "ALiBi's own slopes lie between 0 and 1.")
-    return -slope * column_ages(s, dtype)
+    return -slope * column_ages(s)
 
 
-def rope_frequencies(d_k: int, base: float = 10000.0, dtype: torch.dtype = torch.float64) -> Float[Tensor, " half"]:
+def rope_frequencies(d_k: int, base: float = 10000.0) -> Float[Tensor, " half"]:
     """RoPE's usual angles per step, θ_n = base^(-2n / d_k) for n = 0, ..., d_k/2 - 1, in radians.
 
     Raises:
@@ -81,7 +80,7 @@ def rope_frequencies(d_k: int, base: float = 10000.0, dtype: torch.dtype = torch
     d_k = positive_int("d_k", d_k)
     require(d_k % 2 == 0, f"d_k = {d_k}", "an even number", "RoPE turns planes of two coordinates.")
     require(base > 1, f"base = {base!r}", "a number larger than 1", "The usual base is 10000.")
-    return base ** (-torch.arange(0, d_k, 2, dtype=dtype) / d_k)
+    return base ** (-torch.arange(0, d_k, 2, dtype=torch.float64) / d_k)
 
 
 def rotate(x: Float[Tensor, "*batch d_k"], angle: Float[Tensor, "*angles half"]) -> Float[Tensor, "*batch d_k"]:
@@ -131,14 +130,8 @@ def apply(W: Float[Tensor, "*K m d"], x: Float[Tensor, "*K_batch d"]) -> Float[T
     Raises:
         ValueError: if the axes do not fit.
     """
-    stack = tuple(W.shape[:-2])
-    fits = x.ndim > len(stack) and tuple(x.shape[: len(stack)]) == stack and x.shape[-1] == W.shape[-1]
-    require(
-        fits,
-        f"vectors of shape {tuple(x.shape)} for matrices of shape {tuple(W.shape)}",
-        f"({', '.join(map(str, (*stack, '...', W.shape[-1])))})",
-        "The leading axes of the vectors must be the runs of the stack.",
-    )
+    stack = W.shape[:-2]
+    shape_is("x", x, (*stack, "...", W.shape[-1]))
     # One product per run, however many vectors it has: much faster than a broadcast of small matrices.
     return (x.reshape(*stack, -1, x.shape[-1]) @ W.mT).reshape(*x.shape[:-1], W.shape[-2])
 
@@ -197,12 +190,7 @@ class SelfAttentionBoundary:
         shape_is("W_V", self.W_V, (*stack, d, d))
         attend(torch.zeros(1), self.temperature)
         if self.bias is not None:
-            require(
-                self.bias.ndim == 1 or tuple(self.bias.shape[:-1]) == stack,
-                f"bias of shape {tuple(self.bias.shape)}",
-                f"(s,) or {(*stack, 's')}",
-                "Give one bias per column, or one vector of them per run.",
-            )
+            shape_is("bias", self.bias, ("s",) if self.bias.ndim == 1 else (*stack, "s"))
         if self.frequencies is not None:
             require(self.d_k % 2 == 0, f"d_k = {self.d_k} with frequencies", "an even d_k", "RoPE turns planes.")
             shape_is("frequencies", self.frequencies, (self.d_k // 2,))
@@ -395,19 +383,6 @@ def query_shift(d: int) -> Float[Tensor, "d d"]:
     return torch.eye(d, dtype=torch.float64).roll(-((d + 1) // 2), 0)
 
 
-def _signed_permutation(name: str, M: Tensor, d: int) -> Tensor:
-    shape_is(name, M, (d, d))
-    M = M.detach().to("cpu", torch.float64)
-    identity = torch.eye(d, dtype=torch.float64)
-    require(
-        bool(torch.equal(M.abs() @ M.abs().T, identity) and torch.equal(M @ M.T, identity)),
-        f"{name} = {M.tolist()}",
-        "a signed permutation: one entry of +1 or -1 in every row and column",
-        "Anything else leaves {-1, +1} or makes ties ambiguous.",
-    )
-    return M
-
-
 class LookupHDS(HDS):
     """The look-up system, which no linear boundary can run: the next vector is found by its content.
 
@@ -417,9 +392,9 @@ class LookupHDS(HDS):
         i* = argmax_i Σ_j w_j (x_i)_j (R x_s)_j,     w_j = 2^(d-1-j),     f(x_s, ..., x_1) = O x_{i*}.
 
     The weights make the comparison lexicographic: the leading coordinates of x_i are its *key part* and decide, later ones
-    only break ties. By default R moves the second half of a vector to the front, so that the key part is the first half and
-    the *query part* of the newest vector is its second half; O shifts the coordinates by one and changes one sign (its order
-    is 2d), so that what was value becomes key.
+    only break ties. R (:func:`query_shift`) moves the second half of a vector to the front, so that the key part is the first
+    half and the *query part* of the newest vector is its second half; O (:func:`negacyclic_shift`) shifts the coordinates by
+    one and changes one sign (its order is 2d), so that what was value becomes key.
 
     On binary histories two vectors with equal scores are equal, so no tie is ambiguous. The rule also runs on real vectors,
     where ties have probability 0. It is odd, f(-h) = -f(h), so that networks without biases are not at a disadvantage.
@@ -427,28 +402,17 @@ class LookupHDS(HDS):
     Args:
         s: length of the history.
         d: dimension of the vectors, at most 52.
-        R: the question as a signed permutation of the newest vector, (d, d); by default :func:`query_shift`.
-        O: what is made of the vector found, a signed permutation, (d, d); by default :func:`negacyclic_shift`.
-        name: what to call the system.
 
     Raises:
-        ValueError: if a size is out of range, or R or O is not a signed permutation.
+        ValueError: if a size is out of range.
     """
 
-    def __init__(
-        self,
-        s: int,
-        d: int,
-        R: Float[Tensor, "d d"] | None = None,
-        O: Float[Tensor, "d d"] | None = None,  # noqa: E741 - the symbol of the page
-        name: str = "look-up",
-    ) -> None:
-        super().__init__(s, d, self._apply, name)
+    def __init__(self, s: int, d: int) -> None:
+        super().__init__(s, d, self._apply, "look-up")
         require(
             d <= LARGEST_D, f"d = {d}", f"1 to {LARGEST_D}", "Scores are sums of d powers of two, exact to 53 bits."
         )
-        self.R = _signed_permutation("R", query_shift(d) if R is None else R, d)
-        self.O = _signed_permutation("O", negacyclic_shift(d) if O is None else O, d)
+        self.R, self.O = query_shift(d), negacyclic_shift(d)
         self.significance: Tensor = 2.0 ** torch.arange(d - 1, -1, -1, dtype=torch.float64)
 
     def scores(self, h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch s"]:
@@ -474,7 +438,7 @@ class LookupHDS(HDS):
         index = self.found(h)[..., None, None].expand(*h.shape[:-2], 1, self.d)
         return h.gather(-2, index).squeeze(-2) @ self.O.to(dtype=h.dtype, device=h.device).T
 
-    def head(self, sharpness: float = 8.0, dtype: torch.dtype = torch.float64) -> SelfAttentionBoundary:
+    def head(self, sharpness: float = 8.0) -> SelfAttentionBoundary:
         """The attention head that runs this system: W_K = 1, W_Q = β diag(w) R, W_V = O, scale 1.
 
         Two different binary vectors differ in score by at least 2β, so all weight but (s - 1) e^{-2β} lies on what is to be
@@ -482,7 +446,6 @@ class LookupHDS(HDS):
 
         Args:
             sharpness: β > 0.
-            dtype: type of the weights.
 
         Returns:
             The boundary, to be run by :func:`wavemem.theory.boundary.run`.
@@ -492,6 +455,4 @@ class LookupHDS(HDS):
         """
         beta = number_in("sharpness", sharpness, 1e-12, 1e12)
         W_Q = beta * self.significance[:, None] * self.R
-        return SelfAttentionBoundary(
-            W_K=torch.eye(self.d, dtype=dtype), W_Q=W_Q.to(dtype), W_V=self.O.to(dtype), scale=1.0
-        )
+        return SelfAttentionBoundary(torch.eye(self.d, dtype=torch.float64), W_Q, self.O, scale=1.0)

@@ -151,13 +151,12 @@ class Basis:
         return f"Basis(N={self.N}, n={self.n}, condition={self.condition:.3g}, dtype={self.Psi.dtype})"
 
 
-def standard_basis(n: int, N: int | None = None, dtype: torch.dtype = torch.float64) -> Basis:
+def standard_basis(n: int, N: int | None = None) -> Basis:
     """The basis ``|e_1⟩ … |e_n⟩`` in which component and neuron are the same thing.
 
     Args:
         n: number of basis vectors.
         N: dimension of the space, n by default; with N > n the first n neurons carry the memory.
-        dtype: floating type.
 
     Returns:
         The basis, its own dual.
@@ -165,8 +164,7 @@ def standard_basis(n: int, N: int | None = None, dtype: torch.dtype = torch.floa
     Raises:
         ValueError: if n or N is not a positive integer or n > N.
     """
-    N = _sizes(n, N)
-    return Basis(torch.eye(N, n, dtype=dtype))
+    return Basis(torch.eye(positive_int("N", n if N is None else N), positive_int("n", n), dtype=torch.float64))
 
 
 def random_basis(
@@ -174,7 +172,6 @@ def random_basis(
     generator: torch.Generator,
     kind: Literal["gaussian", "orthogonal"] = "gaussian",
     N: int | None = None,
-    dtype: torch.dtype = torch.float64,
 ) -> Basis:
     """A basis drawn at random, in which no vector is special.
 
@@ -184,27 +181,19 @@ def random_basis(
         kind: ``"gaussian"``: independent normal entries of variance 1/N, linearly independent with probability one
             but neither orthogonal nor of equal length; ``"orthogonal"``: orthonormal vectors, uniformly distributed.
         N: dimension of the space, n by default.
-        dtype: floating type of the result. The draw itself is always in float64, so that the type only rounds it.
 
     Returns:
         The basis and its dual.
 
     Raises:
         ValueError: if n or N is not a positive integer, n > N, `kind` is unknown, or the draw is too ill-conditioned
-            for `dtype` (for n = N of the order of one draw in 10^6 in float64; choose n < N, float64 or another seed).
+            (for n = N of the order of one draw in 10^6; choose n < N or another seed).
     """
-    N = _sizes(n, N)
+    n, N = positive_int("n", n), positive_int("N", n if N is None else N)
     one_of("kind", kind, ("gaussian", "orthogonal"))
     Psi = torch.randn(N, n, generator=generator, dtype=torch.float64) / N**0.5
     if kind == "orthogonal":
         Q, R = torch.linalg.qr(Psi)
         # The signs of R's diagonal are a convention of the factorisation; undoing it makes Q uniformly distributed.
         Psi = Q * torch.sign(torch.diagonal(R))
-    return Basis(Psi.to(dtype))
-
-
-def _sizes(n: int, N: int | None) -> int:
-    positive_int("n", n)
-    N = n if N is None else positive_int("N", N)
-    require(n <= N, f"n = {n} vectors in N = {N} dimensions", "n <= N", "Use more neurons or fewer basis vectors.")
-    return N
+    return Basis(Psi)

@@ -42,70 +42,31 @@ Source: Karuvally et al., ICML 2024, sections 3 and 3.1, appendices A.2 to A.4.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wavemem.checks import finite, positive_int, require, shape_is
+from wavemem.checks import positive_int, require, shape_is
+from wavemem.theory.basis import Basis, standard_basis
 from wavemem.theory.hds import generalized_fibonacci, repeat_copy
 
 
-def dual_of(Psi: Float[Tensor, "n sd"]) -> Float[Tensor, "sd n"]:
-    """The covectors of a basis as rows: ψ^μ with ⟨ψ^μ|ψ_ν⟩ = δ_μν.
-
-    The inverse of a square ``Psi``; its pseudo-inverse when the basis spans a subspace of a larger hidden space.
-
-    Args:
-        Psi: basis vectors as columns, in a space of n >= sd dimensions.
-
-    Raises:
-        ValueError: if the columns are linearly dependent to working precision.
-    """
-    shape_is("Psi", Psi, ("n", "s*d"))
-    n, k = (int(size) for size in Psi.shape)
-    require(n >= k, f"Psi of shape {(n, k)}", "at least as many rows as columns", "Vectors are columns; transpose?")
-    finite("Psi", Psi)
-    singular = torch.linalg.svdvals(Psi.to(torch.float64))
-    tolerance = n * torch.finfo(Psi.dtype).eps
-    require(
-        bool(singular[-1] > tolerance * singular[0]),
-        f"Psi with condition number {float(singular[0] / singular[-1]):.1e}",
-        f"up to {1 / tolerance:.1e} for {Psi.dtype}",
-        "Its columns are linearly dependent; choose other basis vectors.",
-    )
-    return torch.linalg.inv(Psi) if n == k else torch.linalg.pinv(Psi)
-
-
-class Vectors(Protocol):
-    """What has basis vectors as columns and covectors as rows, as a `wavemem.theory.basis.Basis` does."""
-
-    @property
-    def Psi(self) -> Tensor: ...
-
-    @property
-    def dual(self) -> Tensor: ...
-
-
-def _pair(basis: Tensor | Vectors | None, size: int) -> tuple[Tensor, Tensor]:
-    """Columns Psi and rows Psi_dual of a basis of so many vectors; of the standard basis for None."""
+def _of(basis: Tensor | Basis | None, size: int) -> Basis:
+    """A basis of so many vectors: the standard basis for None, that of the columns of a matrix."""
     if basis is None:
-        identity = torch.eye(size, dtype=torch.float64)
-        return identity, identity
-    Psi = basis if isinstance(basis, Tensor) else basis.Psi
-    shape_is("Psi", Psi, ("n", size))
-    return Psi, dual_of(Psi) if isinstance(basis, Tensor) else basis.dual
+        return standard_basis(size)
+    shape_is("Psi", basis if isinstance(basis, Tensor) else basis.Psi, ("n", size))
+    return Basis(basis) if isinstance(basis, Tensor) else basis
 
 
-def phi_in_basis(Phi: Float[Tensor, "sd sd"], basis: Tensor | Vectors) -> Float[Tensor, "n n"]:
+def phi_in_basis(Phi: Float[Tensor, "sd sd"], basis: Tensor | Basis) -> Float[Tensor, "n n"]:
     """The same memory in another basis (Eq. 6): Σ_μν Φ^μ_ν |ψ_μ⟩⟨ψ^ν| = Psi Φ Psi_dual.
 
     Args:
         Phi: components Φ^μ_ν, i.e. the operator in the standard basis.
-        basis: basis vectors as the columns of a matrix (n, s·d), or an object with ``.Psi`` and ``.dual``.
+        basis: a basis, or its vectors as the columns of a matrix (n, s·d).
 
     Returns:
         The operator acting on the n-dimensional hidden state, in the type of the basis.
@@ -114,11 +75,11 @@ def phi_in_basis(Phi: Float[Tensor, "sd sd"], basis: Tensor | Vectors) -> Float[
         ValueError: if Phi is not square, sizes differ, or the basis is linearly dependent.
     """
     shape_is("Phi", Phi, ("s*d", Phi.shape[0]))
-    Psi, Psi_dual = _pair(basis, int(Phi.shape[0]))
-    return Psi @ Phi.to(dtype=Psi.dtype, device=Psi.device) @ Psi_dual
+    chosen = _of(basis, int(Phi.shape[0]))
+    return chosen.operator(Phi.to(chosen.Psi))
 
 
-def fibonacci_phi(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "n n"]:
+def fibonacci_phi(s: int, d: int, basis: Tensor | Basis | None = None) -> Float[Tensor, "n n"]:
     """Φ of the Generalized Fibonacci system (Eq. 27): the boundary writes the sum of all columns.
 
     Args:
@@ -133,7 +94,7 @@ def fibonacci_phi(s: int, d: int, basis: Tensor | Vectors | None = None) -> Floa
     return Phi if basis is None else phi_in_basis(Phi, basis)
 
 
-def repeat_copy_phi(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "n n"]:
+def repeat_copy_phi(s: int, d: int, basis: Tensor | Basis | None = None) -> Float[Tensor, "n n"]:
     """Φ of repeat copy (Eq. 29): the boundary writes column 1 back into column s, so Φ is a cyclic shift by d.
 
     Arguments and errors as in :func:`fibonacci_phi`.
@@ -142,43 +103,22 @@ def repeat_copy_phi(s: int, d: int, basis: Tensor | Vectors | None = None) -> Fl
     return Phi if basis is None else phi_in_basis(Phi, basis)
 
 
-def readout(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "d n"]:
+def readout(s: int, d: int, basis: Tensor | Basis | None = None) -> Float[Tensor, "d n"]:
     """W_r = Ψ_s^* = Σ_{μ=(s-1)d+1}^{sd} |e_{μ-(s-1)d}⟩⟨ψ^μ| (Eqs. 7 and 28): the content of column s, standard basis.
 
     The last d covectors as rows. Arguments and errors as in :func:`fibonacci_phi`.
     """
     s, d = positive_int("s", s), positive_int("d", d)
-    return _pair(basis, s * d)[1][-d:]
+    return _of(basis, s * d).dual[-d:]
 
 
-def write(s: int, d: int, basis: Tensor | Vectors | None = None) -> Float[Tensor, "n d"]:
+def write(s: int, d: int, basis: Tensor | Basis | None = None) -> Float[Tensor, "n d"]:
     """W_uh = Ψ_s (Eq. 29): an input becomes the content of column s.
 
     The last d basis vectors as columns. Arguments and errors as in :func:`fibonacci_phi`.
     """
     s, d = positive_int("s", s), positive_int("d", d)
-    return _pair(basis, s * d)[0][:, -d:]
-
-
-def flatten(h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch sd"]:
-    """The substrate as one vector, column after column: entry k = i·d + j is channel j of column i (from 0).
-
-    Raises:
-        ValueError: if h has fewer than two axes.
-    """
-    shape_is("h", h, ("...", "s", "d"))
-    return h.flatten(-2)
-
-
-def unflatten(h: Float[Tensor, "*batch sd"], s: int, d: int) -> Float[Tensor, "*batch s d"]:
-    """The inverse of :func:`flatten`.
-
-    Raises:
-        ValueError: if the last axis does not have s·d entries.
-    """
-    s, d = positive_int("s", s), positive_int("d", d)
-    shape_is("h", h, ("...", s * d))
-    return h.unflatten(-1, (s, d))
+    return _of(basis, s * d).Psi[:, -d:]
 
 
 def shift(h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch s d"]:
@@ -189,7 +129,6 @@ def shift(h: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch s d"]:
     Raises:
         ValueError: if h has fewer than two axes.
     """
-    shape_is("h", h, ("...", "s", "d"))
     return step(h, lambda h: torch.zeros_like(h[..., 0, :]))
 
 
@@ -235,34 +174,6 @@ def run(
     return torch.stack(states)
 
 
-def fill(
-    u: Float[Tensor, "*batch s d"], boundary: Callable[[Tensor], Tensor] | None = None
-) -> Float[Tensor, "time *batch s d"]:
-    """The input phase: an empty substrate receives the vectors of a history one after the other, oldest first.
-
-    Without a boundary column s takes the input alone, and after s steps the substrate holds the history:
-    ``fill(u)[-1] == u``. With a boundary the input is added to what the boundary computes, as in a recurrent network
-    whose W_hh already holds Φ; the history is then stored unchanged only if f is silent on unfilled substrates, as
-    in repeat copy (appendix A.6 calls the difference pollution).
-
-    Args:
-        u: histories.
-        boundary: f as in :func:`step`, or None.
-
-    Returns:
-        States at times 0 (empty), ..., s, time first.
-
-    Raises:
-        ValueError: if u has fewer than two axes or the boundary's result does not fit a column.
-    """
-    shape_is("u", u, ("...", "s", "d"))
-    states = [torch.zeros_like(u)]
-    for t in range(u.shape[-2]):
-        h = shift(states[-1]) if boundary is None else step(states[-1], boundary)
-        states.append(torch.cat([h[..., :-1, :], h[..., -1:, :] + u[..., t : t + 1, :]], dim=-2))
-    return torch.stack(states)
-
-
 def subspace(mu: int, t: int, s: int) -> int:
     """Number of the subspace that holds vector `mu` at t steps after the input phase: ((μ-t-1) mod s) + 1 (TWM Eq. 38).
 
@@ -282,9 +193,7 @@ def subspace(mu: int, t: int, s: int) -> int:
     return (mu - t - 1) % s + 1
 
 
-def input_phase_state(
-    u: Float[Tensor, "*batch s d"], t: int, basis: Vectors | None = None
-) -> Float[Tensor, "*batch N"]:
+def input_phase_state(u: Float[Tensor, "*batch s d"], t: int, basis: Basis | None = None) -> Float[Tensor, "*batch N"]:
     """The hidden state after t of the s inputs have been written (TWM Eqs. 33, 36, 37).
 
     Args:
@@ -308,9 +217,7 @@ def input_phase_state(
     return _in_basis(h, basis)
 
 
-def output_phase_state(
-    u: Float[Tensor, "*batch s d"], t: int, basis: Vectors | None = None
-) -> Float[Tensor, "*batch N"]:
+def output_phase_state(u: Float[Tensor, "*batch s d"], t: int, basis: Basis | None = None) -> Float[Tensor, "*batch N"]:
     """The hidden state t steps after the input phase (TWM Eq. 38 with its index corrected; Eq. 37 at t = 0).
 
     Arguments, result and errors as of `input_phase_state`, but for t, which may be any number of steps.
@@ -322,7 +229,7 @@ def output_phase_state(
     return _in_basis(h, basis)
 
 
-def state(u: Float[Tensor, "*batch s d"], t: int, basis: Vectors | None = None) -> Float[Tensor, "*batch N"]:
+def state(u: Float[Tensor, "*batch s d"], t: int, basis: Basis | None = None) -> Float[Tensor, "*batch N"]:
     """The hidden state at any time t >= 0 counted from the start of the input phase (TWM Eqs. 30-38).
 
     The state before any input (t = 0) is zero. Arguments and errors as of `input_phase_state` and `output_phase_state`.
@@ -343,27 +250,25 @@ def output(u: Float[Tensor, "*batch s d"], t: int) -> Float[Tensor, "*batch d"]:
 
 
 def repeat_copy_weights(
-    s: int, d: int, basis: Vectors | None = None, gain: float = 1.0
+    s: int, d: int, basis: Basis | None = None
 ) -> tuple[Float[Tensor, "N N"], Float[Tensor, "N d"], Float[Tensor, "d N"]]:
-    """The three matrices of Eq. 29 among neurons: W_hh = gain · Ψ Φ Ψ*, W_uh = Ψ_s, W_r = Ψ*_s.
+    """The three matrices of Eq. 29 among neurons: W_hh = Ψ Φ Ψ*, W_uh = Ψ_s, W_r = Ψ*_s.
 
     Args:
         s: columns of the substrate.
         d: independent waves.
         basis: s·d vectors in N >= s·d dimensions; the standard basis by default.
-        gain: factor on W_hh; 1 is the paper's operator.
 
     Returns:
         W_hh (N, N), W_uh (N, d), W_r (d, N).
 
     Raises:
-        ValueError: if s or d is not a positive integer, the basis does not have s·d vectors or gain is not finite.
+        ValueError: if s or d is not a positive integer, or the basis does not have s·d vectors.
     """
-    require(math.isfinite(gain), f"gain = {gain}", "a finite number", "Use 1.0 for the operator of Eq. 29.")
-    return gain * repeat_copy_phi(s, d, basis), write(s, d, basis), readout(s, d, basis)
+    return repeat_copy_phi(s, d, basis), write(s, d, basis), readout(s, d, basis)
 
 
-def _in_basis(h: Tensor, basis: Vectors | None) -> Tensor:
+def _in_basis(h: Tensor, basis: Basis | None) -> Tensor:
     """The hidden state whose components are the substrate's entries."""
     if basis is not None:
         shape_is("Psi", basis.Psi, ("N", h.shape[-2] * h.shape[-1]))

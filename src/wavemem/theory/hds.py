@@ -73,10 +73,8 @@ class HDS:
         Raises:
             ValueError: if u does not end in (s, d) or the horizon is not positive.
         """
-        horizon = positive_int("horizon", horizon)
-        shape_is("u", u, ("...", self.s, self.d))
         h, states = u, []
-        for _ in range(horizon):
+        for _ in range(positive_int("horizon", horizon)):
             x = self.next(h)
             states.append(x)
             h = torch.cat([h[..., 1:, :], x.unsqueeze(-2)], dim=-2)

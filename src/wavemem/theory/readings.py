@@ -28,43 +28,26 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavemem.checks import activity_is, require
+from wavemem.checks import activity_is, require, shape_is
 
 FloatArray = NDArray[np.float64]
 
 
-def substrate_activity(
-    states: Float[Tensor, "time *batch n"], s: int, d: int, dual: Float[Tensor, "sd n"] | None = None
-) -> Float[Tensor, "time *batch d s"]:
+def substrate_activity(states: Float[Tensor, "time *batch sd"], s: int, d: int) -> Float[Tensor, "time *batch d s"]:
     """Lay flattened states out on the substrate: entry k = i·d + j becomes channel j, position i.
 
     Args:
-        states: Hidden states over time, flattened; n = s·d unless ``dual`` is given.
+        states: States over time in the substrate's basis, flattened with the oldest column first.
         s: Number of columns (positions).
         d: Number of dimensions (channels).
-        dual: The covectors ψ^μ as rows, shape (s·d, n). Where it is given, the states are first written in its basis,
-            which is how a wave hidden in a trained network is made visible.
 
     Returns:
         Activity (time, ..., channel, position), unitless like the states.
 
     Raises:
-        ValueError: If the width of the states (or of ``dual``) does not fit s and d.
+        ValueError: If the width of the states does not fit s and d.
     """
-    if dual is not None:
-        require(
-            dual.ndim == 2 and tuple(dual.shape) == (s * d, states.shape[-1]),
-            f"dual of shape {tuple(dual.shape)} for states of width {states.shape[-1]} and s·d = {s * d}",
-            f"({s * d}, {states.shape[-1]})",
-            "Give the s·d covectors as rows, each as wide as a state.",
-        )
-        states = states @ dual.mT
-    require(
-        states.ndim >= 2 and states.shape[-1] == s * d,
-        f"states of shape {tuple(states.shape)} for s = {s}, d = {d}",
-        f"(time, ..., {s * d})",
-        "Flatten the substrate with the oldest column first, or give the dual basis of the states.",
-    )
+    shape_is("states", states, ("time", "...", s * d))
     return states.unflatten(-1, (s, d)).mT
 
 
@@ -173,12 +156,8 @@ def decode_past(
     Raises:
         ValueError: If the shapes do not fit, a lag leaves no time to decode, or the ridge is not positive.
     """
-    require(
-        states.ndim == 3 and history.ndim == 3 and states.shape[:2] == history.shape[:2],
-        f"states of shape {tuple(states.shape)} and a history of shape {tuple(history.shape)}",
-        "(time, batch, features) and (time, batch, d) with the same time and batch",
-        "Flatten the state of one time and batch entry into one vector.",
-    )
+    shape_is("states", states, ("time", "batch", "features"))
+    shape_is("history", history, (*states.shape[:2], "d"))
     chosen = np.arange(lags) if isinstance(lags, int) else np.asarray(list(lags), dtype=np.int64)
     time, batch, _ = states.shape
     least = 1 if batch > 1 else 4
@@ -242,7 +221,7 @@ class Transport:
     nearest: float
 
 
-def transport(activity: Float[Tensor, "time *rest position"], source: int = 0) -> Transport:
+def transport(activity: Float[Tensor, "time *rest position"]) -> Transport:
     """Fit one step of the activity by a linear map of the step before, and read displacement and spread from it.
 
     `wavemem.theory.velocity.estimate_velocity` needs no model, but on a register of four neurons it has little to look at, and
@@ -254,19 +233,17 @@ def transport(activity: Float[Tensor, "time *rest position"], source: int = 0) -
     differ by more than `MOST_UNEVEN`.
 
     Args:
-        activity: (time, ..., position); whatever is between shares one operator.
-        source: The position where input enters, left out of the readings: 0, or −1 for the last.
+        activity: (time, ..., position), input entering at position 0; whatever is between shares one operator.
 
     Returns:
         The operator and its readings.
 
     Raises:
-        ValueError: If there are fewer than 2 steps or positions, values are not finite, or ``source`` is no position.
+        ValueError: If there are fewer than 2 steps or positions, or values are not finite.
     """
     activity_is(activity, 2, 2)
     h = activity.detach().to("cpu", torch.float64)
     n = h.shape[-1]
-    require(-n <= source < n, f"source = {source}", f"{-n} to {n - 1}", "Name a position of the activity.")
     before, after = h[:-1].reshape(-1, n), h[1:].reshape(-1, n)
     gram = before.mT @ before
     # Normal equations: the same bits in every process. The ridge only decides what no data decides.
@@ -274,10 +251,8 @@ def transport(activity: Float[Tensor, "time *rest position"], source: int = 0) -
     S = torch.linalg.solve(gram + ridge * torch.eye(n, dtype=torch.float64), before.mT @ after).mT
     power = after.square().sum(0)
     explained = 1 - (after - before @ S.mT).square().sum(0) / power
-    place = torch.arange(n)
-    inner = place != source % n
-    rows, share = S[inner], explained[inner]
-    from_where = (place - place[inner].unsqueeze(1)).double()
+    rows, share, place = S[1:], explained[1:], torch.arange(n)
+    from_where = (place - place[1:].unsqueeze(1)).double()
     mass = rows.sum(1)
     moved = -(rows * from_where).sum(1) / mass
     spread = (rows * from_where.square()).sum(1) / mass - moved.square()

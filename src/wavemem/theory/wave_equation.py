@@ -225,8 +225,8 @@ def upwind_kernel(courant: float, steps: int) -> Float[Tensor, " reach"]:
     return torch.exp(choose + torch.xlogy(j, c) + torch.xlogy(t - j, 1 - c))
 
 
-def numerical_diffusion(courant: float, velocity: float = 1.0, dx: float = 1.0) -> float:
-    """D = |ν| dx (1 − |c|) / 2, the diffusion that the upwind scheme adds to the wave equation.
+def numerical_diffusion(courant: float, velocity: float = 1.0) -> float:
+    """D = |ν| (1 − |c|) / 2, the diffusion that the upwind scheme adds to the wave equation, at a lattice spacing of 1.
 
     To second order the scheme solves ∂h/∂t = ν ∂h/∂v + D ∂²h/∂v²: a packet's variance grows by 2 D t. D vanishes
     at |c| = 1 and is negative beyond, which is the instability.
@@ -234,16 +234,11 @@ def numerical_diffusion(courant: float, velocity: float = 1.0, dx: float = 1.0) 
     Args:
         courant: c.
         velocity: ν, positions per unit of time.
-        dx: Lattice spacing.
 
     Returns:
         D in positions² per unit of time.
-
-    Raises:
-        ValueError: If dx is not positive.
     """
-    require(dx > 0, f"dx = {dx!r}", "a positive number", "Positions have a distance.")
-    return abs(velocity) * dx * (1 - abs(courant)) / 2
+    return abs(velocity) * (1 - abs(courant)) / 2
 
 
 def amplification(

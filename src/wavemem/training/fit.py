@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Literal
 
 import pandas as pd
@@ -23,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from wavemem.checks import one_of, positive_int, require
+from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.training.checkpoint import Checkpoint, Saved, digest
 
 LossFunction = Callable[
@@ -352,9 +351,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 
@@ -450,12 +447,7 @@ def _measure(
     """Return losses, further values and gradients, which are the caller's to change."""
     result = loss_fn(parameters, done)
     losses, further = (result[0], result[1]) if isinstance(result, tuple) else (result, {})
-    require(
-        tuple(losses.shape) == (K,),
-        f"the loss function returned shape {tuple(losses.shape)}",
-        f"one loss per model, ({K},)",
-        "Average over everything but the first axis.",
-    )
+    shape_is("what the loss function returned", losses, (K,))
     if isinstance(result, tuple) and len(result) == 3:
         return losses, further, list(result[2])
     found = torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)

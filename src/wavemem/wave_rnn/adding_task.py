@@ -116,7 +116,7 @@ def adding_loss(
     """Mean squared error of the named sums, for each run.
 
     Args:
-        outputs: what the networks say after the last step, (…, batch, 1) or (…, batch).
+        outputs: what the networks say after the last step, (…, batch, 1).
         targets: the sums, (…, batch), or (batch,) if all runs saw the same sequences.
 
     Returns:
@@ -125,19 +125,9 @@ def adding_loss(
     Raises:
         ValueError: if the shapes do not fit.
     """
-    said = outputs
-    if outputs.dim() >= 2 and outputs.shape[-1] == 1 and outputs.shape[-2] == targets.shape[-1]:
-        said = outputs.squeeze(-1)
-    require(
-        said.dim() >= 1
-        and targets.dim() >= 1
-        and said.shape[-1] == targets.shape[-1]
-        and tuple(targets.shape) in {tuple(said.shape), (said.shape[-1],)},
-        f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}",
-        "outputs (…, batch, 1) or (…, batch) with targets (…, batch) or (batch,)",
-        "Pass the outputs after the last step, one number per sequence.",
-    )
-    return ((said - targets) ** 2).mean(dim=-1)
+    shape_is("outputs", outputs, ("...", "batch", 1))
+    shape_is("targets", targets, outputs.shape[-2:-1] if targets.dim() == 1 else outputs.shape[:-1])
+    return ((outputs.squeeze(-1) - targets) ** 2).mean(dim=-1)
 
 
 def _wave_parameters(u: Tensor, V: Tensor, b_V: Tensor, W: Tensor) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ from jaxtyping import Float, Float32, Int, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavemem.checks import number_in, one_of, positive_int, require, shape_is
+from wavemem.checks import one_of, positive_int, require, shape_is
 from wavemem.wave_rnn.image_files import ImageSet, load_cifar10, load_cifar10_jpeg, load_mnist, small_digits
 
 KINDS: Final = ("smnist", "psmnist", "nscifar10", "nscifar10-jpeg", "sdigits", "psdigits", "nsdigits")
@@ -282,28 +282,24 @@ def folded(inputs: Float[Tensor, "T ..."], units: int) -> Float[Tensor, "... n"]
     return ring.movedim(0, -1)
 
 
-def _ridge(x: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights, mean of x and mean of y of a ridge regression in float64; columns of x that never change get weight 0."""
-    x, y = x.double(), y.double()
+def _predicted(states: Tensor, wanted: Tensor, test_states: Tensor) -> Tensor:
+    """Ridge regression in float64 of what is wanted on states (images, features), applied to the states of other images.
+
+    Features are scaled to variance 1, the penalty is 1e-3 of it; features that never change get weight 0.
+    """
+    shape_is("states", states, ("images", "features"))
+    shape_is("inputs or labels", wanted, (len(states), "..."))
+    shape_is("test_states", test_states, ("tests", states.shape[1]))
+    x, y = states.double(), wanted.double()
     mean_x, mean_y = x.mean(0), y.mean(0)
     x = x - mean_x
     scale = x.square().mean(0).sqrt()
     # A column that is constant up to rounding carries nothing but rounding.
     scale = torch.where(scale > 1e-9 * (mean_x.abs() + 1e-300), scale, torch.inf)
     x = x / scale
-    penalty = ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    penalty = 1e-3 * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
     weights = torch.linalg.solve(x.mT @ x + penalty, x.mT @ (y - mean_y))
-    return weights / scale[:, None], mean_x, mean_y
-
-
-def _check(states: Tensor, others: Tensor, name: str, ridge: float) -> None:
-    require(
-        states.dim() == 2 and others.shape[0] == states.shape[0] and len(states) >= 4,
-        f"states of shape {tuple(states.shape)} and {name} of shape {tuple(others.shape)}",
-        "(images, features) and as many of the others, at least 4 images",
-        "Flatten the state of one image into one vector.",
-    )
-    number_in("ridge", ridge, 1e-15, 1e6)
+    return (test_states.double() - mean_x) @ (weights / scale[:, None]) + mean_y
 
 
 def ridge_accuracy(
@@ -311,7 +307,6 @@ def ridge_accuracy(
     labels: Int[Tensor, " images"],
     test_states: Float[Tensor, "tests features"],
     test_labels: Int[Tensor, " tests"],
-    ridge: float = 1e-3,
 ) -> float:
     """Share of test images whose class a linear readout names, fitted by ridge regression on one-hot classes.
 
@@ -319,19 +314,16 @@ def ridge_accuracy(
         states: what the readout sees, one row per image.
         labels: classes.
         test_states, test_labels: other images.
-        ridge: penalty relative to the variance of a feature (features are scaled to variance 1 first).
 
     Returns:
         The accuracy.
 
     Raises:
-        ValueError: if the shapes do not fit or the penalty is not positive.
+        ValueError: if the shapes do not fit.
     """
-    _check(states, labels, "labels", ridge)
-    _check(test_states, test_labels, "labels", ridge)
-    classes = int(labels.max()) + 1
-    weights, mean_x, mean_y = _ridge(states, torch.nn.functional.one_hot(labels, classes), ridge)
-    said = ((test_states.double() - mean_x) @ weights + mean_y).argmax(-1)
+    classes = torch.nn.functional.one_hot(labels, int(labels.max()) + 1)
+    said = _predicted(states, classes, test_states).argmax(-1)
+    shape_is("test_labels", test_labels, tuple(said.shape))
     return float((said == test_labels).double().mean())
 
 
@@ -340,7 +332,6 @@ def recovered(
     inputs: Float[Tensor, "images T"],
     test_states: Float[Tensor, "tests features"],
     test_inputs: Float[Tensor, "tests T"],
-    ridge: float = 1e-3,
 ) -> Float[Tensor, " T"]:
     """How much of each input a linear map recovers from the last state: R² on other images.
 
@@ -348,20 +339,16 @@ def recovered(
         states: last states, one row per image.
         inputs: what each step showed.
         test_states, test_inputs: of other images.
-        ridge: penalty, as in `ridge_accuracy`.
 
     Returns:
         R² per step; 1 is exact recovery, values below 0 are worse than the mean. nan for steps that show the same in all test
         images.
 
     Raises:
-        ValueError: if the shapes do not fit or the penalty is not positive.
+        ValueError: if the shapes do not fit.
     """
-    _check(states, inputs, "inputs", ridge)
-    _check(test_states, test_inputs, "inputs", ridge)
-    shape_is("test_inputs", test_inputs, (len(test_states), inputs.shape[1]))
-    weights, mean_x, mean_y = _ridge(states, inputs, ridge)
-    truth = test_inputs.double()
-    residual = (truth - ((test_states.double() - mean_x) @ weights + mean_y)).square().sum(0)
+    said, truth = _predicted(states, inputs, test_states), test_inputs.double()
+    shape_is("test_inputs", truth, tuple(said.shape))
+    residual = (truth - said).square().sum(0)
     total = (truth - truth.mean(0)).square().sum(0)
     return torch.where(total > 0, 1 - residual / total.clamp_min(1e-300), torch.nan)

@@ -57,9 +57,7 @@ def modes(u: Float[Tensor, "c c k"], n: int) -> Complex[Tensor, "n c"]:
     return torch.linalg.eigvals(spectral_blocks(u[None], n, every=True)[0].detach())
 
 
-def input_memory(
-    u: Float[Tensor, "c c k"], V: Float[Tensor, "cn d"], steps: int, lags: int | None = None
-) -> Float[Tensor, " lags"]:
+def input_memory(u: Float[Tensor, "c c k"], V: Float[Tensor, "cn d"], steps: int) -> Float[Tensor, " steps"]:
     r"""How well the best linear readout of a linear Wave-RNN recovers each past input, exactly and without sampling.
 
     For independent inputs of variance 1 the state is h(T) = Σ_τ K(τ) x(T−τ), with K(τ) = U^τ V and covariance
@@ -70,17 +68,14 @@ def input_memory(
         u: Recurrent kernels.
         V: Input weights.
         steps: Number of inputs read, T.
-        lags: Number of lags to return; all T by default.
 
     Returns:
-        R² for τ = 0, 1, ….
+        R² for τ = 0, …, T − 1.
 
     Raises:
         ValueError: If the shapes do not fit or a number is out of range.
     """
     T = positive_int("steps", steps)
-    kept = T if lags is None else positive_int("lags", lags)
-    require(kept <= T, f"lags = {kept} with {T} steps", f"1 to {T}", "Only inputs that were read can be recovered.")
     shape_is("u", u, ("c", "c", "k"))
     c = u.shape[0]
     shape_is("V", V, ("c·n", "d"))
@@ -98,8 +93,7 @@ def input_memory(
     # The singular vectors of all columns, rather than the covariance, whose condition is theirs squared.
     _, values, right = torch.linalg.svd(k.permute(1, 0, 2).flatten(1), full_matrices=False)
     kept_values = values > values.max() * 1e-10
-    explained = right[kept_values].square().sum(0).view(T, -1).mean(-1)
-    return explained[:kept]
+    return right[kept_values].square().sum(0).view(T, -1).mean(-1)
 
 
 def memory_of_states(

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Final, Literal, Self, get_args
+from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 import torch
 from jaxtyping import Float
@@ -234,15 +234,25 @@ class RecurrentNetwork(Ensemble, ABC):
         size: tuple[int, int, int, int],
         recurrent: Callable[[torch.Generator], Drawn],
         V_init: InputStart,
-        V_scale: float | None,
-        biases: bool,
-        readout: Readout,
-        readout_width: int,
-        activation: WaveActivation,
-        dtype: torch.dtype,
-        device: torch.device | str,
+        V_scale: float | None = None,
+        biases: bool = True,
+        readout: Readout = "linear",
+        readout_width: int = 100,
+        activation: WaveActivation = "relu",
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> Self:
-        """Draw one network of some (channels, units, inputs, outputs) per seed: input weights, recurrent ones, readout."""
+        """Draw one network of some (channels, units, inputs, outputs) per seed: input weights, recurrent ones, readout.
+
+        Further options of `initialise`:
+            V_scale: Size of the input weights: the weight of "sparse", the standard deviation of "normal"; None is the
+                paper's, `PUBLISHED_SCALE`.
+            biases: Whether hidden units start with the random biases of the public code; else with 0. Learned either way.
+            readout: "linear" or "mlp", one hidden layer of `readout_width` units.
+            activation: σ.
+            dtype: Floating-point type; weights are drawn in float64 first.
+            device: Where the networks live; the draw is the same everywhere.
+        """
         channels, units, inputs, outputs = size
         one_of("V_init", V_init, get_args(InputStart))
         one_of("readout", readout, get_args(Readout))
@@ -301,14 +311,8 @@ class WaveRNN(RecurrentNetwork):
         kernel: int = 3,
         u_init: KernelStart = "shift",
         V_init: InputStart = "sparse",
-        activation: WaveActivation = "relu",
-        readout: Readout = "linear",
         velocities: Float[Tensor, " c"] | Sequence[float] | None = None,
-        readout_width: int = 100,
-        V_scale: float | None = None,
-        biases: bool = True,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        **further: Any,
     ) -> WaveRNN:
         """Draw one network per seed, as the paper starts them (section 2, Appendix B).
 
@@ -323,15 +327,8 @@ class WaveRNN(RecurrentNetwork):
                 N(0, 0.001²), the random start of the paper's ablation. The bias of the convolution has PyTorch's default
                 start in all of them, as in the public code.
             V_init: "sparse" (the paper's) or "normal", see `input_weights`.
-            activation: σ.
-            readout: "linear" or "mlp" (one hidden layer).
             velocities: With u_init "shift", the velocity of each ring; 1 by default.
-            readout_width: Units of the readout's hidden layer.
-            V_scale: Size of the input weights: the weight of "sparse", the standard deviation of "normal"; None is the
-                paper's, `PUBLISHED_SCALE`.
-            biases: Whether hidden units start with the random biases of the public code; else with 0. Learned either way.
-            dtype: Floating-point type; weights are drawn in float64 first.
-            device: Where the networks live; the draw is the same everywhere.
+            further: V_scale, biases, readout, readout_width, activation, dtype, device: see `RecurrentNetwork._draw`.
 
         Returns:
             The networks, K = len(seeds).
@@ -365,9 +362,7 @@ class WaveRNN(RecurrentNetwork):
                 u = shift_kernel(speed, k)
             return {"u": u, "b_u": uniform((c,), c * k, generator)}
 
-        return cls._draw(
-            seeds, (c, n, d, o), recurrent, V_init, V_scale, biases, readout, readout_width, activation, dtype, device
-        )
+        return cls._draw(seeds, (c, n, d, o), recurrent, V_init, **further)
 
 
 class IdentityRNN(RecurrentNetwork):
@@ -400,13 +395,7 @@ class IdentityRNN(RecurrentNetwork):
         outputs: int,
         U_init: RecurrentStart = "identity",
         V_init: InputStart = "normal",
-        activation: WaveActivation = "relu",
-        readout: Readout = "linear",
-        readout_width: int = 100,
-        V_scale: float | None = None,
-        biases: bool = True,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        **further: Any,
     ) -> IdentityRNN:
         """Draw one network per seed, as the paper starts its baseline and the ablations of it (Appendix B).
 
@@ -417,13 +406,8 @@ class IdentityRNN(RecurrentNetwork):
             outputs: o.
             U_init: "identity", "uniform" (PyTorch's default, recurrent bias included) or "shift": U = Σ, unit i taking over
                 what unit i + 1 held. Identity and shift start with recurrent bias 0.
-            V_init: "normal" or "sparse" (one channel: every input into unit 0), see `wavemem.wave_rnn.network`.
-            activation: σ.
-            readout: "linear" or "mlp" (one hidden layer).
-            readout_width: Units of the readout's hidden layer.
-            V_scale, biases: As in `wavemem.wave_rnn.network.WaveRNN.initialise`.
-            dtype: Floating-point type; weights are drawn in float64 first.
-            device: Where the networks live; the draw is the same everywhere.
+            V_init: "normal" or "sparse" (one channel: every input into unit 0), see `input_weights`.
+            further: V_scale, biases, readout, readout_width, activation, dtype, device: see `RecurrentNetwork._draw`.
 
         Returns:
             The networks, K = len(seeds).
@@ -442,9 +426,7 @@ class IdentityRNN(RecurrentNetwork):
             U = eye if U_init == "identity" else torch.roll(eye, 1, -1)
             return {"b_U": torch.zeros(N, dtype=torch.float64), "U": U}
 
-        return cls._draw(
-            seeds, (1, N, d, o), recurrent, V_init, V_scale, biases, readout, readout_width, activation, dtype, device
-        )
+        return cls._draw(seeds, (1, N, d, o), recurrent, V_init, **further)
 
 
 class GatedRNN(Ensemble):

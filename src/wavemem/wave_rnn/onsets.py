@@ -164,9 +164,7 @@ def guess_from_bump(height: Float[Tensor, "*batch c"], time: int) -> Bool[Tensor
     return age < height.round()[..., None]
 
 
-def decode_fading_bump(
-    height: Float[Tensor, "*batch c"], time: int, decay: float, horizon: int | None = None
-) -> Bool[Tensor, "*batch c onset"]:
+def decode_fading_bump(height: Float[Tensor, "*batch c"], time: int, decay: float) -> Bool[Tensor, "*batch c onset"]:
     """Read a fading bump with λ <= 1/2 digit by digit, newest input first.
 
     With λ <= 1/2 all older inputs together weigh λ + λ² + … <= 1, less than the newest one, up to the last digit: the height is
@@ -177,22 +175,20 @@ def decode_fading_bump(
         height: Heights after step `time`, possibly with an error, (..., channel).
         time: t.
         decay: λ in (0, 1/2].
-        horizon: How many steps back to read (all of them by default); older steps read as False.
 
     Returns:
         Inputs per step, as `decode_wave`.
 
     Raises:
-        ValueError: If λ lies outside (0, 1/2], or time or horizon are not positive.
+        ValueError: If λ lies outside (0, 1/2], or time is not positive.
     """
     time = positive_int("time", time)
-    horizon = time if horizon is None else min(positive_int("horizon", horizon), time)
     shape_is("height", height, ("...", "channel"))
     decay = number_in("decay", decay, 1e-12, 0.5)
     # Midway between the most that older inputs can add, without the newest one, and the least, with it.
     found = torch.zeros(*height.shape, time, dtype=torch.bool, device=height.device)
     left = height.to(torch.float64).clone()
-    for age in range(horizon):
+    for age in range(time):
         remaining = time - 1 - age
         older = sum(decay**k for k in range(1, remaining + 1))
         active = left > (1 + older) / 2

@@ -33,7 +33,7 @@ from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavemem.checks import activity_is, finite, number_in, positive_int, require
+from wavemem.checks import activity_is, finite, number_in, positive_int, require, shape_is
 
 
 def one_way_kernel(velocity: float) -> Float[Tensor, " f"]:
@@ -102,12 +102,7 @@ def correlate(u: Float[Tensor, "c c f"], h: Float[Tensor, "*batch c n"]) -> Floa
     Source: Wave-RNN, Eq. 3 without input, bias and activation.
     """
     u = _kernel(u)
-    require(
-        h.ndim >= 2 and h.shape[-2] == u.shape[0],
-        f"a state of shape {tuple(h.shape)} for a kernel of {u.shape[0]} channels",
-        f"(..., {u.shape[0]}, n)",
-        "Put channels before positions; a single ring is (1, n).",
-    )
+    shape_is("h", h, ("...", u.shape[0], "n"))
     middle = u.shape[-1] // 2
     moved = [u[..., m] @ h.roll(middle - m, -1) for m in range(u.shape[-1])]
     return torch.stack(moved).sum(0)
@@ -230,6 +225,7 @@ FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
 _GROUPS = 8
+_FASTEST = 3.0  # units per step
 
 
 def _correlations(activity: Tensor) -> ComplexArray:
@@ -310,10 +306,10 @@ class Band:
     strength: float
 
 
-def _strongest(lags: ComplexArray, n: int, fastest: float, near: float | None = None) -> tuple[float, float]:
+def _strongest(lags: ComplexArray, n: int, near: float | None = None) -> tuple[float, float]:
     """Velocity and strength of the strongest line: a grid, then ever finer grids around its best point."""
     step = 0.5 / lags.shape[1]  # changes the frequency at k = 1/2 by a quarter of the resolution
-    grid: FloatArray = np.asarray(np.arange(-round(fastest / step), round(fastest / step) + 1) * step, np.float64)
+    grid: FloatArray = np.asarray(np.arange(-round(_FASTEST / step), round(_FASTEST / step) + 1) * step, np.float64)
     if near is not None:
         grid = np.asarray(near + np.arange(-4, 5) * step, np.float64)
     for _ in range(9):
@@ -324,28 +320,25 @@ def _strongest(lags: ComplexArray, n: int, fastest: float, near: float | None = 
     return at, float(strength.max())
 
 
-def spectral_velocity(activity: Float[Tensor, "time *rest position"], fastest: float = 3.0) -> Band:
-    """The velocity of the strongest line of the two-dimensional spectrum, with its error.
+def spectral_velocity(activity: Float[Tensor, "time *rest position"]) -> Band:
+    """The velocity of the strongest line of the two-dimensional spectrum up to 3 units per step, with its error.
 
     Args:
         activity: (time, ..., channel, position); all series are taken to share one velocity.
-        fastest: Largest |ν| considered.
 
     Returns:
         The line. Stationary patterns have velocity 0; where there is no activity the strength is 0 and the velocity nan.
 
     Raises:
-        ValueError: If the activity has fewer than 4 steps or positions or is not finite, or ``fastest`` is not positive.
+        ValueError: If the activity has fewer than 4 steps or positions or is not finite.
     """
-    fastest = number_in("fastest", fastest, 0.0, 1e6)
-    require(fastest > 0, f"fastest = {fastest}", "a positive number", "3 units per step is the default.")
     groups, n = _correlations(activity), activity.shape[-1]
     if not groups.any():
         return Band(math.nan, math.nan, 0.0)
-    best, strength = _strongest(groups.sum(0), n, fastest)
+    best, strength = _strongest(groups.sum(0), n)
     if len(groups) < 2:
         return Band(best, math.nan, strength)
-    left_out = np.array([_strongest(groups.sum(0) - group, n, fastest, best)[0] for group in groups])
+    left_out = np.array([_strongest(groups.sum(0) - group, n, best)[0] for group in groups])
     count = len(groups)
     error = math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
     return Band(best, error, strength)

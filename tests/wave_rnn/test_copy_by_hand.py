@@ -12,9 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavemem.streams import stream
-from wavemem.wave_rnn.copy_task import CopyBatch, CopyTask, copy_scores
+from wavemem.wave_rnn.copy_task import (
+    CopyBatch,
+    CopyTask,
+    bump_limits,
+    circulating_register,
+    copy_scores,
+    delay_line,
+    float32_step,
+    reading_unit,
+)
 from wavemem.wave_rnn.network import WaveRNN
-from wavemem.wave_rnn.registers import bump_limits, circulating_register, delay_line, float32_step, reading_unit
 
 
 def _batch(task: CopyTask, size: int = 16) -> CopyBatch:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from wavemem.training.learning_speed import at_least_times, learning_speed, smoothed
+from wavemem.records.comparisons import at_least_times, learning_speed, smoothed
 
 T = np.arange(1, 2001, 10).astype(float)
 
