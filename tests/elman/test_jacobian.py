@@ -57,12 +57,6 @@ def test_orbit_jacobian_is_that_of_the_iterated_map(steps: int) -> None:
     torch.testing.assert_close(network.orbit(h, steps)[-1], iterated(h))
 
 
-def test_odd_only_without_input_and_bias() -> None:
-    W_hh, W_uh, u, b, _ = _network(3, 2, 5)
-    maps = RecurrentMap(W_hh, W_uh), RecurrentMap(W_hh, W_uh, u), RecurrentMap(W_hh, b=b)
-    assert [network.odd for network in maps] == [True, False, False]
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -1,4 +1,4 @@
-"""A recurrent map near its states: Jacobians, the linearised system, and its fixed points, cycles and slow points.
+"""A recurrent map near its states: Jacobians, the linearised system, and its fixed points and slow points.
 
 The map is that of an Elman network, F(h, u) = σ(W_hh h + W_uh u + b), and
 
@@ -6,10 +6,10 @@ The map is that of an Elman network, F(h, u) = σ(W_hh h + W_uh u + b), and
 
 with z = W_hh h + W_uh u + b. Where h is a fixed point, F(h, u) = h, this is a linear recurrence for the deviations from it.
 
-Many starts lead to the fixed points. Minimised is q(h) = ½‖Fᵖ(h) - h‖², the squared distance that the map, applied p times,
-moves a state. Its zeros are the fixed points (p = 1) or the cycles whose length divides p. Its other minima are slow points:
-nothing stays there, but everything passes slowly. The minimisation is Levenberg and Marquardt's, for all starts at once, which
-ends in Newton steps and so finds stable and unstable points alike.
+Many starts lead to the fixed points. Minimised is q(h) = ½‖F(h) - h‖², the squared distance that the map moves a state. Its
+zeros are the fixed points. Its other minima are slow points: nothing stays there, but everything passes slowly. The
+minimisation is Levenberg and Marquardt's, for all starts at once, which ends in Newton steps and so finds stable and unstable
+points alike.
 
 A signed selection moves its contents round closed paths through the substrate (`wavemem.theory.selection.recurrence`). If a
 network squashes every site on its own, so that a site holds -1, 0 or +1, then Fᵖ leaves alone exactly the contents that Φᵖ
@@ -17,8 +17,7 @@ leaves alone. Which of them there are, and in how many directions each is unstab
 (`expected_fixed_points`).
 
 Source: Karuvally et al., ICML 2024, appendices A.5 (Eqs. 39-41; Eq. 39 is printed with h(t+1) on both sides, see the errata)
-and A.5.1 (Eq. 42), after Sussillo and Barak, Neural Computation 2013. Searching for cycles, and counting, is this book's
-addition.
+and A.5.1 (Eq. 42), after Sussillo and Barak, Neural Computation 2013. Counting is this book's addition.
 """
 
 from __future__ import annotations
@@ -71,11 +70,6 @@ class RecurrentMap:
     def N(self) -> int:
         """Number of neurons."""
         return int(self.W_hh.shape[0])
-
-    @property
-    def odd(self) -> bool:
-        """Whether F(-h) = -F(h): no input and no bias. Fixed points and cycles then come in pairs ±h."""
-        return not bool(self.drive.any())
 
     def __call__(self, h: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N"]:
         """The next state."""
@@ -202,7 +196,7 @@ class Minima(NamedTuple):
 
     Attributes:
         h: end points, (B, N).
-        q: ½‖Fᵖ(h) - h‖² there, (B,).
+        q: ½‖F(h) - h‖² there, (B,).
         gradient: ‖∇q‖ there, (B,).
     """
 
@@ -213,27 +207,20 @@ class Minima(NamedTuple):
 
 @dataclass(frozen=True)
 class FixedPoints:
-    """Distinct minima of one kind: all fixed points (or cycles), or all slow points.
+    """Distinct minima of one kind: all fixed points, or all slow points.
 
     Attributes:
-        h: the points, (n, N), by increasing norm. Of a cycle, one of its states.
-        residual: ‖Fᵖ(h) - h‖, (n,).
-        speed: ‖F(h) - h‖, (n,): how far one step moves the state.
-        eigenvalues: of the Jacobian of Fᵖ, (n, N), by decreasing modulus.
+        h: the points, (n, N), by increasing norm.
+        residual: ‖F(h) - h‖, (n,).
+        eigenvalues: of the Jacobian, (n, N), by decreasing modulus.
         unstable: how many of them have a modulus above 1, (n,).
-        partner: position in the list of the point -h (of a cycle: of the cycle through -h), -1 where it was not
-            found, (n,). The point itself for the origin and for cycles that contain -h.
-        period: smallest number of steps after which the state returns, (n,); 0 for slow points.
         starts: how many starts ended there, (n,).
     """
 
     h: Float[Tensor, "n N"]
     residual: Float[Tensor, " n"]
-    speed: Float[Tensor, " n"]
     eigenvalues: Complex[Tensor, "n N"]
     unstable: Int[Tensor, " n"]
-    partner: Int[Tensor, " n"]
-    period: Int[Tensor, " n"]
     starts: Int[Tensor, " n"]
 
     def __len__(self) -> int:
@@ -243,12 +230,6 @@ class FixedPoints:
     def stable(self) -> Bool[Tensor, " n"]:
         """Which of them attract everything in their neighbourhood: all |λ| < 1."""
         return self.unstable == 0
-
-    @property
-    def up_to_sign(self) -> int:
-        """How many there are if h and -h count as one."""
-        index = torch.arange(len(self))
-        return int(((self.partner < 0) | (self.partner >= index)).sum())
 
     @property
     def unseen(self) -> float:
@@ -300,26 +281,15 @@ def starting_points(
     return torch.cat([from_visits, sizes * directions])
 
 
-def _moved(network: RecurrentMap, h: Tensor, period: int) -> Tensor:
-    """Fᵖ(h) - h."""
-    after = h
-    for _ in range(period):
-        after = network(after)
-    return after - h
+def minimise_speed(network: RecurrentMap, starts: Float[Tensor, "B N"], iterations: int = 300) -> Minima:
+    """Minimise q(h) = ½‖F(h) - h‖² from every start (Eq. 42), all starts at once.
 
-
-def minimise_speed(
-    network: RecurrentMap, starts: Float[Tensor, "B N"], period: int = 1, iterations: int = 300
-) -> Minima:
-    """Minimise q(h) = ½‖Fᵖ(h) - h‖² from every start (Eq. 42), all starts at once.
-
-    A step solves (AᵀA + κ·1) δ = -Aᵀ(Fᵖ(h) - h) with A = ∂(Fᵖ(h) - h)/∂h. It is taken if q falls, and κ is lowered; else κ
+    A step solves (AᵀA + κ·1) δ = -Aᵀ(F(h) - h) with A = ∂(F(h) - h)/∂h. It is taken if q falls, and κ is lowered; else κ
     is raised and the state stays. Starts that have arrived drop out.
 
     Args:
         network: the map.
         starts: (B, N).
-        period: p.
         iterations: at most so many steps per start.
 
     Returns:
@@ -328,19 +298,19 @@ def minimise_speed(
     Raises:
         ValueError: if a number is not positive, or the starts are not (B, N) or not finite.
     """
-    period, iterations = positive_int("period", period), positive_int("iterations", iterations)
+    iterations = positive_int("iterations", iterations)
     h = torch.as_tensor(starts).detach().double().clone()
     shape_is("starts", h, ("B", network.N))
     finite("starts", h)
     B, N = h.shape
-    moved = _moved(network, h, period)
+    moved = network(h) - h
     q = 0.5 * moved.square().sum(1)
     gradient = torch.full_like(q, torch.inf)
     damping = torch.full_like(q, 1e-2)
     active = torch.arange(B, device=h.device)
     identity = torch.eye(N, dtype=torch.float64, device=h.device)
     for _ in range(iterations):
-        A = orbit_jacobian(network, h[active], period) - identity
+        A = network.jacobian(h[active]) - identity
         slope = (A.mT @ moved[active][..., None])[..., 0]
         gradient[active] = slope.norm(dim=1)
         # Arrived: q at the level of rounding, or no direction in which it falls, or no step that would be accepted.
@@ -351,7 +321,7 @@ def minimise_speed(
         matrix = A.mT @ A + damping[active, None, None] * identity
         step = torch.linalg.solve(matrix, -slope)
         trial = h[active] + step
-        trial_moved = _moved(network, trial, period)
+        trial_moved = network(trial) - trial
         trial_q = 0.5 * trial_moved.square().sum(1)
         better = trial_q < q[active]
         taken = active[better]
@@ -360,93 +330,55 @@ def minimise_speed(
     return Minima(h, q, gradient)
 
 
-def _smallest_period(network: RecurrentMap, h: Tensor, period: int) -> Tensor:
-    """Smallest divisor of the period after which each state has returned."""
-    orbit = network.orbit(h, period)
-    found = torch.full((len(h),), period, dtype=torch.long)
-    for p in (p for p in range(period - 1, 0, -1) if period % p == 0):
-        found[((orbit[p] - h).norm(dim=1) <= _DISTANCE).cpu()] = p
-    return found
-
-
-def _distinct(network: RecurrentMap, h: Tensor, period: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One representative of each group of equal points (equal cycles); how many are in it; and where its mirror image is."""
-    order = torch.argsort(h.norm(dim=1), stable=True)
-    h = h[order]
-    # A cycle is the same from whichever of its states one looks at it.
-    orbits = network.orbit(h, period - 1).movedim(0, 1) if len(h) else h[:, None]
+def _distinct(h: Tensor) -> tuple[Tensor, Tensor]:
+    """One representative of each group of equal points, and how many are in it."""
+    h = h[torch.argsort(h.norm(dim=1), stable=True)]
     kept: list[int] = []
     counts: list[int] = []
     for i in range(len(h)):
         if kept:
-            apart = (orbits[kept] - h[i]).norm(dim=-1).amin(dim=1)
+            apart = (h[kept] - h[i]).norm(dim=1)
             nearest = int(apart.argmin())
             if float(apart[nearest]) <= _DISTANCE:
                 counts[nearest] += 1
                 continue
         kept.append(i)
         counts.append(1)
-    chosen = h[kept]
-    partner = torch.full((len(kept),), -1, dtype=torch.long)
-    if network.odd and kept:
-        for i in range(len(kept)):
-            apart = (orbits[kept] + chosen[i]).norm(dim=-1).amin(dim=1)
-            nearest = int(apart.argmin())
-            if float(apart[nearest]) <= _DISTANCE:
-                partner[i] = nearest
-    return chosen, torch.tensor(counts, dtype=torch.long), partner
+    return h[kept], torch.tensor(counts, dtype=torch.long)
 
 
-def _describe(network: RecurrentMap, h: Tensor, period: int, slow: bool) -> FixedPoints:
-    # The orbit of a slow point is not closed: only the point itself identifies it.
-    chosen, counts, partner = _distinct(network, h, 1 if slow else period)
-    values = torch.linalg.eigvals(orbit_jacobian(network, chosen, period).cpu()) if len(chosen) else chosen.cpu() + 0j
+def _describe(network: RecurrentMap, h: Tensor) -> FixedPoints:
+    chosen, counts = _distinct(h)
+    values = torch.linalg.eigvals(network.jacobian(chosen).cpu()) if len(chosen) else chosen.cpu() + 0j
     values = values.gather(1, values.abs().argsort(dim=1, descending=True, stable=True))
-    smallest = _smallest_period(network, chosen, period)
-    return FixedPoints(
-        chosen,
-        _moved(network, chosen, period).norm(dim=1),
-        _moved(network, chosen, 1).norm(dim=1),
-        values,
-        (values.abs() > 1.0).sum(dim=1),
-        partner,
-        torch.zeros_like(smallest) if slow else smallest,
-        counts,
-    )
+    residual = (network(chosen) - chosen).norm(dim=1)
+    return FixedPoints(chosen, residual, values, (values.abs() > 1.0).sum(dim=1), counts)
 
 
 def find_fixed_points(
-    W_hh: Float[Tensor, "N N"] | RecurrentMap,
-    starts: Float[Tensor, "B N"],
-    period: int = 1,
-    iterations: int = 300,
+    W_hh: Float[Tensor, "N N"] | RecurrentMap, starts: Float[Tensor, "B N"], iterations: int = 300
 ) -> tuple[FixedPoints, FixedPoints, int]:
     """All fixed points of h → tanh(W_hh h + W_uh u + b) that the starts lead to (Eq. 42), and all slow points.
 
     Args:
         W_hh: recurrent weights, or the map with its input and biases.
         starts: (B, N), see :func:`starting_points`.
-        period: 1 for fixed points; p for cycles whose length divides p (points of a cycle count as one).
         iterations: at most so many steps per start.
 
     Returns:
-        The fixed points (or cycles), ‖Fᵖ(h) - h‖ <= 1e-10, those closer than 1e-5 being the same; the slow points, where the
+        The fixed points, ‖F(h) - h‖ <= 1e-10, those closer than 1e-5 being the same; the slow points, where the
         gradient of q vanishes but q does not; and how many starts had reached neither when the iterations ended.
 
     Raises:
         ValueError: if shapes do not fit, an entry is not finite, or a number is not positive.
     """
     network = W_hh if isinstance(W_hh, RecurrentMap) else RecurrentMap(W_hh)
-    ends = minimise_speed(network, starts, period, iterations)
+    ends = minimise_speed(network, starts, iterations)
     residual = (2 * ends.q).sqrt()
     arrived = residual <= 1e-10
     # At a minimum with q > 0 the gradient is zero up to rounding, which is relative to the residual.
     slow = ~arrived & (ends.gradient <= 1e-6 * residual)
-    return (
-        _describe(network, ends.h[arrived], period, slow=False),
-        _describe(network, ends.h[slow], period, slow=True),
-        int((~arrived & ~slow).sum()),
-    )
+    return _describe(network, ends.h[arrived]), _describe(network, ends.h[slow]), int((~arrived & ~slow).sum())
 
 
 def expected_fixed_points(cycles: Sequence[Cycle], period: int = 1) -> dict[int, int]:
