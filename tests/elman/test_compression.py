@@ -78,7 +78,6 @@ def test_linear_recall_separates_what_is_linear() -> None:
     found = compression.linear_recall(u, u @ P.mT)
     torch.testing.assert_close(found.map, P)
     assert found.error == pytest.approx(2 / 6, abs=0.02)
-    assert found.linear_error == pytest.approx(found.error)
     assert found.nonlinear < 1e-12
     assert found.singular_values.tolist() == pytest.approx([1, 1, 1, 1, 0, 0], abs=1e-9)
     products = u * u.roll(1, 1)

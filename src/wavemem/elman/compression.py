@@ -136,13 +136,11 @@ class Recall:
     Attributes:
         map: (n, n), the linear map from stored numbers to answers that fits best.
         error: mean squared error of the answers.
-        linear_error: mean squared error of the linear part alone.
         nonlinear: share of the answers' variance that the map does not explain.
     """
 
     map: Float[Tensor, "n n"]
     error: float
-    linear_error: float
     nonlinear: float
 
     @property
@@ -174,6 +172,5 @@ def linear_recall(stored: Float[Tensor, "batch n"], answers: Float[Tensor, "batc
     return Recall(
         map=M,
         error=float(((y - x) ** 2).mean()),
-        linear_error=float(((fitted - x) ** 2).mean()),
         nonlinear=float(((y - fitted) ** 2).mean()) / variance if variance > 0 else 0.0,
     )

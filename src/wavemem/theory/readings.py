@@ -117,13 +117,11 @@ class Decoding:
     """How well the past is recovered from the present state by a linear map.
 
     Attributes:
-        lags: Lags in steps, shape (lags,); lag 0 is the input of the same step.
-        r2: Share of the variance explained on held-out data, per lag and dimension, shape (lags, d); 1 is exact recovery,
-            about 0 is none (values below 0 mean worse than the mean).
+        r2: Share of the variance explained on held-out data, per lag (0 is the input of the same step) and dimension, shape
+            (lags, d); 1 is exact recovery, about 0 is none (values below 0 mean worse than the mean).
         accuracy: Share of signs recovered on held-out data, same shape; 0.5 is chance for ±1 inputs.
     """
 
-    lags: NDArray[np.int64]
     r2: FloatArray
     accuracy: FloatArray
 
@@ -191,7 +189,7 @@ def decode_past(
     total = ((y_test - y_test.mean(0)) ** 2).sum(0)
     r2 = torch.where(total > 0, 1 - residual / total.clamp_min(1e-300), torch.nan)
     accuracy = (torch.sign(guess) == torch.sign(y_test)).double().mean(0)
-    return Decoding(chosen, r2.reshape(n_lags, d).numpy(), accuracy.reshape(n_lags, d).numpy())
+    return Decoding(r2.reshape(n_lags, d).numpy(), accuracy.reshape(n_lags, d).numpy())
 
 
 LEAST_EXPLAINED = 0.9

@@ -7,11 +7,8 @@ everywhere but at the last ten steps, where it is the symbols; the first of them
 The paper's figures call "MSE" what its public code computes: the cross-entropy, averaged over every position of every
 sequence, divided once more by the size of the batch. `copy_scores` gives that number and the plain ones beside it.
 
-What a network that copies keeps apart: how each shown symbol changes the state and the answers.
-
 One symbol of a sequence is replaced by another and everything else left alone. What differs afterwards is the trace of that
-symbol. A register keeps the traces of different steps apart: they are at right angles in the state, and each changes one
-answer. In a bump they are all the same.
+symbol. A register keeps the traces of different steps apart: each changes one answer. In a bump they are all the same.
 
 A travelling wave is a register: networks with weights written by hand copy without a mistake.
 
@@ -282,37 +279,11 @@ def copy_scores(
     return CopyScores(loss, loss / logits.shape[-2], right.amin(0).mean(-1), right.mean(dim=(0, -1)))
 
 
-class Traces(NamedTuple):
-    """How symbols leave traces; means over sequences.
-
-    Attributes:
-        answers: change of y_b - y_a, the preference for b over a, at due step j when step i shows b instead of a, absolute
-            value, (K, i, j). In a linear network |g_ji| of the chapter's theorem: an answer is safe if its own symbol's share
-            exceeds the sum of all others'.
-        singular: singular values of the m traces in the state before the delimiter, side by side, each trace at its own
-            length; relative to the largest, in falling order, (K, m).
-        effective: effective number of independent traces, see `effective_number`, (K,).
-    """
-
-    answers: Float[Tensor, "K m m"]
-    singular: Float[Tensor, "K m"]
-    effective: Float[Tensor, " K"]
-
-
-def effective_number(singular: Float[Tensor, "*runs m"]) -> Float[Tensor, "*runs"]:
-    """(Σ s²)² / Σ s⁴: m for m equal singular values, 1 if one of them exceeds the others by far.
-
-    Args:
-        singular: singular values.
-    """
-    power = singular.square()
-    total: Tensor = power.sum(-1).square() / power.square().sum(-1).clamp_min(1e-300)
-    return total
-
-
 @torch.no_grad()
-def symbol_traces(network: RecurrentNetwork, task: CopyTask, size: int, generator: torch.Generator) -> Traces:
-    """Let every step in turn show one symbol or another, a or b, and see what changes.
+def symbol_traces(
+    network: RecurrentNetwork, task: CopyTask, size: int, generator: torch.Generator
+) -> Float[Tensor, "K m m"]:
+    """Let every step in turn show one symbol or another, a or b, and see how the answers change.
 
     Each sequence has a pair (a, b) of its own, the same at all steps, so that traces differ by their step and nothing else.
 
@@ -323,7 +294,9 @@ def symbol_traces(network: RecurrentNetwork, task: CopyTask, size: int, generato
         generator: source of the sequences and of the pairs.
 
     Returns:
-        See `Traces`, float64.
+        Change of y_b - y_a, the preference for b over a, at due step j when step i shows b instead of a: mean absolute value
+        over sequences, (K, i, j), float64. In a linear network |g_ji| of the chapter's theorem: an answer is safe if its own
+        symbol's share exceeds the sum of all others'.
 
     Raises:
         ValueError: if there is only one symbol, or the network has other inputs than the task.
@@ -338,29 +311,19 @@ def symbol_traces(network: RecurrentNetwork, task: CopyTask, size: int, generato
     )
     like = network.V
     inputs = task.batch(size, generator, like.device).inputs.to(like.dtype)
-    m, before = task.memory, task.delimiter - 1
-
-    def seen(sequences: Tensor) -> tuple[Tensor, Tensor]:
-        logits = network(sequences, every_step=True)[-m:, ..., 1:-1].double()
-        return logits, network.states(sequences[: before + 1])[-1].flatten(-2).double()
-
     a = torch.randint(0, task.symbols, (size,), generator=generator, device=generator.device)
     b = (a + torch.randint(1, task.symbols, (size,), generator=generator, device=generator.device)) % task.symbols
-    changed, traces = [], []
-    for i in range(m):
+    changed = []
+    for i in range(task.memory):
         pair = []
         for symbol in (a, b):
             one = inputs.clone()
             one[i] = one_hot(symbol.to(like.device) + 1, task.categories).to(like.dtype)
-            pair.append(seen(one))
-        (answers, state), (others, there) = pair
-        moved = others - answers  # (m, K, size, S)
+            pair.append(network(one, every_step=True)[-task.memory :, ..., 1:-1].double())
+        moved = pair[1] - pair[0]  # (m, K, size, S)
         of_a, of_b = (moved[..., torch.arange(size), symbol] for symbol in (a, b))
         changed.append((of_b - of_a).abs().mean(-1).T)  # (K, m)
-        traces.append(there - state)
-    singular = torch.linalg.svdvals(torch.stack(traces, -1))  # (K, size, m)
-    relative = singular / singular[..., :1].clamp_min(1e-300)
-    return Traces(torch.stack(changed, 1), relative.mean(1), effective_number(singular).mean(1))
+    return torch.stack(changed, 1)
 
 
 @torch.no_grad()
