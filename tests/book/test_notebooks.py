@@ -42,6 +42,37 @@ def test_more_science_than_plumbing_is_to_be_seen(path: Path) -> None:
     assert lines[True] < lines[False], f"{path.name}: {lines[True]} lines of plumbing, {lines[False]} of science"
 
 
+@pytest.mark.parametrize(
+    "path", [*CHAPTERS, *sorted((CHAPTERS[0].parents[1] / "book").glob("*.md"))], ids=lambda path: path.stem
+)
+def test_code_is_at_most_72_columns_wide(path: Path) -> None:
+    options = r"(?:---\n(?s:.*?)^---\n|(?::.*\n)*)"
+    fenced = rf"^ *```(?:\{{code-cell\}}.*\n{options}|(?:python|bash)\n)((?s:.*?))^ *```"
+    blocks = re.findall(fenced, path.read_text(encoding="utf-8"), re.MULTILINE)
+    wide = [line for block in blocks for line in block.splitlines() if len(line) > 72]
+    assert not wide, "\n".join([f"{path.name}: {len(wide)} lines of code have more than 72 columns", *wide])
+
+
+def test_the_map_shows_what_the_chapters_say_that_they_need() -> None:
+    """Arrows of the welcome page, without those that a longer way replaces, and its words, beside the chapters' boxes."""
+    texts = {int(path.stem[:2]): path.read_text(encoding="utf-8") for path in CHAPTERS}
+    home = {label: k for k, text in texts.items() for label in re.findall(r"^\(([\w.-]+)\)=$", text, re.MULTILINE)}
+    needs: dict[int, set[int]] = {}
+    before: dict[int, set[int]] = {}
+    for k, text in texts.items():
+        box = re.search(r"^:class: needs\n(.*?)^:::", text, re.MULTILINE | re.DOTALL)
+        assert box, f"chapter {k} has no box with the class 'needs' under its opening paragraph"
+        labels = re.findall(r"\{\w+\}`(?:[^`<]*<)?([\w.-]+)>?`", box[1])
+        needs[k] = {home[label] for label in labels if label in home} - {k}
+        before[k] = needs[k].union(*(before[one] for one in needs[k]))
+    direct = {(one, k) for k, of in needs.items() for one in of if not any(one in before[other] for other in of)}
+    page = (CHAPTERS[0].parents[1] / "book" / "intro.md").read_text(encoding="utf-8")
+    arrows = {(int(one), int(k)) for one, k in re.findall(r'id="map-(\d+)-(\d+)"', page)}
+    assert arrows == direct, f"to draw: {direct - arrows}, to rub out: {arrows - direct}"
+    words = dict(re.findall(r"^\*\*(\d+)\*\* .*?\*Needs (.*?)\.\*", page, re.MULTILINE | re.DOTALL))
+    assert {int(k): {int(one) for one in re.findall(r"\d+", said)} for k, said in words.items()} == needs
+
+
 @pytest.fixture
 def cells(site: Path, layout: Layout, notebook_name: str) -> dict[str, Cell]:
     """The code cells of one executed chapter, by where to look: numbered from 1 as the error messages of the build do."""
