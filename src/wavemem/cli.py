@@ -91,8 +91,7 @@ def chapters() -> None:
     from wavemem.building.chapters import discover
 
     for chapter in discover(Layout(find_root())):
-        minutes = f"{chapter.minutes} min" if chapter.minutes else ""
-        print(f"{chapter.name:32} {minutes:>7}  {chapter.title}")
+        print(f"{chapter.name:32} {chapter.minutes:>3} min  {chapter.title}")
 
 
 @app.command()

@@ -72,7 +72,7 @@ def faults(text: str) -> list[str]:
     ]
     names = glued_names(summary)
     for cell in code_cells(text):
-        for node in ast.walk(ast.parse(re.sub(r"^[%!].*$", "", cell, flags=re.MULTILINE))):
+        for node in ast.walk(ast.parse(re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "glue" and len(node.args) > 1:
                 name, value = node.args[:2]
                 if isinstance(name, ast.Constant) and isinstance(value, ast.Constant) and name.value in names:

@@ -48,7 +48,7 @@ class Toy:
         """The text file of a chapter."""
         return self.layout.notebooks / f"{chapter}.md"
 
-    def chapter(self, name: str, *cells: str, settings: str = "minutes: 1") -> Chapter:
+    def chapter(self, name: str, *cells: str, settings: str = "") -> Chapter:
         """Write a chapter whose code cells, after that of the parameters, are given."""
         text = _HEAD % settings
         for cell in cells:

@@ -71,7 +71,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory, new_toy, real: Layout) -> Simp
     toy = new_toy(tmp_path_factory.mktemp("execution") / "toy")
     toy.module("wavemem.plain", "X = 'from the tree'\n")
     toy.module("wavemem.elman.table1", "")
-    toy.module("wavemem.plotting.style", (real.package / "wavemem/plotting/style.py").read_text(encoding="utf-8"))
+    for name in ("style", "tables"):
+        source = real.package / "wavemem" / "plotting" / f"{name}.py"
+        toy.module(f"wavemem.plotting.{name}", source.read_text(encoding="utf-8"))
     # All that a reader may have lying about; the variables point to it.
     mine = toy.layout.root.parent / "mine"
     spec = {"argv": ["/bin/false"], "display_name": "mine", "language": "python"}
@@ -259,6 +261,22 @@ def test_sources_that_changed_meanwhile(toy, monkeypatch: pytest.MonkeyPatch, le
     assert look_up(toy.layout, SEVEN, "01-first") is None
 
 
+def test_words_that_changed_meanwhile_cost_nothing(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    chapter = toy.chapter("01-first", "x = 1")
+
+    def start(chapter, layout, *_others):
+        work = layout.work(SEVEN, chapter.name)
+        work.mkdir()
+        (work / "published.ipynb").write_text("{}")
+        (work / "outcome.json").write_text('{"seconds": 1.0}')
+        toy.source(chapter.name).write_text(chapter.text.replace("Words.", "Words, and words."))
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr(schedule, "_start", start)
+    assert execute(toy.layout).executed == [chapter.name]
+    assert compare(discover(toy.layout)[0], toy.layout, SEVEN)[2] == ""
+
+
 PERSONAL = (
     "ATEN_CPU_CAPABILITY DOCUTILSCONFIG IPYTHONDIR JUPYTER_PATH KMP_AFFINITY LANG LC_ALL MATPLOTLIBRC MKL_CBWR MPLBACKEND "
     "OMP_DYNAMIC OMP_NUM_THREADS PYTHONDEVMODE PYTHONHASHSEED PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSTARTUP "
@@ -329,5 +347,5 @@ def test_why_a_chapter_is_executed_again(entry) -> None:
     (toy.layout.root / "constraints.txt").unlink()
     (toy.layout.notebooks / "new.csv").touch()
     said = compare(chapter, toy.layout, SEVEN, threads=2)[2]
-    assert said == "changed: chapter text, constraints.txt, data notebooks/new.csv and 1 more"
+    assert said == "changed: code cells, constraints.txt, data notebooks/new.csv and 1 more"
     assert compare(chapter, toy.layout, Parameters())[2] == "not executed yet"

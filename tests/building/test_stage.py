@@ -57,7 +57,7 @@ def test_stage(book) -> None:
     assert [entry["file"] for entry in toc["parts"][0]["chapters"]] == ["chapters/01-first", "pages/execution"]
     prose = words(book, "01-first")
     assert prose.startswith(
-        "# A chapter\n\n:::{div} chapter-facts\n1 minutes' read · executed with profile `quick` · dev"
+        "# A chapter\n\n:::{div} chapter-facts\n5 minutes' read · executed with profile `quick` · dev"
     )
     assert prose.index("Words") < prose.index("wavemem book run 01-first")
     assert '"measured\\n"' in (source / "chapters/01-first.ipynb").read_text()
@@ -68,8 +68,8 @@ def test_stage(book) -> None:
     assert "measured" not in plain
     page = (source / "pages/execution.md").read_text()
     assert page.startswith("(page-execution)=\n")
-    assert "| [](../chapters/01-first.ipynb) | 1 min | 12 s | 2 |\n" in page
-    assert "| [](../chapters/02-second.ipynb) | 1 min | not executed | 0 |\n| All | 2 min | 12 s |  |\n" in page
+    assert "| [](../chapters/01-first.ipynb) | 5 min | 12 s | 2 |\n" in page
+    assert "| [](../chapters/02-second.ipynb) | 5 min | not executed | 0 |\n| All | 10 min | 12 s |  |\n" in page
 
 
 def test_claims_stand_after_the_summary(book, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +111,15 @@ def test_a_hidden_folder_above_the_book_hides_nothing(book, tmp_path) -> None:
     assert [path.name for path in (book.layout.source / "book").iterdir()] == ["intro.md"]
 
 
-def test_pages_of_measurements_are_made_apart(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_of_measurements_are_made_apart_when_what_they_are_made_from_changes(
+    toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MPLBACKEND", "/nowhere")
-    (toy.layout.build / "pages").mkdir(parents=True)
-    (toy.layout.build / "pages" / "left-over.md").touch()
-    codes = [1, 0]
+    pages, results, chapter = toy.layout.build / "pages", toy.layout.results(QUICK), toy.chapter("01-first", "x = 1")
+    for folder in (pages, results):
+        folder.mkdir(parents=True)
+    (pages / "left-over.md").touch()
+    codes = [0]
 
     def run(command, **options):
         assert options["env"]["MPLBACKEND"] == "agg"
@@ -123,19 +127,39 @@ def test_pages_of_measurements_are_made_apart(toy, monkeypatch: pytest.MonkeyPat
         return subprocess.CompletedProcess(command, codes.pop(), "", "why")
 
     monkeypatch.setattr(subprocess, "run", run)
+
+    def words(new: str) -> None:
+        toy.source(chapter.name).write_text(chapter.text.replace("Words.", new))
+
     assert stage.generate(toy.layout, QUICK) == {"claims.md": b"x"}
-    with pytest.raises(BuildError, match="could not be written:\nwhy"):
-        stage.generate(toy.layout, QUICK)
+    words("Words, and words.")
+    assert stage.generate(toy.layout, QUICK) == {"claims.md": b"x"}
+    for change in (
+        lambda: words("(sec-01-a)=\n## A\n"),
+        lambda: (results / "01-first.json").write_text("{}"),
+        lambda: toy.module("wavemem.plain", "X = 2\n"),
+        lambda: (toy.layout.build / "pages.txt").write_text("{"),
+    ):
+        change()
+        codes[:] = [0, 1]
+        with pytest.raises(BuildError, match="could not be written:\nwhy"):
+            stage.generate(toy.layout, QUICK)
+        for _ in range(2):
+            assert stage.generate(toy.layout, QUICK) == {"claims.md": b"x"}
+        assert codes == []
+    (pages / "claims.md").write_text("y")
+    codes.append(0)
+    assert stage.generate(toy.layout, QUICK) == {"claims.md": b"x"}
 
 
 @pytest.fixture
 def sphinx(book, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Each run of Sphinx, with its strictness; it leaves two pages."""
+    """Each run of Sphinx: whether it went on from the last; it leaves two pages."""
     runs: list[bool] = []
 
-    def run(layout, strict: bool, held: tuple[int, ...]):
-        runs.append(strict)
-        pages = layout.build / "site-new" / "html"
+    def run(layout, strict: bool, held: tuple[int, ...], go_on: bool):
+        runs.append(go_on)
+        pages = layout.build / "sphinx" / "html"
         (pages / "chapters").mkdir(parents=True, exist_ok=True)
         (pages / "index.html").write_text("<html>")
         (pages / "chapters" / "01-first.html").write_text("<html>")
@@ -155,14 +179,15 @@ def test_pages_are_built_only_when_something_changed(book, sphinx: list[bool]) -
     assert not rebuilt(book)
     damages = [
         lambda page: (layout.root / "book/intro.md").write_text("# Changed\n"),
+        lambda page: (layout.root / "_config.yml").write_text("title: Other\n"),
         lambda page: book.module("wavemem.plain", "X = 3\n"),  # documented in the reference pages
         lambda page: page.unlink(),
         lambda page: page.write_text(""),
         lambda page: page.write_text("<body>"),
         lambda page: page.with_name("other.html").write_text("<html>"),
         lambda page: shutil.rmtree(layout.site),
-        lambda page: (layout.build / "site.json").write_text("{"),
-        lambda page: (layout.build / "site.json").write_text("[]"),
+        lambda page: (layout.build / "site.txt").write_text("{"),
+        lambda page: (layout.build / "site.txt").write_text("[]"),
     ]
     for damage in damages:
         damage(layout.site / "chapters" / "01-first.html")
@@ -170,7 +195,7 @@ def test_pages_are_built_only_when_something_changed(book, sphinx: list[bool]) -
         assert sorted(path.name for path in layout.site.rglob("*.html")) == ["01-first.html", "index.html"]
         assert (layout.site / "chapters" / "01-first.html").read_text() == "<html>"
         assert not rebuilt(book)
-    assert sphinx == [False] * (1 + len(damages))
+    assert sphinx == [False, True, *[False] * (len(damages) - 1)]
 
 
 @pytest.mark.parametrize("revert", [False, True])
@@ -245,16 +270,19 @@ def test_a_second_build_does_nothing(book, sphinx: list[bool], monkeypatch: pyte
 def test_sphinx_s_complaints_are_passed_on(book, monkeypatch: pytest.MonkeyPatch, capsys, code: int) -> None:
     def run(layout, output, options, held):
         assert options == ["--warningiserror", "--keep-going"]
-        (output / "_build" / "html").mkdir(parents=True)
+        for name in ("html", ".doctrees"):
+            (output / "_build" / name).mkdir(parents=True)
         return subprocess.CompletedProcess([], code, "", "a.md:3: WARNING: no such reference\nother\n")
 
     monkeypatch.setattr(site, "_jupyter_book", run)
     book.layout.site.mkdir(parents=True)
     if code:
         with pytest.raises(BuildError, match=r"1 warnings or errors .*\n  a.md:3: WARNING: no such reference$"):
-            site._run_sphinx(book.layout, True, ())
+            site._run_sphinx(book.layout, True, (), False)
     else:
-        assert (site._run_sphinx(book.layout, True, ()) / ".nojekyll").is_file()
+        pages = site._run_sphinx(book.layout, True, (), False)
+        assert (pages / ".nojekyll").is_file()
+        assert not (pages.parent / ".doctrees").exists()
         assert "1 warnings while building the pages" in capsys.readouterr().err
     assert book.layout.site.is_dir()
     assert (book.layout.build / "site.log").read_text().startswith("a.md:3")

@@ -41,6 +41,9 @@ KEY_PACKAGES = (
 )
 """Distributions whose installed version can change an executed chapter, whatever the constraints file says."""
 
+_HEEDED = frozenset({"parameters", "raises-exception", "skip-execution"})
+"""The tags that change what is executed; all other options of a cell are about its page."""
+
 _READ = "read "
 """How the names of ingredients begin that no import line and no front matter tells of, but that a chapter was seen to read."""
 
@@ -105,6 +108,22 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(odd) for part in path.relative_to(folder).parts))
 
 
+def folder_digest(folder: Path, pattern: str = "*") -> str:
+    """Hash of the files in a folder, by path and content."""
+    found = (path for path in folder.rglob(pattern) if path.is_file())
+    return digest({path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in found})
+
+
+def installed() -> list[str]:
+    """This Python and everything that is installed, with versions."""
+    return [sys.version, *sorted(f"{found.name} {found.version}" for found in importlib.metadata.distributions())]
+
+
+def noted(path: Path) -> list[str]:
+    """The words of a file; none where there is no file."""
+    return path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else []
+
+
 def _machine(parameters: Parameters, modules: Iterable[str], threads: int) -> dict[str, str]:
     """What else can change the last digits of a number: the machine, and what is asked of it."""
     found = {"processor": compiled.processor()} | {name: os.environ[name] for name in KEYED if name in os.environ}
@@ -143,16 +162,20 @@ def chapter_key(
 ) -> Key:
     """Collect what a chapter's execution depends on.
 
-    The ingredients are the chapter's text, every module of the package that it imports (see :mod:`wavemem.records.code`), every
-    file that lies beside the notebooks and every Python file at the top of the book, the parameters, the machine, the
-    number of threads if it is not 1, the locked and the installed versions, the record folders that its front matter names,
-    if it reports to the registry, the criteria of the entries that it names, and what it was seen to ``read``.
+    The ingredients are the chapter's code cells (not its words, nor what a cell says about its page), every module of the
+    package that it imports (see :mod:`wavemem.records.code`), every file that lies beside the notebooks and every Python
+    file at the top of the book, the parameters, the machine, the number of threads if it is not 1, the locked and the
+    installed versions, the record folders that its front matter names, if it reports to the registry, the criteria of the
+    entries that its code names, and what it was seen to ``read``.
     """
     # Other chapters, and what an editor keeps beside a chapter under its name, are nobody's data.
     texts = {path.stem for path in layout.notebooks.glob(CHAPTER_FILES)}
     data = [path for path in (*files_in(layout.notebooks), *layout.root.glob("*.py")) if path.stem not in texts]
     own = [path.read_text(encoding="utf-8", errors="replace") for path in data if path.suffix == ".py"]
-    modules = closure([*code_cells(chapter.text, chapter.name), *own], layout.package)
+    cells = code_cells(chapter.text, chapter.name)
+    code = [cell.source for cell in cells]
+    tags = [sorted(_HEEDED & set(cell.metadata.get("tags", []))) for cell in cells]
+    modules = closure([*code, *own], layout.package)
     files = {f"module {name}": file for name, file in modules.items()}
     for name in chapter.records:
         data += files_in(layout.root / "records" / name)
@@ -162,7 +185,7 @@ def chapter_key(
     if constraints.is_file():
         files["constraints.txt"] = constraints
     # First the moments: whatever changes from here on is noticed at the end.
-    key = Key({"chapter text": digest(chapter.text)}, moments(files.values()))
+    key = Key({"code cells": digest([code, tags])}, moments(files.values()))
     ingredients = key.ingredients
     ingredients |= {name: digest(file.read_bytes()) if file.is_file() else "absent" for name, file in files.items()}
     ingredients |= {f"parameter {name}": str(setting) for name, setting in asdict(parameters).items()}
@@ -170,7 +193,7 @@ def chapter_key(
     ingredients |= _machine(parameters, modules, threads)
     if "wavemem.records.registry" in modules and (layout.root / "records" / "registry").is_dir():
         # The entries that the chapter names, not the files: a link filled in elsewhere re-executes nothing.
-        ingredients["registry entries"] = fingerprint(chapter.text, layout.root / "records")
+        ingredients["registry entries"] = fingerprint("\n".join(code), layout.root / "records")
     return key
 
 

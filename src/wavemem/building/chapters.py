@@ -10,6 +10,7 @@ import copy
 import functools
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ PARAMETERS = tuple(field.name for field in fields(Parameters))
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*\n", re.DOTALL)
 _OPENED_CELL = re.compile(r"^[\s>]*(`{3,}|~{3,}|:{3,})\s*\{code-cell\}.*", re.IGNORECASE | re.MULTILINE)
 """What a writer means as a code cell, whether or not jupytext takes it for one."""
+_FOLDED = frozenset({"hide-cell", "hide-input", "remove-cell", "remove-input", "parameters"})
+_SOLUTION = re.compile(r"^(`{3,}|:{3,})\{solution\}.*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_DISPLAYED = re.compile(r"\$\$.+?\$\$", re.DOTALL)
+_PROOF = re.compile(r"^(?:`{3,}|:{3,})\{prf:proof\}", re.MULTILINE)
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 _STYLER = re.compile(r"\bT_[0-9a-f]{5}(?=[_\"' ])")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -38,7 +43,6 @@ class Chapter:
         name: File name without suffix, e.g. ``04-linear-boundary``.
         text: The content of the file.
         title: Title in the front matter, or the name.
-        minutes: Reading time in minutes, 0 if not declared.
         records: Folders under ``records/`` whose measurements the chapter shows.
         timeout: Seconds that one cell may take in the quick profile.
     """
@@ -46,7 +50,6 @@ class Chapter:
     name: str
     text: str
     title: str
-    minutes: int
     records: tuple[str, ...]
     timeout: int
 
@@ -54,6 +57,22 @@ class Chapter:
     def number(self) -> int:
         """Chapter number, from the file name."""
         return int(self.name.split("-", 1)[0])
+
+    @property
+    def minutes(self) -> int:
+        """How long one reads it, to five minutes.
+
+        An estimate: 200 words of prose a minute, as such texts are read; 4 s for a line of code, which says as much as a line
+        of prose; 20 s for a displayed equation, whose symbols one looks up; and 3 min for a proof, beside its words and
+        equations, to go its steps oneself. What is folded (code, solutions) does not count.
+        """
+        cells = _parsed(self.text, self.name).cells
+        prose = _SOLUTION.sub("", "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+        words = sum(any(map(str.isalpha, word)) for word in _DISPLAYED.sub("", prose).split())
+        shown = [c.source for c in cells if c.cell_type == "code" and not _FOLDED & set(c.metadata.get("tags", []))]
+        lines = sum(bool(line.strip()) for source in shown for line in source.splitlines())
+        minutes = words / 200 + lines / 15 + len(_DISPLAYED.findall(prose)) / 3 + 3 * len(_PROOF.findall(prose))
+        return max(5, 5 * round(minutes / 5))
 
 
 def front_matter(text: str, where: str) -> Any:
@@ -89,17 +108,17 @@ def _parsed(text: str, where: str) -> Any:
     return notebook
 
 
-def code_cells(text: str, where: str = "the chapter") -> list[str]:
-    """Source of each code cell of a MyST text notebook, without its option lines.
+def code_cells(text: str, where: str = "the chapter") -> list[Any]:
+    """The code cells of a MyST text notebook.
 
     Raises:
         BuildError: If it cannot be read, or holds a code cell that would not be executed.
     """
-    return [cell.source for cell in _parsed(text, where).cells if cell.cell_type == "code"]
+    return [cell for cell in _parsed(text, where).cells if cell.cell_type == "code"]
 
 
 def executable(text: str, where: str) -> Any:
-    """The notebook of a MyST text notebook, its cells with ids that depend on their position alone.
+    """The notebook of a MyST text notebook, its cells with ids that depend on their position among their kind alone.
 
     Raises:
         BuildError: If it cannot be read, or no cell tagged ``parameters`` sets each of the three.
@@ -117,8 +136,10 @@ def executable(text: str, where: str) -> Any:
 
 def _number_cells(notebook: Any) -> None:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for index, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{index:03d}"
+    counts: Counter[str] = Counter()
+    for cell in notebook.cells:
+        cell["id"] = f"{cell.cell_type}-{counts[cell.cell_type]:03d}"
+        counts[cell.cell_type] += 1
 
 
 def plain(text: str) -> str:
@@ -161,6 +182,22 @@ def published(notebook: Any) -> Any:
     return notebook
 
 
+def as_executed(chapter: Chapter, executed: Any) -> Any:
+    """A chapter's words and options of today with the outputs of its execution.
+
+    Where today's code is another, the executed notebook as it is: outputs stand under the code that made them.
+    """
+    notebook = published(executable(chapter.text, chapter.name))
+    done = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    pairs = [[cell for cell in cells if cell.cell_type == "code"] for cells in (notebook.cells, done)]
+    if [cell.source for cell in pairs[0]] != [cell.source for cell in pairs[1]]:
+        return executed
+    for cell, made in zip(*pairs, strict=True):
+        cell.outputs, cell.execution_count = made.outputs, made.execution_count
+    notebook.metadata.update({k: v for k, v in executed.metadata.items() if k == "language_info"})
+    return notebook
+
+
 def notebook_bytes(notebook: Any) -> bytes:
     """A notebook's bytes: UTF-8 JSON, keys sorted."""
     return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -178,19 +215,19 @@ def _read(path: Path) -> Chapter:
     header = front_matter(text, path.name)
     if not isinstance(header, dict) or "wavemem" not in header:
         raise BuildError(
-            f"{path.name}: the front matter has no 'wavemem' (title, minutes, records). If an editor dropped it: restore "
+            f"{path.name}: the front matter has no 'wavemem' (title, records). If an editor dropped it: restore "
             "it, and keep 'notebook_metadata_filter: wavemem' under 'jupytext', as the other chapters do"
         )
     given = header["wavemem"] or {}
     if not isinstance(given, dict):
         raise BuildError(f"{path.name}: 'wavemem' in the front matter is {given!r}; allowed: a mapping")
-    settings: dict[str, Any] = {"title": path.stem, "minutes": 0, "records": [], "timeout": 900} | given
-    for name, kind in (("minutes", int), ("timeout", int), ("records", list)):
+    settings: dict[str, Any] = {"title": path.stem, "records": [], "timeout": 900} | given
+    for name, kind in (("timeout", int), ("records", list)):
         if not isinstance(settings[name], kind):
             allowed = "a list of folder names" if kind is list else "a whole number"
             raise BuildError(f"{path.name}: {name} in the front matter is {settings[name]!r}; allowed: {allowed}")
     records = tuple(map(str, settings["records"]))
-    return Chapter(path.stem, text, str(settings["title"]), settings["minutes"], records, settings["timeout"])
+    return Chapter(path.stem, text, str(settings["title"]), records, settings["timeout"])
 
 
 def discover(layout: Layout) -> list[Chapter]:

@@ -1,4 +1,5 @@
-"""A Sphinx extension: the library's docstrings as they are written, and pages without what this book does not use.
+"""A Sphinx extension: the library's docstrings as they are written, pages without what this book does not use, and what Sphinx
+lacks to build only the pages that changed.
 
 Docstrings are meant to be read in an editor: names stand in single backticks, shapes look like ``(*batch, s, d)``,
 moduli like ``|x|``, and a module may open with a Markdown table of its symbols. reStructuredText means other things
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wavemem.building.dark import in_both_themes
+from wavemem.building.layout import digest
 from wavemem.plotting.tables import typeset
 
 # What must not be touched: double backticks, roles with their content, references with an underscore.
@@ -140,8 +142,47 @@ def _on_page(app: Any, _page: str, _template: str, context: dict[str, Any], _doc
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+def _written_again(_app: Any, env: Any) -> list[str]:
+    """Every page, if what pages say of one another has changed: titles, numbers, captions and other names of labels."""
+    domains, before = env.domaindata, getattr(env, "wavemem_names", None)
+    tables = [domains["std"][kind] for kind in ("labels", "anonlabels", "objects")]
+    tables += [domains["math"]["objects"], env.toc_secnumbers, env.toc_fignumbers, env.titles]
+    tables.append({c.key: c.formatted_entry.label for c in domains.get("cite", {}).get("citations", [])})
+    tables.append({name: (p["docname"], p["realtype"]) for name, p in getattr(env, "proof_list", {}).items()})
+    exercises = getattr(env, "sphinx_exercise_registry", {}).items()
+    tables.append({name: (exercise["docname"], str(exercise["node"][0])) for name, exercise in exercises})
+    env.wavemem_names = digest([sorted(f"{key} {value}" for key, value in table.items()) for table in tables])
+    return [] if env.wavemem_names == before else sorted(env.found_docs)
+
+
+def _words_only(app: Any) -> list[Any]:
+    """Leave out of the search index what Sphinx does not keep right where it goes on from an earlier one.
+
+    These are the entries of the general index, whose terms and functions are found as such, and words that no page has.
+    """
+    if app.builder.indexer is not None:
+        app.builder.indexer._index_entries.clear()
+        for words in (app.builder.indexer._mapping, app.builder.indexer._title_mapping):
+            for word in [word for word, pages in words.items() if not pages]:
+                del words[word]
+    return []
+
+
+def _clear(app: Any, error: Exception | None) -> None:
+    """Remove the images that no page shows any more."""
+    if error is not None:
+        return
+    shown = {name for _, name in app.env.images.values()}
+    for file in Path(app.outdir, "_images").glob("*"):
+        if file.name not in shown and file.name.replace("-dark.svg", ".svg") not in shown:
+            file.unlink()
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.connect("env-get-updated", _written_again, priority=900)  # after the figures and sections are numbered
+    app.connect("html-collect-pages", _words_only)
+    app.connect("build-finished", _clear)
     app.connect("autodoc-process-docstring", _process, priority=400)  # ahead of napoleon
     app.connect("autodoc-skip-member", skip_field)
     app.connect("html-page-context", _on_page, priority=900)  # after every extension that adds scripts to a page

@@ -6,7 +6,9 @@ Everything generated lives under ``_build/``, which git ignores::
     _build/chapters/<variant>/NN-name.key.json   what it was made from
     _build/results/<variant>/NN-name.json        what the chapter measured, for the reproduction report
     _build/scratch/<variant>/NN-name/            scratch of a running or failed execution
+    _build/pages/                                pages made from what the chapters measured, and what they were made from
     _build/source/                               the tree that Sphinx reads, assembled from the above
+    _build/sphinx/                               what Sphinx has read of it, for the next build
     _build/html/                                 the site
 
 A *variant* is one choice of the parameters, so that a look at another profile does not throw the first away.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
-import importlib.metadata
 import json
 import re
 import shutil
@@ -15,35 +14,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wavemem.building.cache import altered, moments
+from wavemem.building.cache import altered, folder_digest, installed, moments, noted
 from wavemem.building.chapters import Chapter
-from wavemem.building.layout import BuildError, Layout, Parameters, digest, run_apart, write_json
+from wavemem.building.layout import BuildError, Layout, Parameters, digest, run_apart, write_atomically
 from wavemem.building.stage import Staged, stage
 from wavemem.processes import claim
 
-_PAGE_PACKAGES = (
-    "jupyter-book",
-    "sphinx",
-    "myst-nb",
-    "sphinx-book-theme",
-    "pydata-sphinx-theme",
-    "sphinxcontrib-bibtex",
-)
 _POLL = 0.5
 _WARNING = re.compile(r"\b(WARNING|ERROR|CRITICAL|SEVERE)\b")
-
-
-def _folder_digest(folder: Path, pattern: str = "*") -> str:
-    """Hash of the files in a folder, by path and content."""
-    found = (path for path in folder.rglob(pattern) if path.is_file())
-    return digest({path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in found})
 
 
 def _jupyter_book(
     layout: Layout, output: Path, options: list[str], held: tuple[int, ...]
 ) -> subprocess.CompletedProcess[str]:
     """Run Jupyter Book on the assembled tree; it holds the given file descriptors as long as it lives."""
-    arguments = ["build", str(layout.source), "--path-output", str(output), "--all", "--quiet", *options]
+    arguments = ["build", str(layout.source), "--path-output", str(output), "--quiet", *options]
     variables = {
         "DOCUTILSCONFIG": "",
         "JUPYTER_CONFIG_DIR": str(layout.build / "jupyter"),
@@ -53,10 +38,25 @@ def _jupyter_book(
     return run_apart(layout, layout.source, "jupyter_book.cli.main:main", *arguments, held=held, **variables)
 
 
-def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...]) -> Path:
-    """Run Jupyter Book on the assembled tree into a scratch folder, and return the pages."""
-    scratch = layout.build / "site-new"
-    shutil.rmtree(scratch, ignore_errors=True)
+def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...], go_on: bool) -> Path:
+    """Run Jupyter Book on the assembled tree, apart from the site.
+
+    Args:
+        layout: Where the book lies.
+        strict: Treat warnings as errors.
+        held: File descriptors that it holds as long as it lives.
+        go_on: Whether to begin with the pages of the site and what Sphinx read for them, or with nothing.
+
+    Returns:
+        The folder of the pages.
+    """
+    scratch = layout.build / "sphinx"
+    pages, read = scratch / "_build" / "html", scratch / "_build" / ".doctrees"
+    go_on = go_on and read.is_dir()
+    shutil.rmtree(pages if go_on else scratch, ignore_errors=True)
+    if go_on:
+        # Styles that an extension adds only at the end are not there when the first pages are written.
+        shutil.copytree(layout.site, pages, ignore=shutil.ignore_patterns("_static"))
     done = _jupyter_book(layout, scratch, ["--warningiserror", "--keep-going"] if strict else [], held)
     log = layout.build / "site.log"
     log.write_text(done.stdout + done.stderr, encoding="utf-8")
@@ -66,7 +66,7 @@ def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...]) -> Path:
         raise BuildError(f"the pages could not be built; {len(complaints)} warnings or errors (all in {log}):\n{shown}")
     if complaints:
         print(f"{len(complaints)} warnings while building the pages, in {log}", file=sys.stderr)
-    pages = scratch / "_build" / "html"
+        shutil.rmtree(read)  # it would say nothing of a page that it does not read again
     (pages / ".nojekyll").touch()
     return pages
 
@@ -79,7 +79,6 @@ def _swap_in(layout: Layout, pages: Path) -> None:
         layout.site.rename(old)
     pages.rename(layout.site)
     shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(layout.build / "site-new", ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -118,25 +117,23 @@ def build_site(
             absent = ", ".join([*staged.missing, *staged.unexecuted])
             raise BuildError(f"the table of contents names what does not exist or was not executed: {absent}")
         before = moments(layout.package.rglob("*.py"))
-        # Everything that the pages are made from: the assembled tree, documented code and the tools.
-        tools = {name: importlib.metadata.version(name) for name in _PAGE_PACKAGES}
-        stamp = digest([staged.digest, strict, _folder_digest(layout.package, "*.py"), tools])
-        stamp_file = layout.build / "site.json"
-        try:
-            known = json.loads(stamp_file.read_text(encoding="utf-8"))
-            current = known == {"stamp": stamp, "pages": _folder_digest(layout.site)}
-        except (OSError, ValueError):
-            current = False
+        # Everything that the pages are made from: the assembled tree, documented code and the tools. What concerns all
+        # pages is the frame; the others are built anew one by one.
+        frame = digest([staged.frame, folder_digest(layout.package, "*.py"), installed()])
+        note = layout.build / "site.txt"
+        known, made_from = noted(note), [frame, digest([staged.digest, strict])]
+        current = known == [folder_digest(layout.site), *made_from]
         if not current:
-            stamp_file.unlink(missing_ok=True)
-            pages = _run_sphinx(layout, strict, held)
+            # Until the end there is no note: after an error or a kill the next build begins with nothing.
+            note.unlink(missing_ok=True)
+            pages = _run_sphinx(layout, strict, held, known[:2] == [folder_digest(layout.site), frame])
             changed = altered(before, moments(layout.package.rglob("*.py")))
             if changed:
                 raise BuildError(
                     f"changed while the pages were built: {', '.join(changed)}; run the same command again"
                 )
             _swap_in(layout, pages)
-            write_json(stamp_file, {"stamp": stamp, "pages": _folder_digest(layout.site)})
+            write_atomically(note, " ".join([folder_digest(layout.site), *made_from]).encode())
     return staged, not current
 
 

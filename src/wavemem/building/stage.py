@@ -21,8 +21,8 @@ import nbformat
 import yaml
 
 from wavemem.building import cache
-from wavemem.building.cache import Entry, files_in, installed_versions
-from wavemem.building.chapters import Chapter, executable, notebook_bytes, published
+from wavemem.building.cache import Entry, files_in, folder_digest, installed, installed_versions, noted
+from wavemem.building.chapters import Chapter, as_executed, executable, notebook_bytes, published
 from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, digest, run_apart, write_atomically
 
 SUMMARY = r"## (?:What we now know|Summary)\s*$"
@@ -86,18 +86,26 @@ def write_pages() -> None:
 
 
 def generate(layout: Layout, parameters: Parameters) -> dict[str, bytes]:
-    """The generated pages by file name, with ``BLOCKS``.
+    """The generated pages by file name, with ``BLOCKS``; written anew if what they are made from has changed.
 
     Raises:
         BuildError: If they cannot be written.
     """
-    folder = layout.build / "pages"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    arguments = [str(path) for path in (layout.root, layout.results(parameters), folder)]
-    done = run_apart(layout, folder, "wavemem.building.stage:write_pages", *arguments)
-    if done.returncode != 0:
-        raise BuildError(f"the pages of measurements could not be written:\n{done.stderr.strip()[-3000:]}")
+    results, registry = layout.results(parameters), layout.root / "records" / "registry"
+    # Of the chapters' words, the lines where :mod:`wavemem.records.status` finds targets and names.
+    texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in layout.notebooks.glob("*.md")}
+    labels = {name: [x for x in text.split("\n") if x.startswith("(") or "name" in x] for name, text in texts.items()}
+    code = [folder_digest(layout.root / name, "*.py") for name in ("src", "tests")]
+    made_from = digest([str(results), folder_digest(results), folder_digest(registry), labels, code, installed()])
+    folder, note = layout.build / "pages", layout.build / "pages.txt"
+    if noted(note) != [made_from, folder_digest(folder)]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        arguments = [str(path) for path in (layout.root, results, folder)]
+        done = run_apart(layout, folder, "wavemem.building.stage:write_pages", *arguments)
+        if done.returncode != 0:
+            raise BuildError(f"the pages of measurements could not be written:\n{done.stderr.strip()[-3000:]}")
+        write_atomically(note, f"{made_from} {folder_digest(folder)}".encode())
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
@@ -144,9 +152,8 @@ def _mathjax() -> bytes:
 def _facts(chapter: Chapter, parameters: Parameters, executed: bool) -> str:
     """The line under a chapter's title."""
     facts = f"executed with profile `{parameters.profile}` · device `{parameters.device}`, seed `{parameters.seed}`"
-    parts = [f"{chapter.minutes} minutes' read"] if chapter.minutes else []
-    parts.append(facts if executed else "not executed in this build")
-    return f":::{{div}} chapter-facts\n{' · '.join(parts)}\n:::"
+    state = facts if executed else "not executed in this build"
+    return f":::{{div}} chapter-facts\n{chapter.minutes} minutes' read · {state}\n:::"
 
 
 def _footer(chapter: Chapter, parameters: Parameters) -> str:
@@ -226,11 +233,13 @@ class Staged:
 
     Attributes:
         digest: Hash over every path and content in it.
+        frame: The same over what is no page: settings, contents, styles, references.
         missing: Pages that the table of contents names and that do not exist.
         unexecuted: Chapters shown without their outputs.
     """
 
     digest: str
+    frame: str
     missing: list[str]
     unexecuted: list[str]
 
@@ -261,7 +270,7 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
         entry = cache.look_up(layout, parameters, name)
         if entry is not None:
             entries[name] = entry
-            notebook = nbformat.reads(entry.notebook.read_text(encoding="utf-8"), as_version=4)
+            notebook = as_executed(chapter, nbformat.reads(entry.notebook.read_text(encoding="utf-8"), as_version=4))
         else:
             notebook = published(notebook)
         facts, footer = _facts(chapter, parameters, entry is not None), _footer(chapter, parameters)
@@ -277,4 +286,6 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
     tree["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
     _write(tree, layout.source)
     unexecuted = [chapter.name for chapter in chapters if chapter.name not in entries]
-    return Staged(digest({path: digest(content) for path, content in tree.items()}), missing, unexecuted)
+    found = {path: digest(content) for path, content in tree.items()}
+    frame = {path: made for path, made in found.items() if not path.endswith((".md", ".ipynb"))}
+    return Staged(digest(found), digest(frame), missing, unexecuted)

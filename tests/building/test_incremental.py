@@ -1,0 +1,177 @@
+"""Words changed alone: nothing is executed, and only the pages that show them are built; these are those of a whole build."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from difflib import unified_diff
+
+import pytest
+from nbformat import v4
+
+from wavemem.building import cache, site, stage
+from wavemem.building.cache import chapter_key, compare
+from wavemem.building.chapters import as_executed, discover, executable, notebook_bytes, published
+from wavemem.building.layout import BuildError, Layout, Parameters
+
+QUICK = Parameters("quick", "cpu", 0)
+CELL = """---
+mystnb: {figure: {name: fig-one, caption: "A figure."}, image: {alt: A square.}}
+tags: [hide-input]
+---
+draw()"""
+DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><title>%s</title></svg>'
+FIRST = """
+(ch-first)=
+# The first
+
+Words and an array of words.
+
+```{prf:theorem} Small
+:label: thm-small
+It is small.
+```
+
+(eq-first)=
+
+$$
+x = 1 \\tag{1}
+$$
+
+## A section
+
+```{exercise} Try it
+:label: ex-first
+Do.
+```
+"""
+SECOND = """
+(ch-second)=
+# The second
+
+See {ref}`ch-first`, {ref}`the equation <eq-first>`, {prf:ref}`thm-small`, {ref}`ex-first`, {numref}`fig-one`, {ref}`fig-one`,
+{cite:p}`elman1990finding` and {term}`wave`.
+"""
+PAGES = {
+    "intro": "# Welcome\n\nBegin with {ref}`ch-first`.\n",
+    "glossary": "# Glossary\n\n```{glossary}\nwave\n  What moves.\n```\n",
+    "bibliography": "# Bibliography\n\n```{bibliography}\n```\n",
+}
+
+
+def execute(toy, drawing: str = "one") -> None:
+    """Publish the chapters as if they had been executed."""
+    for chapter in discover(toy.layout):
+        notebook = published(executable(chapter.text, chapter.name))
+        for cell in notebook.cells:
+            if cell.source == "draw()":
+                cell.outputs = [v4.new_output("display_data", data={"image/svg+xml": DRAWING % drawing})]
+        key = chapter_key(chapter, toy.layout, QUICK)
+        cache.publish(toy.layout, QUICK, chapter.name, key, notebook_bytes(notebook), None, 1.0)
+
+
+def rewrite(toy, name: str, old: str, new: str) -> None:
+    """Change a chapter's words."""
+    text = toy.source(name).read_text()
+    assert old in text
+    toy.source(name).write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def book(toy, real: Layout, monkeypatch: pytest.MonkeyPatch):
+    """Two chapters that refer to one another, with the settings of the real book."""
+    monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
+    monkeypatch.setattr(stage, "generate", lambda layout, parameters: {})
+    root = toy.layout.root
+    shutil.copytree(real.root / "book" / "_static", root / "book" / "_static")
+    for name in ("_config.yml", "book/references.bib"):
+        shutil.copy(real.root / name, root / name)
+    for name, text in PAGES.items():
+        (root / "book" / f"{name}.md").write_text(text)
+    files = ["chapters/01-first", "chapters/02-second", "pages/execution", "book/glossary", "book/bibliography"]
+    part = {"caption": "One", "numbered": True, "chapters": [{"file": file} for file in files]}
+    toc = {"format": "jb-book", "root": "book/intro", "parts": [part]}
+    (root / "_toc.yml").write_text(json.dumps(toc))
+    for name, text in (("01-first", FIRST), ("02-second", SECOND)):
+        chapter = toy.chapter(name, CELL if name == "01-first" else "x = 1")
+        toy.source(name).write_text(chapter.text.replace("\n# A chapter\n", text))
+    execute(toy)
+    return toy
+
+
+def differing(a: dict[str, bytes], b: dict[str, bytes]) -> dict[str, list[str]]:
+    """The pages and other files that differ, and the lines in which they do."""
+    return {
+        name: list(unified_diff(*(files.get(name, b"").decode(errors="replace").split("\n") for files in (a, b)), n=0))[
+            2:20
+        ]
+        for name in sorted(a.keys() | b.keys())
+        if a.get(name) != b.get(name)
+    }
+
+
+def build(book) -> dict[str, bytes]:
+    """Build the site; its files."""
+    site.build_site(book.layout, QUICK, discover(book.layout))
+    files = (path for path in book.layout.site.rglob("*") if path.is_file())
+    return {path.relative_to(book.layout.site).as_posix(): path.read_bytes() for path in files}
+
+
+def test_pages_built_one_by_one_are_those_of_a_whole_build(book) -> None:
+    def written() -> set[str]:
+        return {path.name for path in (book.layout.site / "chapters").iterdir() if path.stat().st_mtime_ns > moment}
+
+    def compare_with_whole_build(made: dict[str, bytes]) -> None:
+        (book.layout.build / "site.txt").unlink()
+        whole = build(book)
+        assert differing(made, whole) == {}
+
+    before = build(book)
+    moment = max(path.stat().st_mtime_ns for path in book.layout.site.rglob("*"))
+    rewrite(book, "01-first", "Words and an array", "Words, and a list")
+    after = build(book)
+    assert written() == {"01-first.html"}
+    assert b"Words, and a list" in after["chapters/01-first.html"]
+    found = differing(before, after)
+    assert {name for name in found if name.endswith(".html")} == {"chapters/01-first.html"}, found
+    compare_with_whole_build(after)
+    rewrite(book, "01-first", "# The first", "# The very first")
+    rewrite(book, "01-first", "A figure.", "A changed figure.")
+    rewrite(
+        book, "01-first", "```{prf:theorem} Small", "```{prf:theorem} Before\nOne more.\n```\n\n```{prf:theorem} Small"
+    )
+    execute(book, "two")
+    after = build(book)
+    for text in (b"The very first", b"A changed figure.", b"Theorem 1.2"):
+        assert text in after["chapters/02-second.html"]
+    compare_with_whole_build(after)
+    # A page with a warning is not taken for good because the next change is another page's.
+    rewrite(book, "01-first", "Words, and", "Words {ref}`to-nothing` and")
+    for _ in range(2):
+        with pytest.raises(BuildError, match="to-nothing"):
+            build(book)
+        assert b"Words, and a list" in (book.layout.site / "chapters" / "01-first.html").read_bytes()
+        rewrite(book, "02-second", "See", "Do See")
+
+
+def test_words_and_captions_execute_nothing_and_are_shown(book) -> None:
+    (chapter, _) = discover(book.layout)
+    for old, new, differs in (
+        ("Words and", "Words, and", ""),
+        ("A figure.", "A figure, changed.", ""),
+        ("[hide-input]", "[hide-cell]", ""),
+        ("# The first", "# Another", ""),
+        ("[hide-cell]", "[hide-cell, raises-exception]", "changed: code cells"),
+        ("draw()", "draw(1)", "changed: code cells"),
+    ):
+        rewrite(book, "01-first", old, new)
+        (chapter, _) = discover(book.layout)
+        entry, _, said = compare(chapter, book.layout, QUICK)
+        assert said == differs, new
+        shown = as_executed(chapter, v4.reads(entry.notebook.read_text()))
+        current = "draw(1)" not in chapter.text
+        assert any("# Another" in cell.source for cell in shown.cells) == ("# Another" in chapter.text and current)
+        (figure,) = [cell for cell in shown.cells if cell.source == "draw()"]
+        assert figure.outputs[0].data["image/svg+xml"] == DRAWING % "one"
+        caption = "A figure, changed." if "figure, changed" in chapter.text and current else "A figure."
+        assert figure.metadata.mystnb.figure.caption == caption
