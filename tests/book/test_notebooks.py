@@ -12,6 +12,7 @@ import jupytext
 import nbformat
 import pytest
 
+from wavemem.building.chapters import code_cells
 from wavemem.building.layout import Layout
 
 Cell = dict[str, Any]
@@ -51,6 +52,14 @@ def test_code_is_at_most_72_columns_wide(path: Path) -> None:
     blocks = re.findall(fenced, path.read_text(encoding="utf-8"), re.MULTILINE)
     wide = [line for block in blocks for line in block.splitlines() if len(line) > 72]
     assert not wide, "\n".join([f"{path.name}: {len(wide)} lines of code have more than 72 columns", *wide])
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_what_is_imported_from_the_library_is_there(path: Path) -> None:
+    for cell in code_cells(path.read_text(encoding="utf-8"), path.name):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wavemem"):
+                exec(f"from {node.module} import {', '.join(name.name for name in node.names)}", {})
 
 
 def test_the_map_shows_what_the_chapters_say_that_they_need() -> None:
