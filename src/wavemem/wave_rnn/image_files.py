@@ -1,8 +1,8 @@
 """MNIST, CIFAR-10 and small digits that need no download: their files, where they are kept, how they are fetched.
 
-A download goes on where an earlier one stopped, is compared with its checksum, and gets its name only then: a file that
-has its name is whole. Data sets are looked for in the folder that the environment variable WAVEMEM_DATA names, or
-else in the user's cache, so that a machine without a network can use a copy.
+A download is compared with its checksum and gets its name only then: a file that has its name is whole. Data sets are looked
+for in the folder that the environment variable WAVEMEM_DATA names, or else in the user's cache, so that a machine without a
+network can use a copy.
 
 CIFAR-10 (Krizhevsky, 2009) is read from its binary version. A lossy copy, the same images as JPEG files, can be read for
 measurements where the original cannot be had; it has another name, so that a number measured on it is never taken for one
@@ -17,35 +17,27 @@ import http.client
 import importlib.resources
 import io
 import os
-import re
+import sys
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from wavemem.checks import Unusable, require
 from wavemem.kernels.compiled import user_cache
-from wavemem.training.checkpoint import locked
 
 VARIABLE = "WAVEMEM_DATA"
 """The environment variable that names the folder of data sets."""
-
-_CHUNK = 1 << 20
-_LARGEST = 1 << 30  # bytes of a file; CIFAR-10, the largest of ours, has a sixth of it
-_SILENCE = 30.0  # seconds that a server may take
 
 
 class DatasetError(Unusable):
@@ -70,117 +62,53 @@ def verify(path: Path, md5: str, unpacked: bool = False) -> None:
     Raises:
         DatasetError: if the checksum differs, or a gzip file is cut off or damaged.
     """
-    digest = hashlib.md5(usedforsecurity=False)
     try:
         with gzip.open(path, "rb") if unpacked else open(path, "rb") as file:
-            while piece := file.read(_CHUNK):
-                digest.update(piece)
+            found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DatasetError(
             f"{path.name} is cut off or damaged ({error}); allowed: a whole gzip file. Delete it and fetch it again."
         ) from None
-    if digest.hexdigest() != md5:
+    if found != md5:
         raise DatasetError(
-            f"{path.name} has the MD5 {digest.hexdigest()}; allowed: {md5}. "
+            f"{path.name} has the MD5 {found}; allowed: {md5}. "
             "It is another file or a damaged one: delete it and fetch it again."
         )
 
 
-def _copy(source: IO[bytes], part: Path, start: int, body: int | None) -> None:
-    """Append a response to the part that is there, which begins at `start` bytes; raise if it ends early."""
-    total, label = None if body is None else start + body, part.name.removesuffix(".part")
-    with (
-        open(part, "r+b" if start else "wb") as target,
-        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=label, disable=None) as bar,
-    ):
-        target.truncate(start)
-        target.seek(start)
-        received = 0
-        while piece := source.read(_CHUNK):
-            received += len(piece)
-            if (size := start + max(received, body or 0)) > _LARGEST:
-                raise DatasetError(
-                    f"it has {size:,} bytes or more; allowed: {_LARGEST:,}. It is not the file that was asked for"
-                )
-            target.write(piece)
-            bar.update(len(piece))
-        target.flush()
-        os.fsync(target.fileno())
-    if body is not None and received < body:
-        raise ConnectionError(f"the connection ended after {received} of {body} bytes")
-
-
-def _stream(url: str, part: Path) -> None:
-    """Fetch a URL into a file, from where the file ends if the server can."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "wavemem", "Accept-Encoding": "identity"})
-    if have and url.startswith("http"):
-        request.add_header("Range", f"bytes={have}-")
-    try:
-        response = urllib.request.urlopen(request, timeout=_SILENCE)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:
-            raise
-        # There is nothing after what is here: it is all of the file, or more than that. The checksum will tell.
-        error.close()
-        return
-    with response:
-        start = 0
-        if response.status == 206:
-            found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-            start = int(found.group(1)) if found else -1
-        if start not in (0, have):
-            raise ConnectionError("the server answered with another part of the file than it was asked for")
-        length = response.headers.get("Content-Length")
-        _copy(response, part, start, int(length) if length else None)
-
-
-def _fetch(url: str, part: Path, check: Callable[[Path], None]) -> None:
-    """Fetch and check; what was put together from two fetches and is wrong gets one more chance from the start."""
-    resumed = part.exists()
-    for again in (False, True):
-        try:
-            _stream(url, part)
-            check(part)
-            return
-        except DatasetError:
-            part.unlink(missing_ok=True)
-            if again or not resumed:
-                raise
-
-
-def download(urls: Sequence[str], path: Path, check: Callable[[Path], None]) -> Path:
-    """Fetch a file from the first of several addresses that gives it.
-
-    What an interrupted download left, ``<name>.part``, is continued. The file gets its name, in one step, after it has
-    been checked.
+def obtain(places: Sequence[str], urls: Sequence[str], md5: str, unpacked: bool = False) -> Path:
+    """Find a file in the folder of data sets, or download it there. It gets its name, in one step, after it has been checked.
 
     Args:
-        urls: addresses of the same file, in the order in which they are tried.
-        path: the file to make; its folder is made if need be. A file that is there is kept and not checked.
-        check: raises `DatasetError` if the file that it is given is not the right one.
+        places: where the file may be, relative to the folder; the first is where a download puts it.
+        urls: addresses of the file, in the order in which they are tried.
+        md5, unpacked: as in `verify`.
 
     Returns:
-        The path.
+        The path of a file that has the checksum.
 
     Raises:
-        DatasetError: if no address gives the right file; the message says what each of them gave, and what to do.
+        DatasetError: if the file that is there is not the right one, or no address gives the right one; the message says what
+            each of them gave, and what to do.
     """
-    part = path.with_name(path.name + ".part")
+    home = data_folder()
+    path = next((home / place for place in places if (home / place).is_file()), None)
+    if path is not None:
+        verify(path, md5, unpacked)
+        return path
+    path, failures = home / places[0], []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(path.name + ".lock")):
-            if path.exists():  # another process was faster
-                return path
-            failures = []
+        with TemporaryDirectory(dir=path.parent, prefix=".fetching-") as folder:
+            part = Path(folder) / path.name
             for url in urls:
                 try:
-                    _fetch(url, part, check)
-                except (OSError, http.client.HTTPException, DatasetError) as error:  # time-outs are OSErrors
+                    torch.hub.download_url_to_file(url, str(part), progress=sys.stderr.isatty())
+                    verify(part, md5, unpacked)
+                except (OSError, http.client.HTTPException, DatasetError) as error:
                     failures.append(f"{url}: {error}")
                 else:
-                    os.replace(part, path)
-                    return path
+                    return part.replace(path)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be written ({error.strerror}); allowed: a folder with room that may be written to. "
@@ -190,28 +118,6 @@ def download(urls: Sequence[str], path: Path, check: Callable[[Path], None]) -> 
         f"{path.name} could not be fetched ({'; '.join(failures)}); allowed: a network connection or a local copy. "
         f"Without a network, put a copy into a folder and name that folder in the environment variable {VARIABLE}."
     )
-
-
-def obtain(places: Sequence[str], urls: Sequence[str], check: Callable[[Path], None]) -> Path:
-    """Find a file in the folder of data sets, or download it there.
-
-    Args:
-        places: where the file may be, relative to the folder; the first is where a download puts it.
-        urls: addresses of the file.
-        check: raises `DatasetError` if the file that it is given is not the right one.
-
-    Returns:
-        The path of a file that has passed the check.
-
-    Raises:
-        DatasetError: if the file is not there and cannot be fetched, or is not the right one.
-    """
-    home = data_folder()
-    for place in places:
-        if (home / place).is_file():
-            check(home / place)
-            return home / place
-    return download(urls, home / places[0], check)
 
 
 @dataclass(frozen=True)
@@ -256,7 +162,7 @@ _MNIST_MD5 = {  # of the content: mirrors compress the same files differently
 
 def _mnist_file(file: str) -> NDArray[np.uint8]:
     places, urls = (f"mnist/{file}", file, f"MNIST/raw/{file}"), [mirror + file for mirror in _MNIST_MIRRORS]
-    path = obtain(places, urls, partial(verify, md5=_MNIST_MD5[file], unpacked=True))
+    path = obtain(places, urls, _MNIST_MD5[file], unpacked=True)
     return parse_idx(gzip.decompress(path.read_bytes()))
 
 
@@ -336,7 +242,7 @@ def load_cifar10() -> ImageSet:
     Raises:
         DatasetError: if the archive is missing and cannot be fetched, or is not the right one.
     """
-    path = obtain((f"cifar10/{_ARCHIVE}", _ARCHIVE), _URLS, partial(verify, md5=_MD5))
+    path = obtain((f"cifar10/{_ARCHIVE}", _ARCHIVE), _URLS, _MD5)
     batches: dict[str, NDArray[np.uint8]] = {}
     with tarfile.open(path, "r:gz") as archive:  # nothing is unpacked to the disk
         for member in archive:
@@ -353,24 +259,16 @@ def load_cifar10() -> ImageSet:
 _JPEG_PLACES = ("cifar10_jpeg.npz", "cifar10-jpeg/cifar10_jpeg.npz")
 
 
-def _decode(stream: NDArray[np.uint8], offsets: NDArray[np.int64], name: str) -> NDArray[np.uint8]:
+def _decode(stream: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Decode JPEG images that follow each other in one array."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     images = np.empty((len(offsets) - 1, 32, 32, 3), np.uint8)
     for i, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        try:
-            with Image.open(io.BytesIO(stream[start:stop].tobytes()), formats=("JPEG",)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise DatasetError(
-                f"image {i} of {name} is no JPEG file ({error}); allowed: JPEG files one after the other. Fetch it again."
-            ) from None
-        if pixels.shape != (32, 32, 3):
-            raise DatasetError(
-                f"image {i} of {name} has {pixels.shape[0]} × {pixels.shape[1]} pixels; allowed: 32 × 32. Fetch it again."
-            )
-        images[i] = pixels
+        with Image.open(io.BytesIO(stream[start:stop].tobytes()), formats=("JPEG",)) as image:
+            if image.size != (32, 32):
+                raise OSError(f"image {i} has {image.width} × {image.height} pixels")
+            images[i] = np.asarray(image.convert("RGB"))
     return images
 
 
@@ -400,19 +298,15 @@ def load_cifar10_jpeg() -> ImageSet:
             raise zipfile.BadZipFile("not an npz file")
         with np.load(path, allow_pickle=False) as data:
             for part in ("train", "test"):
-                images = _decode(data[f"{part}_jpeg"], data[f"{part}_offsets"], f"{path.name}, {part}")
-                parts.append((images, data[f"{part}_labels"].astype(np.int64)))
+                images, labels = _decode(data[f"{part}_jpeg"], data[f"{part}_offsets"]), data[f"{part}_labels"]
+                if len(images) != len(labels) or not set(labels.tolist()) <= set(range(_CLASSES)):
+                    raise OSError(f"{len(images)} images, {len(labels)} labels up to {labels.max(initial=0)}")
+                parts.append((images, labels.astype(np.int64)))
     except (KeyError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
         raise DatasetError(
-            f"{path.name} cannot be read ({error}); allowed: an npz file with train_jpeg, train_offsets, train_labels "
-            "and the same for test. Fetch it again."
+            f"{path.name} cannot be read ({error}); allowed: an npz file with train_jpeg (JPEG files of 32 × 32 pixels one "
+            "after the other), train_offsets, train_labels (0 to 9, one for each), and the same for test. Fetch it again."
         ) from None
-    for images, labels in parts:
-        if len(images) != len(labels) or labels.min(initial=0) < 0 or labels.max(initial=0) >= _CLASSES:
-            raise DatasetError(
-                f"{path.name} has {len(images)} images and {len(labels)} labels up to {labels.max(initial=0)}; allowed: "
-                "one label from 0 to 9 for each image. Fetch it again."
-            )
     (train, train_labels), (test, test_labels) = parts
     return ImageSet(
         "CIFAR-10 (JPEG copy)",
