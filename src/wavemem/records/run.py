@@ -32,7 +32,6 @@ import textwrap
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -364,7 +363,7 @@ def _peak_memory_mib(device: torch.device) -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # macOS counts bytes, Linux KiB
 
 
-@contextmanager
+@contextlib.contextmanager
 def measure(profile: str, seeds: Sequence[int], device: torch.device | str) -> Iterator[Provenance]:
     """Time a measurement; the yielded provenance is complete when the block ends.
 

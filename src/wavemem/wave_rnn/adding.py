@@ -39,7 +39,7 @@ from wavemem.training.ensemble import stack
 from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn.adding_task import BASELINE_MSE, SOLVED_MSE, AddingTask, adding_loss
 from wavemem.wave_rnn.grids import best_of, best_settings, draw
-from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN, network_of
+from wavemem.wave_rnn.network import RecurrentNetwork, initialise, network_of
 
 MODELS: Final = ("wRNN", "iRNN")
 
@@ -99,14 +99,13 @@ def start(
         ValueError: If the model is unknown or a size is not allowed.
     """
     one_of("model", model, MODELS)
-    drawn: list[RecurrentNetwork] = []
-    for own in settings:
-        how: Any = {"V_scale": own.V_scale, "biases": own.biases}
-        if model == "wRNN":
-            drawn.append(WaveRNN.initialise(seeds, units, channels, 2, 1, **how))
-        else:
-            drawn.append(IdentityRNN.initialise(seeds, units, 2, 1, **how))
-    return stack(drawn)
+    begin = "shift" if model == "wRNN" else "identity"
+    return stack(
+        [
+            initialise(model, seeds, units, channels, 2, 1, begin, V_scale=own.V_scale, biases=own.biases)
+            for own in settings
+        ]
+    )
 
 
 def train(

@@ -400,14 +400,6 @@ def reading_unit(task: CopyTask, units: int) -> int:
     return -(task.T + task.memory) % positive_int("units", units)
 
 
-def _nearest_number(task: CopyTask, gain: float) -> tuple[Tensor, Tensor]:
-    """Slopes and intercepts of the logits that name the number nearest to z; the delimiter is never named."""
-    numbers = torch.arange(task.categories, dtype=torch.float64)
-    slopes, intercepts = gain * numbers, -gain * numbers.square() / 2
-    slopes[-1], intercepts[-1] = 0.0, -gain
-    return slopes, intercepts
-
-
 def _network(u_channels: int, V: Tensor, W: Tensor, b_y: Tensor) -> WaveRNN:
     """Rings that only shift, one run, in float64."""
     rings = torch.ones(u_channels, dtype=torch.float64)
@@ -428,7 +420,10 @@ def _line(task: CopyTask, units: int, gain: float) -> tuple[Tensor, Tensor, Tens
     n = positive_int("units", units, minimum=2)
     V = torch.zeros(n, task.categories, dtype=torch.float64)
     V[0, 1:-1] = torch.arange(1, task.symbols + 1, dtype=torch.float64)
-    slopes, intercepts = _nearest_number(task, number_in("gain", gain, 0.0, 1e6))
+    # The number nearest to z is named; the delimiter never is.
+    gain, numbers = number_in("gain", gain, 0.0, 1e6), torch.arange(task.categories, dtype=torch.float64)
+    slopes, intercepts = gain * numbers, -gain * numbers.square() / 2
+    slopes[-1], intercepts[-1] = 0.0, -gain
     W = torch.zeros(task.categories, n, dtype=torch.float64)
     W[:, reading_unit(task, n)] = slopes
     return V, W, intercepts

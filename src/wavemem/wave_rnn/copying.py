@@ -46,7 +46,7 @@ from wavemem.training.fit import FitConfig, fit
 from wavemem.wave_rnn import grids
 from wavemem.wave_rnn.copy_task import CopyScores, CopyTask, copy_loss, copy_scores, exact_recall, paper_loss
 from wavemem.wave_rnn.grids import best_of, best_settings, draw
-from wavemem.wave_rnn.network import PUBLISHED_SCALE, GatedRNN, IdentityRNN, RecurrentNetwork, WaveRNN, network_of
+from wavemem.wave_rnn.network import PUBLISHED_SCALE, GatedRNN, RecurrentNetwork, initialise, network_of
 
 ABLATIONS = ("wRNN -V", "wRNN -u", "wRNN dirac", "wRNN -V -u", "iRNN +Σ", "iRNN +Σ +V")
 MODELS = ("wRNN", "iRNN", "iRNN large", "wRNN searched", "iRNN searched", "iRNN large searched", "GRU", *ABLATIONS)
@@ -248,11 +248,9 @@ def initial(config: Config, model: str, T: int, seeds: Sequence[int], point: Poi
     if model == "GRU":
         return GatedRNN.initialise(seeds, config.gated_units, categories, categories, "GRU")
     how: dict[str, Any] = {"V_init": _entrance(model), "V_scale": point.V_scale, "biases": point.biases}
-    start: Any = point.start
-    if model.startswith("wRNN"):
-        return WaveRNN.initialise(seeds, config.units, config.channels, categories, categories, u_init=start, **how)
-    units = config.large_units if model.startswith("iRNN large") else config.dense_units
-    return IdentityRNN.initialise(seeds, units, categories, categories, U_init=start, **how)
+    dense = config.large_units if model.startswith("iRNN large") else config.dense_units
+    units = config.units if model.startswith("wRNN") else dense
+    return initialise(model, seeds, units, config.channels, categories, categories, point.start, **how)
 
 
 def _train(config: Config, model: str, T: int, points: Sequence[Point], seeds: Sequence[int], where: Where) -> Result:

@@ -28,7 +28,7 @@ from wavemem.records.experiment import Configuration, Pieces, Result, Where, res
 from wavemem.records.fields import Batch, Blanks, Count, Items, Rate, Runs, Size, Within
 from wavemem.streams import run_seeds, stream
 from wavemem.training.fit import FitConfig, fit
-from wavemem.wave_rnn.network import IdentityRNN, WaveRNN
+from wavemem.wave_rnn.network import initialise
 
 
 @dataclass(frozen=True)
@@ -209,13 +209,7 @@ def train_setting(config: GridConfig, setting: Setting, seeds: Sequence[int], wh
     learned, device = config.learned(setting.T), where.device
     task, sizes = learned.task, (learned.inputs, learned.outputs)
     how: Any = {"V_init": setting.inputs, "activation": setting.activation, "device": device}
-    begin: Any = setting.recurrent
-    if setting.model == "wRNN":
-        start: WaveRNN | IdentityRNN = WaveRNN.initialise(
-            seeds, setting.units, setting.channels, *sizes, u_init=begin, **how
-        )
-    else:
-        start = IdentityRNN.initialise(seeds, setting.units, *sizes, U_init=begin, **how)
+    start = initialise(setting.model, seeds, setting.units, setting.channels, *sizes, setting.recurrent, **how)
     generators = [stream(seed, f"sweep, {setting.task}, T = {setting.T}") for seed in seeds]
     parts = [min(config.batch, config.held_out - done) for done in range(0, config.held_out, config.batch)]
     held_out = {}

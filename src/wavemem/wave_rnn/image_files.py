@@ -64,7 +64,7 @@ def verify(path: Path, md5: str, unpacked: bool = False) -> None:
     """
     try:
         with gzip.open(path, "rb") if unpacked else open(path, "rb") as file:
-            found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
+            found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DatasetError(
             f"{path.name} is cut off or damaged ({error}); allowed: a whole gzip file. Delete it and fetch it again."

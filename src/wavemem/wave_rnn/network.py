@@ -537,6 +537,22 @@ class GatedRNN(Ensemble):
         return read
 
 
+def initialise(
+    model: str, seeds: Sequence[int], units: int, channels: int, inputs: int, outputs: int, start: Any, **further: Any
+) -> RecurrentNetwork:
+    """Draw a network with or without waves, one per seed.
+
+    Args:
+        model: a Wave-RNN where it begins with "wRNN", else an `IdentityRNN` of one channel.
+        seeds, units, channels, inputs, outputs: as there.
+        start: of the recurrent weights, its ``u_init`` or ``U_init``.
+        further: as there.
+    """
+    if model.startswith("wRNN"):
+        return WaveRNN.initialise(seeds, units, channels, inputs, outputs, u_init=start, **further)
+    return IdentityRNN.initialise(seeds, units, inputs, outputs, U_init=start, **further)
+
+
 def network_of(parameters: Mapping[str, Tensor]) -> WaveRNN | IdentityRNN | GatedRNN:
     """The networks whose stacked parameters these are, whatever their kind."""
     if "u" in parameters:

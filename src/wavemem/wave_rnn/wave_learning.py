@@ -33,7 +33,7 @@ from wavemem.training.fit import FitConfig, LossFunction, fit
 from wavemem.wave_rnn.copy_task import CopyTask, copy_loss, exact_recall
 from wavemem.wave_rnn.grids import draw
 from wavemem.wave_rnn.image_tasks import KINDS, STAND_INS, SequentialImages
-from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN, network_of
+from wavemem.wave_rnn.network import IdentityRNN, RecurrentNetwork, WaveRNN, initialise, network_of
 from wavemem.wave_rnn.wave_readings import (
     direction,
     onset_order,
@@ -166,9 +166,8 @@ def initial(config: Config, model: str, seed: int, device: torch.device | str = 
             seeds, config.units, len(velocities), width, width, kernel=taps, velocities=velocities, device=device
         )
     architecture, start = model.split()
-    if architecture == "wRNN":
-        return WaveRNN.initialise(seeds, config.units, config.channels, width, width, u_init=start, device=device)  # type: ignore[arg-type]
-    return IdentityRNN.initialise(seeds, config.dense_units, width, width, U_init=start, device=device)  # type: ignore[arg-type]
+    units = config.units if architecture == "wRNN" else config.dense_units
+    return initialise(architecture, seeds, units, config.channels, width, width, start, device=device)
 
 
 def probe_inputs(config: Config, model: str, seed: int, images: SequentialImages | None = None) -> Tensor:
