@@ -31,16 +31,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavemem.checks import finite, one_of, positive_int, require, shape_is
-from wavemem.elman.variable_memories import Keep, VariableMemories, invariant_subspace, kept_entries, real_matrix
+from wavemem.elman.variable_memories import (
+    Keep,
+    VariableMemories,
+    invariant_subspace,
+    kept_entries,
+    real_matrix,
+    real_weights,
+)
 from wavemem.theory.hds import HDS, LinearHDS, history_length
-
-
-def _weights(W_hh: Tensor, W_r: Tensor) -> tuple[Tensor, Tensor]:
-    """Both matrices in float64, checked."""
-    W = real_matrix(W_hh)
-    shape_is("W_r", W_r, ("d", len(W)))
-    finite("W_r", W_r)
-    return W, W_r.detach().to(W)
 
 
 def corrected_power_iteration(
@@ -69,7 +68,7 @@ def corrected_power_iteration(
     Raises:
         ValueError: if shapes do not fit or weights are not finite.
     """
-    W, readout = _weights(W_hh, W_r)
+    W, readout = real_weights(W_hh, W_r)
     d, N = (int(size) for size in readout.shape)
     shape_is("F", F, (d, "s*d"))
     s = history_length(F)
@@ -130,7 +129,7 @@ def intertwined_memories(
     Raises:
         ValueError: if shapes do not fit, weights are not finite, or the future outputs do not determine the state.
     """
-    W, readout = _weights(W_hh, W_r)
+    W, readout = real_weights(W_hh, W_r)
     shape_is("Phi", Phi, ("s*d", Phi.shape[0]))
     s = history_length(Phi[: len(readout)])
     d, steps = len(readout), 2 * s

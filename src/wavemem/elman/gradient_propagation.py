@@ -244,20 +244,23 @@ def run(config: Config, seed: int) -> Pieces:
 
 
 class Transition(NamedTuple):
-    """When the decay of one run ends, and when its largest eigenvalue reaches the unit circle."""
+    """When the decay of one run ends, and when its largest eigenvalue reaches the unit circle.
+
+    Attributes:
+        crossing: iteration at which |λ|max first reaches 1, interpolated between snapshots; nan if it never does.
+        drop: iteration at which the decay rate first falls to `share` of its first value; nan if it never does.
+        rate_before: decay rate before training.
+        rate_at_crossing: decay rate at the crossing, interpolated.
+        rate_after: absolute rate averaged over the iterations from the crossing to the end.
+        persistent_at_crossing: eigenvalues of modulus > 0.9 at the last snapshot before the crossing.
+    """
 
     crossing: float
-    """Iteration at which |λ|max first reaches 1, interpolated between snapshots; nan if it never does."""
     drop: float
-    """Iteration at which the decay rate first falls to `share` of its first value; nan if it never does."""
     rate_before: float
-    """Decay rate before training."""
     rate_at_crossing: float
-    """Decay rate at the crossing, interpolated."""
     rate_after: float
-    """Absolute rate averaged over the iterations from the crossing to the end."""
     persistent_at_crossing: float
-    """Eigenvalues of modulus > 0.9 at the last snapshot before the crossing."""
 
     @property
     def lag(self) -> float:

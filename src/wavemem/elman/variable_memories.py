@@ -221,6 +221,20 @@ def real_matrix(W: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
     return torch.as_tensor(W).detach().to(device="cpu", dtype=torch.float64)
 
 
+def real_weights(
+    W_hh: Float[Tensor, "N N"], W_r: Float[Tensor, "d N"]
+) -> tuple[Float[Tensor, "N N"], Float[Tensor, "d N"]]:
+    """Recurrent weights and readout in float64 on the CPU.
+
+    Raises:
+        ValueError: if they do not fit together or are not finite.
+    """
+    W = real_matrix(W_hh)
+    shape_is("W_r", W_r, ("d", len(W)))
+    finite("W_r", W_r)
+    return W, W_r.detach().to(W)
+
+
 def invariant_subspace(W: Float[Tensor, "N N"], chosen: Callable[[complex], bool]) -> Float[Tensor, "N k"]:
     """Real orthonormal basis of the invariant subspace that belongs to some eigenvalues.
 
@@ -321,14 +335,12 @@ def algorithm_1(
     Raises:
         ValueError: if shapes do not fit, weights are not finite, α lies outside [0, 1], or a power vanishes.
     """
-    W = real_matrix(W_hh)
-    shape_is("W_r", W_r, ("d", len(W)))
-    finite("W_r", W_r)
+    W, readout = real_weights(W_hh, W_r)
     positive_int("components", components, minimum=0)
     kept = kept_entries(keep, s, W_r.shape[0])
     P = transient_projector(W, alpha, projection)
     power = W.mT if transposed else W
-    newest = torch.linalg.pinv(W_r.detach().to(W))
+    newest = torch.linalg.pinv(readout)
     block, blocks = newest, [newest]
     for _ in range(s - 1):
         block = power @ block

@@ -6,7 +6,7 @@ numbered as in the papers, column 1 (oldest) to column s (newest), whatever the 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavemem.checks import require, shape_is
 from wavemem.plotting.style import DIVERGING, INK, LEARNED, MUTED, SEQUENTIAL, THEORY
+from wavemem.theory.readings import Spectrum2D
 
 
 def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
@@ -83,24 +84,8 @@ def space_time(
     return image
 
 
-class Spectrum(Protocol):
-    """What `wavemem.theory.readings.spectrum_2d` returns."""
-
-    @property
-    def magnitude(self) -> NDArray[np.float64]: ...
-
-    @property
-    def temporal(self) -> NDArray[np.float64]: ...
-
-    @property
-    def spatial(self) -> NDArray[np.float64]: ...
-
-    @property
-    def normalised(self) -> bool: ...
-
-
 def spectrum_image(
-    ax: Axes, spectrum: Spectrum, *, velocities: tuple[float, ...] = (), log: bool = True, colorbar: bool = False
+    ax: Axes, spectrum: Spectrum2D, *, velocities: tuple[float, ...] = (), log: bool = True, colorbar: bool = False
 ) -> AxesImage:
     """Two-dimensional spectrum: spatial frequency along x, temporal along y, magnitude as colour.
 

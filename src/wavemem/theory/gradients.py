@@ -92,14 +92,17 @@ def slopes_of(h: Float[Tensor, "*any N"], activation: Activation = "tanh") -> Fl
 
 
 class CostGradient(NamedTuple):
-    """The gradient of one cost, by automatic differentiation: what the bounds are bounds of."""
+    """The gradient of one cost, by automatic differentiation: what the bounds are bounds of.
+
+    Attributes:
+        x: ∂C/∂x(m) for m = 1 … s.
+        h: ∂C/∂h(s+1).
+        cost: C itself.
+    """
 
     x: Float[Tensor, "*runs B s d"]
-    """∂C/∂x(m) for m = 1 … s."""
     h: Float[Tensor, "*runs B N"]
-    """∂C/∂h(s+1)."""
     cost: Float[Tensor, "*runs B"]
-    """C itself."""
 
 
 def cost_gradient(
@@ -364,7 +367,12 @@ def bound_operator(
 
 
 class Comparison(NamedTuple):
-    """The true gradient at every input beside its bounds; each of shape (*runs, B, s) unless said otherwise."""
+    """The true gradient at every input beside its bounds; each of shape (*runs, B, s) unless said otherwise.
+
+    Attributes:
+        mu: the μ of Eq. 14, shape (*runs, B).
+        stored: ‖Ψ_m‖ of the wave that `waves` used, shape (*runs, s).
+    """
 
     true: Float[Tensor, "*runs B s"]
     operator: Float[Tensor, "*runs B s"]
@@ -372,9 +380,7 @@ class Comparison(NamedTuple):
     step_norms: Float[Tensor, "*runs B s"]
     power: Float[Tensor, "*runs B s"]
     mu: Float[Tensor, "*runs B"]
-    """The μ of Eq. 14, shape (*runs, B)."""
     stored: Float[Tensor, "*runs s"]
-    """‖Ψ_m‖ of the wave that `waves` used, shape (*runs, s)."""
 
 
 def compare(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,42 +15,26 @@ from wavemem.checks import require
 from wavemem.training.fit import per_run
 
 
-class CurriculumState(Protocol):
-    """The horizons of K runs and the rule that moves them."""
-
-    @property
-    def horizons(self) -> NDArray[np.int64]:
-        """Steps of the output phase of each run at the coming iteration, shape (K,)."""
-
-    def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
-        """Take in one iteration: the runs' accuracies, shape (K,), and each run's mean squared error at every step."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything that changes while training; `update` changes these tensors in place."""
-
-
-class Curriculum(Protocol):
-    """A recipe for the training horizon."""
-
-    def start(self, K: int) -> CurriculumState:
-        """Return the state of K runs that have not trained yet."""
-
-
 @dataclass
 class _Ladder:
+    """The horizons of K runs on the ladder, and the rule that moves them."""
+
     ladder: NDArray[np.int64]
     threshold: NDArray[np.float64]
     rung: NDArray[np.int64]
 
     @property
     def horizons(self) -> NDArray[np.int64]:
+        """Steps of the output phase of each run at the coming iteration, shape (K,)."""
         return self.ladder[self.rung]
 
     def update(self, accuracy: NDArray[np.float64], loss_by_step: Sequence[NDArray[np.float64]]) -> None:
+        """Take in one iteration: the runs' accuracies, shape (K,), and each run's mean squared error at every step."""
         # NaN compares as False: a run that failed stays where it is.
         np.minimum(self.rung + (accuracy > self.threshold), len(self.ladder) - 1, out=self.rung)
 
     def state(self) -> dict[str, Tensor]:
+        """Everything that changes while training; `update` changes these tensors in place."""
         return {"rung": torch.from_numpy(self.rung)}
 
 
@@ -72,7 +55,7 @@ class LadderCurriculum:
         known = rising and len(self.horizons) > 0
         require(known, f"horizons = {self.horizons}", "an increasing sequence of integers >= 1", "Sort them.")
 
-    def start(self, K: int) -> CurriculumState:
+    def start(self, K: int) -> _Ladder:
         """Return the state of K runs on the first rung."""
         ladder = np.asarray(self.horizons, dtype=np.int64)
         return _Ladder(ladder, per_run("threshold", self.threshold, K).numpy(), np.zeros(K, dtype=np.int64))
@@ -85,9 +68,10 @@ def fixed_horizon(horizon: int) -> LadderCurriculum:
 
 @dataclass
 class _Multiplicative:
+    """The same of the other curriculum; `rolling` averages the first losses, (K, smallest), NaN where it has not begun."""
+
     settings: MultiplicativeCurriculum
     rolling: NDArray[np.float64]
-    """Rolling average of the first losses, (K, smallest); NaN where it has not begun."""
     exact: NDArray[np.float64]
 
     @property
@@ -137,6 +121,9 @@ class MultiplicativeCurriculum:
         require(self.factor > 1.0, f"factor = {self.factor}", "numbers > 1", "The paper has 1.2.")
         require(0.0 <= self.memory < 1.0, f"memory = {self.memory}", "0 <= memory < 1", "Give the weight of the past.")
 
-    def start(self, K: int) -> CurriculumState:
+    def start(self, K: int) -> _Multiplicative:
         """Return the state of K runs at the smallest horizon."""
         return _Multiplicative(self, np.full((K, self.smallest), np.nan), np.full(K, float(self.smallest)))
+
+
+Curriculum = LadderCurriculum | MultiplicativeCurriculum
