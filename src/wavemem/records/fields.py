@@ -21,7 +21,6 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -40,9 +39,6 @@ class Within:
 
 class OneOf(tuple[str, ...]):
     """Names to choose from."""
-
-    def __new__(cls, names: Iterable[str]) -> OneOf:
-        return super().__new__(cls, names)
 
 
 @dataclass(frozen=True)

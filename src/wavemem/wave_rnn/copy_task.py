@@ -123,23 +123,19 @@ class CopyTask:
         return CopyBatch(one_hot(categories, self.categories).float(), targets)
 
 
-def public_generator(
-    T_flag: int, size: int, generator: torch.Generator, memory: int = 10, symbols: int = 8
-) -> CopyBatch:
+def public_generator(T_flag: int, size: int, generator: torch.Generator) -> CopyBatch:
     """Sequences as the paper's appendix and public code make them, which are not those of its text.
 
-    They have T_flag + memory steps, with the delimiter memory + 1 steps before the end; what is due at the last ``memory``
-    steps is what was shown at the first. The values of the paper's sweep, 10, 20, 50, 100 and 500, give 20, 30, 60, 110 and
-    510 steps, where the text's T = 0, 10, 30, 80 and 480 has 20, 30, 50, 100 and 500. At T_flag = memory the delimiter
-    takes the place of the last symbol. The targets are copied afterwards, so that the last answer is always the delimiter:
-    known beforehand, and nothing is to be guessed.
+    They have T_flag + 10 steps, with the delimiter 11 steps before the end; what is due at the last ten steps is what was
+    shown at the first. The values of the paper's sweep, 10, 20, 50, 100 and 500, give 20, 30, 60, 110 and 510 steps, where
+    the text's T = 0, 10, 30, 80 and 480 has 20, 30, 50, 100 and 500. At T_flag = 10 the delimiter takes the place of the
+    last symbol. The targets are copied afterwards, so that the last answer is always the delimiter: known beforehand, and
+    nothing is to be guessed.
 
     Args:
         T_flag: the code's length option, at least 1.
         size: number of sequences.
         generator: source of the random numbers.
-        memory: symbols to be kept.
-        symbols: how many different symbols there are.
 
     Returns:
         Inputs and targets.
@@ -148,7 +144,7 @@ def public_generator(
         ValueError: if an argument is not a positive whole number.
     """
     T_flag, size = positive_int("T_flag", T_flag), positive_int("size", size)
-    memory, symbols = positive_int("memory", memory), positive_int("symbols", symbols)
+    memory, symbols = CopyTask.memory, CopyTask.symbols
     categories = torch.zeros((T_flag + memory, size), dtype=torch.int64, device=generator.device)
     targets = categories.clone()
     categories[:memory] = torch.randint(1, symbols + 1, (memory, size), generator=generator, device=generator.device)
