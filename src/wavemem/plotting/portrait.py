@@ -113,7 +113,7 @@ def four_panels(p: Portrait, u: Float[Tensor, "s d"], F: Float[Tensor, "d n"] | 
         grid = parts[0].add_gridspec(2, 2, width_ratios=(1.1, 1.0), height_ratios=(1.0, 3.2))
         a, b = parts[0].add_subplot(grid[:, 0]), parts[0].add_subplot(grid[1, 1])
         boundary = parts[0].add_subplot(grid[0, 1])
-        draw_operator(boundary, F, s, d, limit=1.0)
+        draw_operator(boundary, F, s, d, limit=_LIMIT)
         boundary.set_title("boundary $f$: output $j$ from columns", fontsize=8.5)
         boundary.set(xlabel="", ylabel="$j$", yticks=[])
     image = draw_operator(a, p.operator, s, d, keep=p.keep, limit=_LIMIT)
