@@ -43,6 +43,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = CONTENT
         self.break_after: int | None = None
+        self.silent, self.over = threading.Event(), threading.Event()
         self.asked = 0
 
     @property
@@ -62,6 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
         self.close_connection = True
+        if self.server.silent.is_set():
+            self.server.over.wait()
         self.wfile.write(self.server.content[: self.server.break_after])
 
     def log_message(self, format: str, *args: object) -> None:
@@ -80,6 +83,7 @@ def server() -> Iterator[_Server]:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
+        running.over.set()
         running.shutdown()
         thread.join()
 
@@ -120,6 +124,13 @@ def test_without_a_network_or_a_folder_the_message_names_the_way_out(tmp_path: P
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"cannot be written.*WAVEMEM_DATA"):
         obtain(["file/below/file.bin"], [(tmp_path / "file").as_uri()], MD5)
+
+
+def test_a_server_that_falls_silent_is_not_waited_for(server: _Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, "PATIENCE", 0.2)
+    server.silent.set()
+    with pytest.raises(DatasetError, match="timed out"):
+        obtain(["file.bin"], [server.url], MD5)
 
 
 def test_several_at_once_get_the_whole_file(server: _Server, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import http.client
 import importlib.resources
 import io
 import os
+import socket
 import sys
 import tarfile
 import zipfile
@@ -38,6 +39,8 @@ from wavemem.kernels.compiled import user_cache
 
 VARIABLE = "WAVEMEM_DATA"
 """The environment variable that names the folder of data sets."""
+PATIENCE = 30.0
+"""Seconds without a word after which a server is given up."""
 
 
 class DatasetError(Unusable):
@@ -96,8 +99,9 @@ def obtain(places: Sequence[str], urls: Sequence[str], md5: str, unpacked: bool 
     if path is not None:
         verify(path, md5, unpacked)
         return path
-    path, failures = home / places[0], []
+    path, failures, before = home / places[0], [], socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(PATIENCE)  # PyTorch's downloader waits for ever for a server that falls silent
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=path.parent, prefix=".fetching-") as folder:
             part = Path(folder) / path.name
@@ -114,6 +118,8 @@ def obtain(places: Sequence[str], urls: Sequence[str], md5: str, unpacked: bool 
             f"{path} cannot be written ({error.strerror}); allowed: a folder with room that may be written to. "
             f"Name another folder in the environment variable {VARIABLE}."
         ) from None
+    finally:
+        socket.setdefaulttimeout(before)
     raise DatasetError(
         f"{path.name} could not be fetched ({'; '.join(failures)}); allowed: a network connection or a local copy. "
         f"Without a network, put a copy into a folder and name that folder in the environment variable {VARIABLE}."
