@@ -55,6 +55,7 @@ See {ref}`ch-first`, {ref}`the equation <eq-first>`, {prf:ref}`thm-small`, {ref}
 PAGES = {
     "intro": "# Welcome\n\nBegin with {ref}`ch-first`.\n",
     "glossary": "# Glossary\n\n```{glossary}\nwave\n  What moves.\n```\n",
+    "api": "# Reference\n\n```{eval-rst}\n.. automodule:: wavemem.processes\n```\n",
     "bibliography": "# Bibliography\n\n```{bibliography}\n```\n",
 }
 
@@ -88,7 +89,14 @@ def book(toy, real: Layout, monkeypatch: pytest.MonkeyPatch):
         shutil.copy(real.root / name, root / name)
     for name, text in PAGES.items():
         (root / "book" / f"{name}.md").write_text(text)
-    files = ["chapters/01-first", "chapters/02-second", "pages/execution", "book/glossary", "book/bibliography"]
+    files = [
+        "chapters/01-first",
+        "chapters/02-second",
+        "pages/execution",
+        "book/glossary",
+        "book/api",
+        "book/bibliography",
+    ]
     part = {"caption": "One", "numbered": True, "chapters": [{"file": file} for file in files]}
     toc = {"format": "jb-book", "root": "book/intro", "parts": [part]}
     (root / "_toc.yml").write_text(json.dumps(toc))

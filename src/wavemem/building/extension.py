@@ -10,6 +10,7 @@ between double backticks stay as they are.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def _on_page(app: Any, _page: str, _template: str, context: dict[str, Any], _doc
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
-def _written_again(_app: Any, env: Any) -> list[str]:
+def _written_again(app: Any, env: Any) -> list[str]:
     """Every page, if what pages say of one another has changed: titles, numbers, captions and other names of labels."""
     domains, before = env.domaindata, getattr(env, "wavemem_names", None)
     tables = [domains["std"][kind] for kind in ("labels", "anonlabels", "objects")]
@@ -152,14 +153,20 @@ def _written_again(_app: Any, env: Any) -> list[str]:
     exercises = getattr(env, "sphinx_exercise_registry", {}).items()
     tables.append({name: (exercise["docname"], str(exercise["node"][0])) for name, exercise in exercises})
     env.wavemem_names = digest([sorted(f"{key} {value}" for key, value in table.items()) for table in tables])
-    return [] if env.wavemem_names == before else sorted(env.found_docs)
+    if env.wavemem_names == before:
+        return []
+    shutil.rmtree(Path(app.outdir, "_modules"), ignore_errors=True)
+    return sorted(env.found_docs)
 
 
-def _words_only(app: Any) -> list[Any]:
-    """Leave out of the search index what Sphinx does not keep right where it goes on from an earlier one.
+def _go_on(app: Any) -> list[Any]:
+    """Keep the source listings, if there are some, and leave out of the search index what Sphinx would not keep right.
 
-    These are the entries of the general index, whose terms and functions are found as such, and words that no page has.
+    To look at the listings' age, Sphinx would import every module. In the index, the entries of the general index would be
+    lost, whose terms and functions are found as such, and words left that no page has.
     """
+    if Path(app.outdir, "_modules").is_dir():
+        app.env._viewcode_modules = {}
     if app.builder.indexer is not None:
         app.builder.indexer._index_entries.clear()
         for words in (app.builder.indexer._mapping, app.builder.indexer._title_mapping):
@@ -181,7 +188,7 @@ def _clear(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("env-get-updated", _written_again, priority=900)  # after the figures and sections are numbered
-    app.connect("html-collect-pages", _words_only)
+    app.connect("html-collect-pages", _go_on, priority=400)  # ahead of the listings
     app.connect("build-finished", _clear)
     app.connect("autodoc-process-docstring", _process, priority=400)  # ahead of napoleon
     app.connect("autodoc-skip-member", skip_field)
