@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from wavemem.building.layout import Layout
 
 Cell = dict[str, Any]
 CHAPTERS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.md"))
+PAGES = [*CHAPTERS, *sorted((CHAPTERS[0].parents[1] / "book").glob("*.md"))]
 PLUMBING = {
     *("plt", "fig", "ax", "axs", "axes", "sns", "figure_size", "legend_below", "plain_log", "not_measured"),
     *("DataFrame", "HTML", "Markdown", "display", "print", "pivot", "rename", "style", "to_frame"),
@@ -43,9 +45,7 @@ def test_more_science_than_plumbing_is_to_be_seen(path: Path) -> None:
     assert lines[True] < lines[False], f"{path.name}: {lines[True]} lines of plumbing, {lines[False]} of science"
 
 
-@pytest.mark.parametrize(
-    "path", [*CHAPTERS, *sorted((CHAPTERS[0].parents[1] / "book").glob("*.md"))], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_code_is_at_most_72_columns_wide(path: Path) -> None:
     options = r"(?:---\n(?s:.*?)^---\n|(?::.*\n)*)"
     fenced = rf"^ *```(?:\{{code-cell\}}.*\n{options}|(?:python|bash)\n)((?s:.*?))^ *```"
@@ -60,6 +60,12 @@ def test_what_is_imported_from_the_library_is_there(path: Path) -> None:
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wavemem"):
                 exec(f"from {node.module} import {', '.join(name.name for name in node.names)}", {})
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_names_of_the_library_in_sentences_are_there(path: Path) -> None:
+    for name in set(re.findall(r"`(wavemem(?:\.\w+)+)`", path.read_text(encoding="utf-8"))):
+        assert pkgutil.resolve_name(name), name
 
 
 def test_the_map_shows_what_the_chapters_say_that_they_need() -> None:
