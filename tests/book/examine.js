@@ -203,7 +203,7 @@
     const caption = (figure) => figure.querySelector("figcaption .caption-text")?.textContent.trim() ?? "";
     return {
       broken: pictures().filter((image) => !(image.complete && image.naturalWidth > 0)).map((i) => `${describe(i)} ${i.src}`),
-      alt: pictures().filter((image) => image.alt.trim().length < 20).map((i) => `${describe(i)} ${i.src}`),
+      alt: pictures().filter((image) => !image.matches(".toggler") && image.alt.trim().length < 20).map((i) => `${describe(i)} ${i.src}`),
       caption: [...article().querySelectorAll("figure")].filter((f) => caption(f).length < 20).map(describe),
       loose: [...article().querySelectorAll(".cell_output img, .cell_output > svg")].filter((i) => !i.closest("figure")).map(describe),
       count: pictures().length,

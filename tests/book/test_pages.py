@@ -58,5 +58,9 @@ def test_views(visit: Any, page_name: str, view: str) -> None:
     assert width <= allowed, f"{page_name}: the document is {width} px wide in a window of {allowed - 1} px ({view})"
 
 
+def test_nothing_is_wider_than_its_place(visit: Any, page_name: str, view: str) -> None:
+    report(page_name, visit(page_name).views[view]["boxes"], f"code, tables, equations or figures cut off ({view})")
+
+
 def test_accessible(visit: Any, page_name: str) -> None:
     report(page_name, visit(page_name).violations, "serious violations of accessibility")

@@ -217,12 +217,12 @@ def _paper_section(paper: Paper, registry: Registry, found: Mapping[str, Evidenc
         "",
     ]
     untreated = ("not attempted", "text not available")
-    proofs = [e for e in entries if e.kind in PROOFS and statuses[e.id] not in untreated]
+    treated = [e for e in entries if statuses[e.id] not in untreated]
+    proofs = [e for e in treated if e.kind in PROOFS and not found[e.id].measured]
     if proofs:
         parts += [f"### {paper.short}: equations, theorems and algorithms", ""]
         parts += [*(_proof_item(e, found[e.id], statuses[e.id]) for e in proofs), ""]
-    shown = [e for e in entries if e.kind not in PROOFS and statuses[e.id] not in untreated]
-    parts += [_measured_entry(e, found[e.id], statuses[e.id]) for e in shown]
+    parts += [_measured_entry(e, found[e.id], statuses[e.id]) for e in treated if e not in proofs]
     for status in untreated:
         rest = [e for e in entries if statuses[e.id] == status]
         if rest:
