@@ -26,6 +26,7 @@ ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --chapters 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
 	@echo "  variables: PROFILE=quick|paper DEVICE=auto|cpu|cuda SEED=0 CHAPTERS=4,6 JOBS=2 THREADS=1 TIMEOUT=SECONDS PYTHON=python3"
+	@echo "  addresses, where \`git remote\` does not say them: REPOSITORY=https://github.com/OWNER/NAME BOOK_URL=https://OWNER.github.io/NAME/"
 
 # Made again when what it is made from has changed, and mended when it is not where it was made: an environment knows its path.
 MOVED := $(shell cd '$(VENV)' 2>/dev/null && [ "$$(cat .installed 2>/dev/null)" = "$$(pwd -P)" ] || echo again)
