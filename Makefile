@@ -21,10 +21,10 @@ STAMP := $(VENV)/.installed
 WAVEMEM := $(BIN)/wavemem
 # One number for everything that a chapter may be asked to do.
 ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --chapters '$(CHAPTERS)' --jobs '$(JOBS)' --threads '$(THREADS)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
-.PHONY: help book test check unit pages serve bench lock doctor clean distclean linkcheck
+.PHONY: help book test check unit pages serve bench lock doctor course-tools clean distclean linkcheck
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
 	@echo "  variables: PROFILE=quick|paper DEVICE=auto|cpu|cuda SEED=0 CHAPTERS=4,6 JOBS=2 THREADS=1 TIMEOUT=SECONDS PYTHON=python3"
 	@echo "  addresses, where \`git remote\` does not say them: REPOSITORY=https://github.com/OWNER/NAME BOOK_URL=https://OWNER.github.io/NAME/"
 
@@ -67,8 +67,13 @@ linkcheck: book ## Ask every external link of the book whether it answers (needs
 lock: ## Write constraints.txt and environment.yml anew from the newest versions that pyproject.toml allows
 	@tools/lock '$(PYTHON)'
 
+course-tools: $(STAMP) ## Install nbgrader, in an environment of its own, with the book's kernel
+	@'$(PYTHON)' -m venv .venv-nbgrader
+	@.venv-nbgrader/bin/pip install --quiet -r course/requirements.txt
+	@$(BIN)/python -m ipykernel install --prefix .venv-nbgrader --name wavemem > /dev/null
+
 clean: ## Remove everything generated; the environment stays
 	@rm -rf _build
 
 distclean: clean ## Remove the environment too
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-nbgrader .pytest_cache .mypy_cache .ruff_cache .hypothesis

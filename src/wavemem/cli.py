@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 book = typer.Typer(no_args_is_help=True, context_settings=_HELP, help="Execute chapters, build the site, serve it.")
 app.add_typer(book, name="book")
+course = typer.Typer(no_args_is_help=True, context_settings=_HELP, help="Hand out problem sets, and grade them.")
+app.add_typer(course, name="course")
 
 _RANGES = {
     "seed": (0, 10**15),  # see wavemem.streams.MOST_SEED; some experiments take the next one, too
@@ -285,6 +287,33 @@ def book_serve(port: Annotated[int, _number("port", "Port on this machine; 0 tak
     from wavemem.building.site import serve
 
     serve(Layout(find_root()).site, port)
+
+
+Set = Annotated[str, typer.Argument(help="A problem set, by the name of its source.")]
+
+
+@course.command()
+def release(which: Set) -> None:
+    """Cut the version for students from a problem set's source."""
+    from wavemem.course import commands
+
+    print(f"hand out what lies in {commands.release(find_root(), which)}")
+
+
+@course.command()
+def grade(which: Set) -> None:
+    """Grade what was handed in, and write grades.csv; points that a person gave are kept."""
+    from wavemem.course import commands
+
+    print(commands.grade(find_root(), which))
+
+
+@course.command()
+def feedback(which: Set) -> None:
+    """Write a page for each student: points, and what failed."""
+    from wavemem.course import commands
+
+    print(commands.feedback(find_root(), which))
 
 
 def _explained(error: BaseException) -> tuple[str, int] | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from wavemem.building.chapters import CHAPTER_FILES, Chapter, code_cells
+from wavemem.building.chapters import CHAPTER_FILES, Chapter, code_cells, executed_cells
 from wavemem.building.layout import KEYED, Layout, Parameters, digest, write_atomically, write_json
 from wavemem.kernels import compiled
 from wavemem.records.code import closure
@@ -41,7 +41,7 @@ KEY_PACKAGES = (
 )
 """Distributions whose installed version can change an executed chapter, whatever the constraints file says."""
 
-_HEEDED = frozenset({"parameters", "raises-exception", "skip-execution"})
+_HEEDED = frozenset({"parameters", "raises-exception"})
 """The tags that change what is executed; all other options of a cell are about its page."""
 
 _READ = "read "
@@ -172,7 +172,7 @@ def chapter_key(
     texts = {path.stem for path in layout.notebooks.glob(CHAPTER_FILES)}
     data = [path for path in (*files_in(layout.notebooks), *layout.root.glob("*.py")) if path.stem not in texts]
     own = [path.read_text(encoding="utf-8", errors="replace") for path in data if path.suffix == ".py"]
-    cells = code_cells(chapter.text, chapter.name)
+    cells = executed_cells(code_cells(chapter.text, chapter.name))
     code = [cell.source for cell in cells]
     tags = [sorted(_HEEDED & set(cell.metadata.get("tags", []))) for cell in cells]
     modules = closure([*code, *own], layout.package)

@@ -28,6 +28,7 @@ _OPENED_CELL = re.compile(r"^[\s>]*(`{3,}|~{3,}|:{3,})\s*\{code-cell\}.*", re.IG
 """What a writer means as a code cell, whether or not jupytext takes it for one."""
 _FOLDED = frozenset({"hide-cell", "hide-input", "remove-cell", "remove-input", "parameters"})
 _SOLUTION = re.compile(r"^(`{3,}|:{3,})\{solution\}.*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_SKIPPED = "skip-execution"  # nbclient's tag for what a reader executes, and no build
 _DISPLAYED = re.compile(r"\$\$.+?\$\$", re.DOTALL)
 _PROOF = re.compile(r"^(?:`{3,}|:{3,})\{prf:proof\}", re.MULTILINE)
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
@@ -117,6 +118,11 @@ def code_cells(text: str, where: str = "the chapter") -> list[Any]:
     return [cell for cell in _parsed(text, where).cells if cell.cell_type == "code"]
 
 
+def executed_cells(cells: list[Any]) -> list[Any]:
+    """The code cells that a build executes: all but the beginnings of answers, which are for a reader to go on with."""
+    return [cell for cell in cells if cell.cell_type == "code" and _SKIPPED not in cell.metadata.get("tags", [])]
+
+
 def executable(text: str, where: str) -> Any:
     """The notebook of a MyST text notebook, its cells with ids that depend on their position among their kind alone.
 
@@ -189,7 +195,7 @@ def as_executed(chapter: Chapter, executed: Any) -> Any:
     """
     notebook = published(executable(chapter.text, chapter.name))
     done = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
-    pairs = [[cell for cell in cells if cell.cell_type == "code"] for cells in (notebook.cells, done)]
+    pairs = [executed_cells(cells) for cells in (notebook.cells, done)]
     if [cell.source for cell in pairs[0]] != [cell.source for cell in pairs[1]]:
         return executed
     for cell, made in zip(*pairs, strict=True):

@@ -1,0 +1,4 @@
+# fails: scan-all
+def scan(A, x):
+    both = two_in_one(A[:-1], x[:-1], A[1:], x[1:])
+    return torch.cat([x[:1], both[..., -1]])
