@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 import torch
 
-from wavemem.records.run import device_name
+from wavemem.records.provenance import device_name
 
 Contestant = Callable[[int], float]
 """Takes a number of iterations; does one more, to warm up, and returns the mean seconds of the others."""

@@ -25,6 +25,15 @@ _POLL, _PATIENCE = 1.0, 15.0
 _logger = logging.getLogger(__name__)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def watch_parent(parent: int, by: signal.Signals = signal.SIGTERM) -> None:
     """Start a thread that looks once a second whether this process's parent is alive, and else ends this process.
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 
-from wavemem.records import code, run, store
+from wavemem.records import code, provenance, run, store
 from wavemem.records.experiment import Result
 from wavemem.records.run import ExistingRecord
 from wavemem.records.store import DamagedRecord, ForeignRecord, Provenance
@@ -204,7 +204,7 @@ def test_what_cannot_be_stored_is_refused(
 
 
 def test_measure_fills_in_time_memory_and_versions() -> None:
-    with run.measure("quick", [3], "cpu") as found:
+    with provenance.measure("quick", [3], "cpu") as found:
         torch.ones(10).sum()
     assert found.wall_seconds > 0
     assert found.peak_memory_mib > 1
@@ -214,18 +214,18 @@ def test_measure_fills_in_time_memory_and_versions() -> None:
 
 
 def test_git_state_is_the_project_s_own_or_unknown(tmp_path: Path) -> None:
-    assert run.git_state(tmp_path) == ("unknown", True)
+    assert provenance.git_state(tmp_path) == ("unknown", True)
     outer, inner = tmp_path / "outer", tmp_path / "outer" / "book"
     inner.mkdir(parents=True)
     git = ["git", "-C", str(outer), "-c", "user.name=a", "-c", "user.email=b", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "of another project"]):
         subprocess.run([*git, *command], check=True)
-    commit, dirty = run.git_state(outer)
+    commit, dirty = provenance.git_state(outer)
     assert len(commit) == 40
     assert not dirty
-    assert run.git_state(inner) == ("unknown", True)  # a tree without .git inside another repository
+    assert provenance.git_state(inner) == ("unknown", True)  # a tree without .git inside another repository
     (outer / "new").touch()
-    assert run.git_state(outer) == (commit, True)
+    assert provenance.git_state(outer) == (commit, True)
 
 
 def test_code_version_changes_exactly_with_used_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

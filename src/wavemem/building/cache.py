@@ -19,8 +19,8 @@ from wavemem.building.chapters import CHAPTER_FILES, Chapter, code_cells, execut
 from wavemem.building.layout import KEYED, Layout, Parameters, digest, write_atomically, write_json
 from wavemem.kernels import compiled
 from wavemem.records.code import closure
+from wavemem.records.provenance import device_name
 from wavemem.records.registry import fingerprint
-from wavemem.records.run import device_name
 
 KEY_PACKAGES = (
     "torch",

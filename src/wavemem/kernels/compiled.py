@@ -25,6 +25,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wavemem.processes import sync
+
 # Contraction to fused multiply-adds is fixed by the options, so one processor always gives one result.
 _OPTIONS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _TARGETS = ("-march=native", "-mcpu=native", "")
@@ -73,14 +75,6 @@ def _ours(path: Path) -> bool:
     """Whether a file or folder belongs to this user or to root, and nobody else may write to it."""
     found = path.stat()
     return found.st_uid in (os.getuid(), 0) and not found.st_mode & 0o022
-
-
-def sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(content: bytes) -> str:
