@@ -6,12 +6,13 @@ import ast
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from wavemem.building.chapters import code_cells, executed_cells
 from wavemem.course.exercises import _CHECKS, check
@@ -90,3 +91,25 @@ def test_a_wrong_answer_is_told_apart_from_an_error() -> None:
 def test_an_exercise_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"'4\.99' cannot be checked; allowed: .*4\.1"):
         check("4.99", None)
+
+
+def powers(row: Tensor, W: Tensor, count: int, first: int) -> Tensor:
+    """Rows R W^t for t = first, first + 1, …"""
+    return torch.cat([row @ torch.linalg.matrix_power(W, t) for t in range(first, first + count)])
+
+
+WRONG: list[tuple[str, Callable[..., Any], str]] = [
+    ("1.3", lambda s, d: ([*range(d)], [-1] * d), r"s = 8, d = 8.* after \[16, 32"),  # many loops
+    ("1.3", lambda s, d: ([d - 1, *range(d - 1)], [-1] * d), r"s = 8.* \[64, 128\]"),  # right for odd d
+    ("2.4", lambda A, b, age: (torch.linalg.matrix_power(A, age) @ b).square().sum(), "age 0 for a random A"),  # no C
+    ("2.4", lambda A, b, age: 1.0, "age 4 for the shift"),  # nothing ever leaves
+    ("3.3", lambda W, R, H: torch.linalg.pinv(powers(R, W, len(H), 0)) @ H, "response at step 1"),
+    ("3.3", lambda W, R, H: torch.linalg.solve(powers(R, W, len(W), 1), H), "stops with"),  # for T = s alone
+]
+
+
+@pytest.mark.parametrize(("number", "answer", "says"), WRONG)
+def test_a_wrong_answer_is_told_what_is_off(number: str, answer: Callable[..., Any], says: str) -> None:
+    verdict = check(number, answer)
+    assert not verdict.right
+    assert re.search(says, verdict.what), verdict

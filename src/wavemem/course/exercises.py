@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 _CHECKS: dict[str, Callable[[Any], None]] = {}
@@ -40,6 +41,13 @@ def _exercise(number: str) -> Callable[[Callable[[Any], None]], Callable[[Any], 
     return note
 
 
+def _agree(what: str, found: Any, expected: Any) -> None:
+    found, expected = (torch.as_tensor(value, dtype=torch.float64).detach() for value in (found, expected))
+    assert found.shape == expected.shape, f"{what}: shape {tuple(found.shape)}, not {tuple(expected.shape)}"
+    seen, wanted = (np.array2string(value.numpy(), precision=4) for value in (found, expected))
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5), f"{what}: {seen}, not {wanted}"
+
+
 def check(number: str, answer: Any) -> Verdict:
     """Try an answer to an exercise.
 
@@ -69,6 +77,39 @@ def check(number: str, answer: Any) -> Verdict:
     except Exception as error:  # whatever a reader's code does
         return Verdict(number, False, f"stops with {type(error).__name__}: {error}")
     return Verdict(number, True, "right")
+
+
+@_exercise("1.3")
+def _one_loop(one_loop: Any) -> None:
+    for s, d in ((8, 8), (3, 2), (2, 3), (5, 1)):
+        sources, signs = (torch.as_tensor(row) for row in one_loop(s, d))
+        start = h = torch.arange(1.0, s * d + 1, dtype=torch.float64)
+        back = []
+        for n in range(1, 2 * s * d + 1):
+            h = torch.cat([h[d:], h[sources] * signs])
+            back += [n] * h.equal(start)
+        assert back == [n], f"s = {s}, d = {d}: up to {n} steps the history is back after {back}, not after {[n]} only"
+
+
+@_exercise("2.4")
+def _decoded(r_squared: Any) -> None:
+    M, b = torch.randn(4, 4), torch.eye(4)[3]
+    for name, A in (("the shift", torch.diag(torch.ones(3), 1)), ("a random A", 0.8 * M / torch.linalg.norm(M, 2))):
+        held = torch.stack([torch.linalg.matrix_power(A, age) @ b for age in range(100)])  # of each age's input
+        for age in (0, 3, 4):
+            wanted = torch.eye(100)[age]
+            missed = wanted - held @ torch.linalg.lstsq(held, wanted[:, None]).solution[:, 0]
+            _agree(f"R² at age {age} for {name} of 4 columns", r_squared(A, b, age), 1 - missed @ missed)
+
+
+@_exercise("3.3")
+def _encoder(encoder: Any) -> None:
+    for T, s in ((4, 4), (2, 4), (1, 1)):
+        W, row, H = torch.eye(s) + torch.randn(s, s) / 2, torch.randn(1, s), torch.randn(T, s)
+        E = encoder(W, row, H)
+        for t in range(T):
+            row = row @ W
+            _agree(f"response at step {t + 1} with T = {T} and s = {s}", (row @ E)[0], H[t])
 
 
 @_exercise("4.1")
