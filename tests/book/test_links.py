@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup
 
+from wavemem.building.address import online, repository
+
 EXTERNAL = ("http", "https", "mailto")
 # What a page fetches by itself, in contrast to what a reader may follow.
 FETCHED = ("img", "script", "iframe", "source", "video", "audio", "link")
@@ -54,7 +56,8 @@ def test_links_resolve(site: Path, any_page: str) -> None:
     path = (site / any_page).resolve()
     links = [(tag, "href", False) for tag in parsed(path).find_all(["a", "area"], href=True)]
     for key in ("src", "href"):
-        links += [(tag, key, True) for tag in parsed(path).find_all(FETCHED, attrs={key: True})]
+        found = parsed(path).find_all(FETCHED, attrs={key: True})
+        links += [(tag, key, tag.get("rel") != ["canonical"]) for tag in found]
     faults = []
     for tag, key, fetched in links:
         found = fault(site.resolve(), path, tag[key], fetched)
@@ -70,6 +73,15 @@ def test_images_of_style_sheets_are_on_the_site(site: Path, any_page: str) -> No
     styles += [tag["style"] for tag in parsed(site / any_page).find_all(style=True)]
     outside = [style[:80] for style in styles if "url(http" in style or "@import" in style]
     assert not outside, f"{any_page}: styles that fetch from another host: {outside}"
+
+
+def test_buttons_and_previews_are_there_where_there_is_an_address_and_only_there(site: Path, page_name: str) -> None:
+    page, root = parsed(site / page_name), site.parents[1]
+    assert bool(page.select(".dropdown-source-buttons")) == bool(repository(root))
+    found = [bool(page.select(what)) for what in ("link[rel=canonical]", 'meta[property="og:image"]')]
+    assert found == [bool(online(root))] * 2
+    (about,) = page.select("meta[name=description]")
+    assert 20 < len(about["content"]) < 400, about
 
 
 def test_pages_do_not_name_this_machine(site: Path, any_page: str) -> None:

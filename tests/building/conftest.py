@@ -75,8 +75,10 @@ def make_toy(root: Path) -> Toy:
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Toy:
-    """An empty book in a fresh folder, whose name a shell would not take for one word."""
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """An empty book without an address in a fresh folder, whose name a shell would not take for one word."""
+    for name in ("REPOSITORY", "BOOK_URL"):
+        monkeypatch.delenv(name, raising=False)
     return make_toy(tmp_path / "two words; $(touch here)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from difflib import unified_diff
 
@@ -125,7 +126,43 @@ def build(book) -> dict[str, bytes]:
     return {path.relative_to(book.layout.site).as_posix(): path.read_bytes() for path in files}
 
 
-def test_pages_built_one_by_one_are_those_of_a_whole_build(book) -> None:
+def head(page: bytes) -> dict[str, str]:
+    """What a page says of itself, for those who link to it."""
+    found = re.findall(r'<meta (?:name|property)="((?:og|twitter):[^"]+|description)" content="([^"]*)"', page.decode())
+    return dict(found)
+
+
+def examine_addresses(made: dict[str, bytes]) -> None:
+    """Pages lead to the repository, and say where they are."""
+    first = made["chapters/01-first.html"]
+    for name in ("chapters/01-first.html", "chapters/02-second.html", "pages/execution.html", "genindex.html"):
+        assert f'rel="canonical" href="https://some.github.io/waves/{name}"'.encode() in made[name]
+    said = head(first)
+    assert said["description"] == said["og:description"] == "Words and an array of words."
+    assert said["og:image"] == "https://some.github.io/waves/previews/chapters/01-first.png"
+    assert "previews/chapters/01-first.png" in made
+    assert said["og:image:alt"] == "A square."
+    assert "og:image" not in head(made["chapters/02-second.html"])  # nor has the first page a figure
+    assert b"/edit/main/notebooks/01-first.md" in first
+    assert b'src="../_static/images/logo_colab.png"' in first
+    assert b"/edit/" not in made["pages/execution.html"]
+    assert head(made["index.html"]) == head(made["book/intro.html"]) != {}
+    assert b"url=book/intro.html" in made["index.html"]
+    pages = re.findall(r"<loc>https://some.github.io/waves/(.*?)</loc>", made["sitemap.xml"].decode())
+    assert pages == sorted(name for name in made if re.match(r"(book|chapters|pages)/.*html$", name))
+
+
+def test_a_book_without_an_address_names_none(book) -> None:
+    made = build(book)
+    for name in (name for name in made if name.endswith(".html") and not name.startswith("_")):
+        assert not re.search(rb'github\.com|mybinder|colab|rel="canonical"|"(?:og|twitter):', made[name]), name
+    assert not [name for name in made if name.startswith(("sitemap", "previews"))]
+    assert head(made["chapters/01-first.html"]) == {"description": "Words and an array of words."}
+
+
+def test_pages_built_one_by_one_are_those_of_a_whole_build(book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPOSITORY", "https://github.com/some/waves")
+
     def written() -> set[str]:
         return {path.name for path in (book.layout.site / "chapters").iterdir() if path.stat().st_mtime_ns > moment}
 
@@ -135,6 +172,7 @@ def test_pages_built_one_by_one_are_those_of_a_whole_build(book) -> None:
         assert differing(made, whole) == {}
 
     before = build(book)
+    examine_addresses(before)
     moment = max(path.stat().st_mtime_ns for path in book.layout.site.rglob("*"))
     rewrite(book, "01-first", "Words and an array", "Words, and a list")
     after = build(book)

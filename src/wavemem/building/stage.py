@@ -21,6 +21,7 @@ import nbformat
 import yaml
 
 from wavemem.building import cache
+from wavemem.building.address import online, repository
 from wavemem.building.cache import Entry, files_in, folder_digest, installed, installed_versions, noted
 from wavemem.building.chapters import Chapter, as_executed, executable, notebook_bytes, published
 from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, digest, run_apart, write_atomically
@@ -214,6 +215,25 @@ def contents(layout: Layout, chapters: list[Chapter]) -> dict[str, Any]:
     return toc
 
 
+def settings(layout: Layout) -> bytes:
+    """The book's settings, with the addresses of this copy, if it has some.
+
+    Raises:
+        BuildError: If they cannot be read.
+        UsageError: If an address is none.
+    """
+    content = (layout.root / "_config.yml").read_bytes()
+    config = yaml.safe_load(content)
+    address, book = repository(layout.root), online(layout.root)
+    html, branch = config.get("html") or {}, (config.get("repository") or {}).get("branch") or "main"
+    if not (address or book or html.get("baseurl")):
+        return content
+    sphinx = config.get("sphinx") or {}
+    told = (sphinx.get("config") or {}) | {"wavemem_repository": address, "wavemem_branch": branch}
+    config |= {"html": html | {"baseurl": book}, "sphinx": sphinx | {"config": told}}
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+
+
 def _write(tree: Mapping[str, bytes], target: Path) -> None:
     """Let a folder hold these files and no others; those that are there already are not touched."""
     for file in sorted(target.rglob("*"), reverse=True):
@@ -254,7 +274,12 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
     """
     book = layout.root / "book"
     tree = {f"book/{file.relative_to(book).as_posix()}": file.read_bytes() for file in files_in(book)}
-    tree["_config.yml"] = (layout.root / "_config.yml").read_bytes()
+    address = repository(layout.root)
+    if address:
+        for path in [path for path in tree if path.endswith(".md")]:
+            told = tree[path].replace(b"<address of your copy>", address.encode())
+            tree[path] = told.replace(b"<the folder>", address.rpartition("/")[2].encode())
+    tree["_config.yml"] = settings(layout)
     tree[f"static/mathjax/{_MATHJAX}"] = _mathjax()
     pages = generate(layout, parameters)
     blocks: dict[str, str] = json.loads(pages.pop(BLOCKS, b"{}"))
