@@ -5,6 +5,7 @@ Each check computes what it asks for in its own slow way, from nothing of the li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ def _exercise(number: str) -> Callable[[Callable[[Any], None]], Callable[[Any], 
 def _agree(what: str, found: Any, expected: Any) -> None:
     found, expected = (torch.as_tensor(value, dtype=torch.float64).detach() for value in (found, expected))
     assert found.shape == expected.shape, f"{what}: shape {tuple(found.shape)}, not {tuple(expected.shape)}"
-    seen, wanted = (np.array2string(value.numpy(), precision=4) for value in (found, expected))
+    seen, wanted = (np.array2string(value.numpy(), formatter={"float": "{:.4g}".format}) for value in (found, expected))
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5), f"{what}: {seen}, not {wanted}"
 
 
@@ -122,3 +123,135 @@ def _condition(noise_of: Any) -> None:
         assert torch.allclose(found.double(), expected, rtol=1e-4), (
             f"at ε = {epsilon} and η = 0.2 the components are read with {found.tolist()}, not {expected.tolist()}"
         )
+
+
+@_exercise("11.1")
+def _pollution(mixture_of: Any) -> None:
+    for F in (torch.ones(5, 1, 1), torch.randn(1, 2, 2), torch.randn(4, 2, 2)):
+        s, d = F.shape[:2]
+        Phi = torch.diag(torch.ones(s * d - d), d)
+        Phi[-d:] = torch.cat([*F], 1)
+        found = mixture_of(F)
+        assert len(found) == s + 1, f"for s = {s} there are P_0 to P_{s}, {s + 1} blocks, not {len(found)}"
+        for k, P in enumerate(found):  # what column s holds if it began with the unit matrix
+            _agree(f"P_{k} for s = {s} and d = {d}", P, torch.linalg.matrix_power(Phi, k)[-d:, -d:])
+
+
+@_exercise("12.1")
+def _told_apart(told_apart: Any) -> None:
+    for n in range(1, 20):
+        for speed in range(6):
+            places = {-speed * age % n for age in range(n)}
+            _agree(f"steps told apart at n = {n} and ν = {speed}", told_apart(n, speed), len(places))
+
+
+@_exercise("13.3")
+def _rotations(symbols: Any) -> None:
+    for angles in ([0.4, 1.1, 2.0], [1.0, 1.0], [1.0, -1.0], [0.7, 0.7 - 2 * math.pi], [0.0, 2.0, math.pi]):
+        turns = [torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]]).double() for a in angles]
+        U, v = torch.block_diag(*turns), torch.randn(2 * len(angles), dtype=torch.float64)
+        held = torch.stack([torch.linalg.matrix_power(U, age) @ v for age in range(len(v))])
+        what = f"symbols with the angles {[round(a, 2) for a in angles]}"
+        _agree(what, symbols(angles), torch.linalg.matrix_rank(held, rtol=1e-5))
+
+
+@_exercise("14.2")
+def _leaky_ring(readout: Any) -> None:
+    for rho, n, T in ((0.9, 12, 12), (0.8, 8, 5), (1.0, 6, 6)):
+        numbers, h, W = torch.rand(T), torch.zeros(n), torch.as_tensor(readout(rho, n))
+        assert W.shape == (n,), f"a ring of {n} units has {n} weights, not shape {tuple(W.shape)}"
+        for number in numbers:
+            h = rho * h.roll(-1) + number * torch.eye(n)[0]
+        _agree(f"sum of {T} numbers, read from {n} units with ρ = {rho}", W.to(h) @ h, numbers.sum())
+
+
+@_exercise("15.1")
+def _columns(kept_apart: Any) -> None:
+    for m in (4, 8):
+        for n in range(1, m * m + 3):
+            expected = len({row * m % n for row in range(m)}) == m
+            what = "no two pixels" if expected else "pixels"
+            said = f"on a ring of {n}, {what} of one column of an image of {m} × {m} share a unit"
+            assert bool(kept_apart(n, m)) == expected, said
+
+
+@_exercise("16.1")
+def _half(kernel: Any) -> None:
+    u, start = torch.as_tensor(kernel()).double(), torch.randn(2, 9).double()
+    assert u.shape == (2, 2, 3), f"the kernel has the shape (2, 2, 3), not {tuple(u.shape)}"
+    twice = start
+    for _ in range(2):
+        twice = u[:, :, 0] @ twice.roll(1, 1) + u[:, :, 1] @ twice + u[:, :, 2] @ twice.roll(-1, 1)
+    assert not torch.allclose(twice, start.roll(1, 1)), "the pattern moves to larger positions, not to smaller ones"
+    same = torch.allclose(twice, start.roll(-1, 1), atol=1e-4)
+    assert same, "after two steps the patterns of both channels do not stand one unit lower, unchanged"
+
+
+@_exercise("17.1")
+def _transfer(transfer: Any) -> None:
+    C = torch.randn(3, dtype=torch.float64)
+    for a, z in (([0.0, 0.0, 0.0], 2.0), ([0.0, 0.0, 1.0], -1.5), ([0.5, -0.3, 0.1], 1.2)):
+        boundary, h, total = C.new_tensor(a), torch.eye(3)[0].to(C), C.new_zeros(())
+        for age in range(200):  # one pulse, step by step
+            total += C @ h / z**age
+            h = torch.cat([(boundary @ h)[None], h[:-1]])
+        _agree(f"the transfer function at z = {z} with a = {a}", transfer(z, boundary, C), total)
+
+
+@_exercise("17.2")
+def _spread(spread_input: Any) -> None:
+    for n in (3, 4, 7, 16):
+        B = torch.as_tensor(spread_input(n)).double()
+        assert B.shape == (n,), f"on a ring of {n} the shape is ({n},), not {tuple(B.shape)}"
+        products = torch.stack([B.roll(j) @ B for j in range(n)]) / (B @ B)
+        assert products[1:].abs().max() < 1e-3, f"at n = {n} the shifted copies of B are not orthogonal"
+        assert B.square().max() < 0.99 * (B @ B), f"at n = {n} the copies are orthogonal, but B is a pulse"
+
+
+@_exercise("18.1")
+def _best_velocity(best_velocity: Any) -> None:
+    def recalled(v: float, tau: int) -> float:
+        held = [v * (1 - v) ** age for age in range(4000)]
+        return held[tau] ** 2 / sum(share**2 for share in held)
+
+    for tau in (0, 1, 10, 60):
+        v = float(best_velocity(tau))
+        assert 0 < v <= 1, f"at age {tau} the velocity is {v:.4g}; it has to be above 0 and not above 1"
+        better = max((0.99 * v, min(1.01 * v, 1.0)), key=lambda other: recalled(other, tau))
+        told = f"at age {tau} the velocity {better:.4g} has R² = {recalled(better, tau):.6f}"
+        assert recalled(v, tau) >= recalled(better, tau), f"{told}, and {v:.4g} has {recalled(v, tau):.6f}"
+
+
+@_exercise("19.1")
+def _letters(letters: Any) -> None:
+    for L, V, share in ((300, 26, 0.01), (300, 2, 0.01), (30, 2, 0.5), (8, 2, 1e-6), (10, 26, 0.01)):
+        n = 1
+        while sum(V**-n for i in range(L - n + 1) for _ in range(i)) > share:  # all pairs of places
+            n += 1
+        _agree(f"letters for L = {L}, V = {V} and at most {share:g} wrong", letters(L, V, share), n)
+
+
+@_exercise("20.1")
+def _age(age: Any) -> None:
+    for length, gram, place in ((10, 3, 0), (10, 3, 4), (7, 1, 5), (12, 4, 7)):
+        string = "abcdefghijkl"[:length]
+        text = f"${string}|{string[place : place + gram]}"  # all letters differ
+        expected = len(text) - 1 - text.index(string[place + gram])
+        _agree(f"age of {string[place + gram]!r} after {text!r}", age(length, gram, place), expected)
+
+
+@_exercise("20.2")
+def _covered(covered: Any) -> None:
+    for n, shortest, longest in ((4, 2, 10), (11, 2, 10), (2, 2, 10), (1, 5, 6), (30, 4, 10), (6, 5, 5)):
+        held = [age in range(n) for age in range(shortest, longest + 1)]
+        what = f"coverage at n = {n} of {shortest} to {longest} letters"
+        _agree(what, covered(n, shortest, longest), sum(held) / len(held))
+
+
+@_exercise("1")  # chapter 21 has no number, and so prints none with its exercises
+def _linear_from(linear_from: Any) -> None:
+    for a, b, c in ((8.0, 0.1, 2e-3), (5.0, 3.0, 0.1), (2.0, 0.0, 1.0)):
+        N = float(linear_from(a, b, c))
+        around = [0.999 * N, N, 1.001 * N]
+        below, at, above = (math.log2((a + 2 * b * N + 4 * c * N**2) / (a + b * N + c * N**2)) for N in around)
+        assert below < 1 < above, f"for a = {a:g}, b = {b:g}, c = {c:g} the exponent is {at:.3f} at N = {N:.4g}, not 1"
