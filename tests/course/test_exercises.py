@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -108,6 +109,34 @@ def powers(row: Tensor, W: Tensor, count: int, first: int) -> Tensor:
     return torch.cat([row @ torch.linalg.matrix_power(W, t) for t in range(first, first + count)])
 
 
+def column_heads(F: Tensor, biases: Tensor) -> list[tuple[Tensor, ...]]:
+    """A head without keys for each column, W_V from F, with a row of biases."""
+    zero = torch.zeros(1, F.shape[-1])
+    return [(zero, zero, block, bias) for block, bias in zip(F, biases, strict=True)]
+
+
+def polluted(F: Tensor, first: bool = False) -> tuple[Tensor, ...]:
+    """Without a gate; or with one, but read where the wave leaves."""
+    d, N = F.shape
+    shift = torch.diag(torch.ones(N - d), d)
+    Phi = torch.cat([shift[:-d], F])
+    return shift if first else Phi, Phi, torch.eye(N)[:, -d:], torch.eye(N)[:d] if first else torch.eye(N)[-d:]
+
+
+def polynomial(factors: list[list[int]]) -> Tensor:
+    """The product's coefficients."""
+    product = [1]
+    for factor in factors:
+        product = np.convolve(product, factor).tolist()
+    return torch.tensor(product)
+
+
+def oblique(share: float) -> Tensor:
+    """Eigenvalues 1/2 and 1, the second's eigenvector at the cosine ``share`` to the first's."""
+    P = torch.tensor([[1.0, share], [0.0, (1 - share**2) ** 0.5]])
+    return P @ torch.diag(torch.tensor([0.5, 1.0])) @ torch.linalg.inv(P)
+
+
 def mixed(product: Any) -> Any:
     """Chapter 11's recursion, with another product in it."""
 
@@ -140,6 +169,30 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
     ("2.4", lambda A, b, age: 1.0, "age 4 for the shift"),  # nothing ever leaves
     ("3.3", lambda W, R, H: torch.linalg.pinv(powers(R, W, len(H), 0)) @ H, "response at step 1"),
     ("3.3", lambda W, R, H: torch.linalg.solve(powers(R, W, len(W), 1), H), "stops with"),  # for T = s alone
+    ("5.3", lambda F: column_heads(F, 60 * torch.eye(len(F)).flip(0)), "what the heads write with s = 4"),
+    ("5.3", lambda F: column_heads(F, torch.eye(len(F))), "what the heads write with s = 4"),  # far from hard
+    ("6.2", lambda W_hh, W_uh, s: torch.linalg.svd(W_uh.mT).Vh[-1], r"gradient at x\(1\) is of length"),  # s = 0
+    ("6.2", lambda W_hh, W_uh, s: torch.zeros(len(W_hh)), "zeros shows nothing"),
+    ("6.3", lambda r, s: 1 / r, "moduli of the eigenvalues at r = 0.9"),
+    ("6.3", lambda r, s: r**-s, "moduli of the eigenvalues at r = 0.9"),
+    ("7.3", lambda F: polluted(F), r"output at step s \+ 1 with s = 3"),
+    ("7.3", lambda F: polluted(F, first=True), r"output at step s \+ 1"),
+    (
+        "8.2",
+        lambda cycles: polynomial([[2] + [0] * (L - 1) + [1] for L, _ in cycles]),
+        r"fixed points of \[\(2, -1\)\]",
+    ),
+    (
+        "8.2",
+        lambda cycles: polynomial([[2 * (sign > 0), 1] for _, sign in cycles]),
+        r"\[\(2, -1\)\].*shape \(2,\), not \(3,\)",
+    ),
+    ("9.5", lambda share: torch.diag(torch.tensor([1.0, 0.5])), "removed share"),
+    ("9.5", lambda share: oblique(share), "removed share"),  # of the length, not of its square
+    ("10.1", lambda x, n: (2 * float(x > 0.5) - 1, 2 * x % 1 + float(x > 0.5) * 2.0**-n), r"from u = \[1\]"),
+    ("10.1", lambda x, n: (2 * float(x >= 0.5) - 1, 2 * x % 1), r"u = \[1\] three cycles return \[1, -1, -1\]"),
+    ("10.2", lambda C, m: torch.linalg.eigvalsh(C)[m:].sum() / len(C), "error at n = 5 and m = 2"),  # the wrong end
+    ("10.2", lambda C, m: 1 - m / len(C), "error at n = 5 and m = 0"),
     ("11.1", mixed(lambda F, m, P: F[m - 1] @ P), "P_1 for s = 4 and d = 2"),
     ("11.1", mixed(lambda F, m, P: -F[-m] @ P), r"P_1 for s = 5 and d = 1: \[\[-1\]\], not \[\[1\]\]"),
     ("11.1", lambda F: [1, *(torch.ones(1, 1) * 2**k for k in range(len(F) - 1))], "P_0 to P_5, 6 blocks, not 5"),

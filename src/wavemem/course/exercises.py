@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def _decoded(r_squared: Any) -> None:
 def _encoder(encoder: Any) -> None:
     for T, s in ((4, 4), (2, 4), (1, 1)):
         W, row, H = torch.eye(s) + torch.randn(s, s) / 2, torch.randn(1, s), torch.randn(T, s)
-        E = encoder(W, row, H)
+        E = torch.as_tensor(encoder(W, row, H)).to(H)
         for t in range(T):
             row = row @ W
             _agree(f"response at step {t + 1} with T = {T} and s = {s}", (row @ E)[0], H[t])
@@ -116,13 +117,98 @@ def _encoder(encoder: Any) -> None:
 @_exercise("4.1")
 def _condition(noise_of: Any) -> None:
     for epsilon in (1.0, 0.1, 1e-3):
-        found = torch.as_tensor(noise_of(epsilon, 0.2))
         covectors = torch.linalg.inv(torch.tensor([[1.0, 1.0], [0.0, epsilon]], dtype=torch.float64))
-        expected = 0.2 * covectors.norm(dim=1)
-        assert found.shape == (2,), f"one size of noise for each component, not shape {tuple(found.shape)}"
-        assert torch.allclose(found.double(), expected, rtol=1e-4), (
-            f"at ε = {epsilon} and η = 0.2 the components are read with {found.tolist()}, not {expected.tolist()}"
-        )
+        where = f"noise on the two components at ε = {epsilon} and η = 0.2"
+        _agree(where, noise_of(epsilon, 0.2), 0.2 * covectors.norm(dim=1))
+
+
+@_exercise("5.3")
+def _heads(heads_of: Any) -> None:
+    for s, d in ((4, 3), (1, 2), (6, 2)):
+        F, h, written = torch.randn(s, d, d), 3 * torch.randn(s, d).double(), torch.zeros(d).double()
+        for head in heads_of(F):
+            W_K, W_Q, W_V, bias = (torch.as_tensor(part, dtype=torch.float64) for part in head)
+            scores = (h @ W_K.T) @ (W_Q @ h[-1]) / len(W_K) ** 0.5
+            written += W_V @ (torch.softmax(scores + bias, 0) @ h)
+        expected = torch.einsum("nij,nj->i", F.double(), h)
+        _agree(f"what the heads write with s = {s} and d = {d}", written, expected)
+
+
+@_exercise("6.2")
+def _unseen(unseen: Any) -> None:
+    for N, d, s in ((5, 3, 4), (4, 1, 2), (6, 5, 1)):
+        W_hh, W_uh = torch.randn(N, N) / N**0.5, torch.randn(N, d)
+        row = torch.as_tensor(unseen(W_hh, W_uh, s)).to(W_hh).reshape(N)
+        assert row.norm() > 0, "a row of zeros shows nothing"
+        row = row / row.norm()
+        for _ in range(s):
+            row = row @ W_hh
+        what = f"N = {N}, d = {d}, s = {s}: for your row, at length 1, the gradient at x(1) is"
+        assert (row @ W_uh).norm() < 1e-4, f"{what} of length {(row @ W_uh).norm():.4f}, not 0"
+
+
+@_exercise("6.3")
+def _gain(boundary_gain: Any) -> None:
+    for r, s in ((0.9, 8), (0.5, 3), (0.7, 1)):
+        Phi = r * torch.diag(torch.ones(s - 1), 1)
+        Phi[-1, 0] = boundary_gain(r, s)
+        _agree(f"moduli of the eigenvalues at r = {r}", torch.linalg.eigvals(Phi).abs(), torch.ones(s))
+
+
+@_exercise("7.3")
+def _gated(gated: Any) -> None:
+    for s, d in ((3, 2), (4, 1), (1, 2)):
+        F, u, h = torch.randn(d, s * d), torch.randn(s, d), torch.zeros(s * d)
+        W_in, W_hh, W_uh, W_r = (torch.as_tensor(W).to(F) for W in gated(F))
+        for x in u:
+            h = W_in @ h + W_uh @ x
+        past = u.flatten()
+        for m in range(1, 2 * s + 1):
+            h, past = W_hh @ h, torch.cat([past[d:], F @ past])
+            _agree(f"output at step s + {m} with s = {s} and d = {d}", W_r @ h, past[-d:])
+
+
+@_exercise("8.2")
+def _census(census: Any) -> None:
+    for cycles in ([(1, 1)], [(2, -1)], [(2, 1), (2, 1)], [(1, 1), (2, -1), (3, 1), (4, 1)]):
+        before: list[int] = []
+        signs: list[int] = []
+        for length, sign in cycles:
+            before += [len(signs) + (i - 1) % length for i in range(length)]
+            signs += [sign] + [1] * (length - 1)
+        contents = torch.tensor([*product((-1, 0, 1), repeat=len(signs))])
+        fixed = contents[(contents[:, before] * torch.tensor(signs) == contents).all(1)]
+        counts = torch.bincount((fixed == 0).sum(1), minlength=len(signs) + 1)
+        _agree(f"fixed points of {cycles} by their unstable directions", census(cycles), counts)
+
+
+@_exercise("9.5")
+def _shadow(shadowed: Any) -> None:
+    for share in (0.99, 0.5, 0.1):
+        values, vectors = torch.linalg.eig(torch.as_tensor(shadowed(share), dtype=torch.float64))
+        order = values.real.argsort()
+        _agree("eigenvalues", values.real[order], [0.5, 1.0])
+        fading, lasting = vectors.real.T[order]
+        _agree("removed share of the squared length", (fading @ lasting) ** 2, share)
+
+
+@_exercise("10.1")
+def _one_number(step: Any) -> None:
+    for u in ([1], [-1], [1, -1, -1, -1], [-1, 1, 1], 12 * [-1, 1]):
+        n, found = len(u), []
+        x = torch.tensor(sum((1 + u[k]) / 2 ** (k + 2) for k in range(n)), dtype=torch.float32)
+        for _ in range(3 * n):
+            y, x = step(x, n)
+            found.append(int(y))
+        assert found == 3 * u, f"from u = {u} three cycles return {found}"
+
+
+@_exercise("10.2")
+def _least_error(least_error: Any) -> None:
+    root = torch.randn(5, 5).tril()
+    for m in (0, 2, 5):
+        left_out = torch.linalg.svdvals(root)[m:]
+        _agree(f"error at n = 5 and m = {m}", least_error(root @ root.T, m), left_out.square().sum() / 5)
 
 
 @_exercise("11.1")
