@@ -163,3 +163,35 @@ def test_an_old_python_is_told_what_is_needed(tmp_path) -> None:
         r"set-up: .* is Python 3\.9\.2; needed: 3\.11 to 3\.13 \(set PYTHON=path of one\)\n", done.stderr
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_binder_takes_the_cpu_build_and_the_locked_versions(tmp_path: Path) -> None:
+    """What it would install, and with what: each program that it calls is replaced by one that says how it was called."""
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    programs, log = tmp_path / "bin", tmp_path / "log"
+    names = [
+        "bin/python3",
+        "bin/make",
+        "bin/pip",
+        "bin/jupytext-config",
+        *(f".venv/bin/{n}" for n in ("python", "pip", "uv")),
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >>"{log}"\n')
+        (tmp_path / name).chmod(0o755)
+    where = {"python_full_version": "3.12.0", "python_version": "3.12", "sys_platform": "linux"}
+    jupytext = _pins({**where, "platform_machine": "x86_64"})["jupytext"]
+    variables = {"PATH": f"{programs}:/usr/bin:/bin", "NB_PYTHON_PREFIX": str(tmp_path)}
+    subprocess.run(["bash", str(ROOT / ".binder" / "postBuild")], cwd=tmp_path, env=variables, check=True)
+    assert log.read_text().splitlines() == [
+        "bin/python3 -m venv .venv",
+        ".venv/bin/pip install uv",
+        f".venv/bin/uv pip install --python .venv {TORCH[0]} --torch-backend=cpu",
+        "bin/make .venv/.installed",
+        f".venv/bin/python -m ipykernel install --prefix {tmp_path} --name python3",
+        f"bin/pip install jupytext=={jupytext}",
+        "bin/jupytext-config set-default-viewer markdown",
+    ]
+    assert (ROOT / ".binder" / "postBuild").stat().st_mode & 0o100
+    assert _text(".binder/runtime.txt") == "python-3.12\n"
