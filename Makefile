@@ -20,8 +20,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WAVEMEM := $(BIN)/wavemem
 # One number for everything that a chapter may be asked to do.
-ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --chapters '$(CHAPTERS)' --jobs '$(JOBS)' --threads '$(THREADS)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
-.PHONY: help book test check unit pages serve bench lock doctor course-tools clean distclean linkcheck
+ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --jobs '$(JOBS)' --threads '$(THREADS)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
+.PHONY: help book course test check unit pages serve bench lock doctor course-tools clean distclean linkcheck
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -36,7 +36,10 @@ $(STAMP): pyproject.toml tools/environment.py $(CONSTRAINTS) $(MOVED)
 	@'$(PYTHON)' tools/environment.py '$(VENV)' --constraints '$(CONSTRAINTS)' $(if $(filter file,$(origin PYTHON)),,--exactly)
 
 book: $(STAMP) ## Install, execute the chapters that are out of date, build the site
-	@$(WAVEMEM) book build $(ORDER)
+	@$(WAVEMEM) book build $(ORDER) --chapters '$(CHAPTERS)'
+
+course: $(STAMP) ## Build the book of a course: the edition and the parts of course.toml
+	@$(WAVEMEM) course site $(ORDER)
 
 test: check unit pages ## Lint, types, unit tests, every chapter, the book with warnings as errors, its pages in a browser
 

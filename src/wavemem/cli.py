@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 book = typer.Typer(no_args_is_help=True, context_settings=_HELP, help="Execute chapters, build the site, serve it.")
 app.add_typer(book, name="book")
-course = typer.Typer(no_args_is_help=True, context_settings=_HELP, help="Hand out problem sets, and grade them.")
+course = typer.Typer(no_args_is_help=True, context_settings=_HELP, help="A course's book, and its problem sets.")
 app.add_typer(course, name="course")
 
 _RANGES = {
@@ -250,7 +250,6 @@ def book_build(
     not stop the build.
     """
     from wavemem.building.chapters import discover, select
-    from wavemem.building.site import build_site
     from wavemem.building.stage import contents
 
     started = time.monotonic()
@@ -259,7 +258,15 @@ def book_build(
     parameters = Parameters(profile, device, seed).on_this_machine()
     contents(layout, [] if lenient else wanted)
     _execute(layout, wanted, parameters, jobs, force, timeout, threads)
-    staged, rebuilt = build_site(layout, parameters, discover(layout), strict=not lenient and not chapters.strip())
+    _build_pages(layout, parameters, not lenient and not chapters.strip(), started)
+
+
+def _build_pages(layout: Layout, parameters: Parameters, strict: bool, started: float) -> None:
+    """Build the pages of a book or of a course, and say where they are."""
+    from wavemem.building.chapters import discover
+    from wavemem.building.site import build_site
+
+    staged, rebuilt = build_site(layout, parameters, discover(layout), strict)
     for page in staged.missing:
         print(f"left out, no such page: {page}")
     for name in staged.unexecuted:
@@ -287,6 +294,31 @@ def book_serve(port: Annotated[int, _number("port", "Port on this machine; 0 tak
     from wavemem.building.site import serve
 
     serve(Layout(find_root()).site, port)
+
+
+@course.command()
+def site(
+    profile: Profile = "quick",
+    device: Device = "auto",
+    seed: Seed = 0,
+    jobs: Jobs = 2,
+    timeout: Timeout = None,
+    threads: Threads = 1,
+) -> None:
+    """Build the book of a course: the edition and the parts that course.toml asks for.
+
+    Of the chapters that it leaves out none is executed; those that it has are executed once for all editions.
+    """
+    from wavemem.building.chapters import discover
+    from wavemem.building.stage import chosen
+    from wavemem.course.commands import settings
+
+    started = time.monotonic()
+    root = find_root()
+    layout = Layout(root, settings(root).edition)
+    parameters = Parameters(profile, device, seed).on_this_machine()
+    _execute(layout, chosen(layout, discover(layout))[1], parameters, jobs, False, timeout, threads)
+    _build_pages(layout, parameters, True, started)
 
 
 Set = Annotated[str, typer.Argument(help="A problem set, by the name of its source.")]

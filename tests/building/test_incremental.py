@@ -83,7 +83,7 @@ def rewrite(toy, name: str, old: str, new: str) -> None:
 def book(toy, real: Layout, monkeypatch: pytest.MonkeyPatch):
     """Two chapters that refer to one another, with the settings of the real book."""
     monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
-    monkeypatch.setattr(stage, "generate", lambda layout, parameters: {})
+    monkeypatch.setattr(stage, "generate", lambda *_: {})
     root = toy.layout.root
     shutil.copytree(real.root / "book" / "_static", root / "book" / "_static")
     for name in ("_config.yml", "book/references.bib"):

@@ -29,7 +29,7 @@ QUICK = Parameters("quick", "cpu", 0)
 def book(toy, monkeypatch: pytest.MonkeyPatch):
     """Two chapters, the first of them executed; the pages that other parts write are left out."""
     monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
-    monkeypatch.setattr(stage, "generate", lambda layout, parameters: {})
+    monkeypatch.setattr(stage, "generate", lambda *_: {})
     chapter = toy.chapter("01-first", "import wavemem.plain")
     toy.chapter("02-second", "x = 2")
     notebook = published(executable(chapter.text, chapter.name))
@@ -75,7 +75,7 @@ def test_stage(book) -> None:
 def test_claims_stand_after_the_summary(book, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = {"": "Of 3 claims.", "01-first": "## Claims\n\nrows", "02-second": "## Claims\n\nother rows"}
     pages = {"claims.md": b"all claims", stage.BLOCKS: json.dumps(blocks).encode(), "welcome.svg": b"<svg>"}
-    monkeypatch.setattr(stage, "generate", lambda layout, parameters: dict(pages))
+    monkeypatch.setattr(stage, "generate", lambda *_: dict(pages))
     with book.source("02-second").open("a") as file:
         file.write("\n## Summary\n\n- one\n\n## What to try\n\nA lot.\n")
     staged(book)

@@ -27,7 +27,8 @@ _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*\n", re.DOTALL)
 _OPENED_CELL = re.compile(r"^[\s>]*(`{3,}|~{3,}|:{3,})\s*\{code-cell\}.*", re.IGNORECASE | re.MULTILINE)
 """What a writer means as a code cell, whether or not jupytext takes it for one."""
 _FOLDED = frozenset({"hide-cell", "hide-input", "remove-cell", "remove-input", "parameters"})
-_SOLUTION = re.compile(r"^(`{3,}|:{3,})\{solution\}.*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
+SOLUTION = re.compile(r"^(`{3,}|:{3,}|~{3,})\{solution\}.*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
+"""The solution of an exercise, from fence to fence."""
 _SKIPPED = "skip-execution"  # nbclient's tag for what a reader executes, and no build
 _DISPLAYED = re.compile(r"\$\$.+?\$\$", re.DOTALL)
 _PROOF = re.compile(r"^(?:`{3,}|:{3,})\{prf:proof\}", re.MULTILINE)
@@ -67,8 +68,8 @@ class Chapter:
         of prose; 20 s for a displayed equation, whose symbols one looks up; and 3 min for a proof, beside its words and
         equations, to go its steps oneself. What is folded (code, solutions) does not count.
         """
-        cells = _parsed(self.text, self.name).cells
-        prose = _SOLUTION.sub("", "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+        cells = parsed(self.text, self.name).cells
+        prose = SOLUTION.sub("", "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
         words = sum(any(map(str.isalpha, word)) for word in _DISPLAYED.sub("", prose).split())
         shown = [c.source for c in cells if c.cell_type == "code" and not _FOLDED & set(c.metadata.get("tags", []))]
         lines = sum(bool(line.strip()) for source in shown for line in source.splitlines())
@@ -86,7 +87,12 @@ def front_matter(text: str, where: str) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(text: str, where: str) -> Any:
+def parsed(text: str, where: str) -> Any:
+    """The notebook of a MyST text notebook, shared by all who ask: not to be changed.
+
+    Raises:
+        BuildError: If it cannot be read, or holds a code cell that would not be executed.
+    """
     from jupytext import reads
     from jupytext.myst import MystMetadataParsingError
 
@@ -115,7 +121,7 @@ def code_cells(text: str, where: str = "the chapter") -> list[Any]:
     Raises:
         BuildError: If it cannot be read, or holds a code cell that would not be executed.
     """
-    return [cell for cell in _parsed(text, where).cells if cell.cell_type == "code"]
+    return [cell for cell in parsed(text, where).cells if cell.cell_type == "code"]
 
 
 def executed_cells(cells: list[Any]) -> list[Any]:
@@ -129,7 +135,7 @@ def executable(text: str, where: str) -> Any:
     Raises:
         BuildError: If it cannot be read, or no cell tagged ``parameters`` sets each of the three.
     """
-    notebook = copy.deepcopy(_parsed(text, where))
+    notebook = copy.deepcopy(parsed(text, where))
     tagged = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if not tagged:
         raise BuildError(f"{where}: no code cell is tagged 'parameters'; it has to set {', '.join(PARAMETERS)}")

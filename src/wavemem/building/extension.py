@@ -9,13 +9,21 @@ between double backticks stay as they are.
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx_external_toc.collectors import TocTreeCollectorWithStyles
+
 from wavemem.building.dark import in_both_themes
+from wavemem.building.editions import LEFT_OUT
 from wavemem.building.layout import digest
 from wavemem.plotting.tables import typeset
 
@@ -185,8 +193,66 @@ def _clear(app: Any, error: Exception | None) -> None:
             file.unlink()
 
 
+class NamedInstead(SphinxPostTransform):
+    """What an edition leaves out, named where a page refers to it: with a link to the full book if that has an address."""
+
+    default_priority = 1  # ahead of everything that looks for the target
+
+    def run(self, **_: Any) -> None:
+        """Replace the references of a page."""
+        known = Path(self.app.srcdir, LEFT_OUT)
+        if not known.is_file():
+            return
+        address, gone = json.loads(known.read_text(encoding="utf-8"))
+        for reference in list(self.document.findall(pending_xref)):
+            # A label, or the path of a chapter from this page, with or without a label in it.
+            path, _, label = reference["reftarget"].lower().partition("#")
+            file = posixpath.normpath(posixpath.join("/", posixpath.dirname(self.env.docname), path))
+            found = gone.get(label) or gone.get(path) or gone.get(posixpath.splitext(file)[0].lstrip("/"))
+            if found is None:
+                continue
+            place, title, number = found
+            words = reference.astext()
+            named: list[Any]
+            if not reference["refexplicit"]:
+                named = [nodes.emphasis("", title)]
+            elif reference["reftype"] == "numref":
+                named = [nodes.emphasis("", re.sub(r"%s|\{number\}", str(number), words).replace("{name}", title))]
+            else:
+                named = [nodes.emphasis("", "", *(child for part in reference.children for child in part.children))]
+            linked = nodes.reference("", "", *named, refuri=f"{address}{place}", internal=False)
+            reference.replace_self(linked if address else named)
+
+
+def _keep_numbers() -> None:
+    """Give each chapter the number in its name, whatever an edition leaves out before it.
+
+    Sphinx numbers figures, theorems and exercises right after the sections, with no event in between.
+    """
+    numbering: Any = TocTreeCollectorWithStyles
+    assigned = numbering.assign_section_numbers
+
+    def assign(collector: Any, env: Any) -> list[str]:
+        before = env.toc_secnumbers
+        assigned(collector, env)
+        for page, numbers in env.toc_secnumbers.items():
+            chapter = re.match(r"chapters/0*(\d+)-", page)
+            if chapter is None:
+                continue
+            for anchor, number in numbers.items():
+                numbers[anchor] = number and (int(chapter[1]), *number[1:])
+            for node in [env.titles[page], *env.tocs[page].findall(nodes.reference)]:
+                if node.get("secnumber"):
+                    node["secnumber"] = [int(chapter[1]), *node["secnumber"][1:]]
+        return [page for page, numbers in env.toc_secnumbers.items() if numbers != before.get(page)]
+
+    numbering.assign_section_numbers = assign
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
+    _keep_numbers()
+    app.add_post_transform(NamedInstead)
     app.connect("env-get-updated", _written_again, priority=900)  # after the figures and sections are numbered
     app.connect("html-collect-pages", _go_on, priority=400)  # ahead of the listings
     app.connect("build-finished", _clear)

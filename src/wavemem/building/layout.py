@@ -10,8 +10,10 @@ Everything generated lives under ``_build/``, which git ignores::
     _build/source/                               the tree that Sphinx reads, assembled from the above
     _build/sphinx/                               what Sphinx has read of it, for the next build
     _build/html/                                 the site
+    _build/course/<edition>/                     pages, source, sphinx and html of a course's edition
 
-A *variant* is one choice of the parameters, so that a look at another profile does not throw the first away.
+A *variant* is one choice of the parameters, so that a look at another profile does not throw the first away. An *edition* is
+one choice of parts, with or without solutions; all editions are made from the same executed chapters.
 """
 
 from __future__ import annotations
@@ -99,10 +101,33 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class Edition:
+    """What a course's pages hold of the book; all of it by default.
+
+    Attributes:
+        kind: "full": the book as it is; "student": no solutions anywhere; "instructor": solutions unfolded, every page marked.
+        parts: Roman numbers of the parts that it has, of those that ``_toc.yml`` numbers; None for all of them.
+        title: Title in the place of the book's; empty for the book's.
+        full_book: Address of the full book online, to which what is left out is linked; empty for none.
+    """
+
+    kind: str = "full"
+    parts: tuple[str, ...] | None = None
+    title: str = ""
+    full_book: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its pages."""
+        return "-".join([self.kind, *(self.parts or ())])
+
+
+@dataclass(frozen=True)
 class Layout:
-    """Paths of one copy of the book."""
+    """Paths of one copy of the book, and of the pages of one edition of it."""
 
     root: Path
+    edition: Edition = Edition()
 
     @property
     def notebooks(self) -> Path:
@@ -120,14 +145,19 @@ class Layout:
         return self.root / "_build"
 
     @property
+    def pages(self) -> Path:
+        """What is generated for the pages, which differ between editions; the executed chapters do not."""
+        return self.build if self.edition == Edition() else self.build / "course" / self.edition.folder
+
+    @property
     def source(self) -> Path:
         """The assembled tree that Sphinx reads."""
-        return self.build / "source"
+        return self.pages / "source"
 
     @property
     def site(self) -> Path:
         """The finished pages."""
-        return self.build / "html"
+        return self.pages / "html"
 
     def chapters(self, parameters: Parameters) -> Path:
         """Executed chapters of one variant."""

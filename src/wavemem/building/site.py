@@ -50,7 +50,7 @@ def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...], go_on: bool
     Returns:
         The folder of the pages.
     """
-    scratch = layout.build / "sphinx"
+    scratch = layout.pages / "sphinx"
     pages, read = scratch / "_build" / "html", scratch / "_build" / ".doctrees"
     go_on = go_on and read.is_dir()
     shutil.rmtree(pages if go_on else scratch, ignore_errors=True)
@@ -58,7 +58,7 @@ def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...], go_on: bool
         # Styles that an extension adds only at the end are not there when the first pages are written.
         shutil.copytree(layout.site, pages, ignore=shutil.ignore_patterns("_static"))
     done = _jupyter_book(layout, scratch, ["--warningiserror", "--keep-going"] if strict else [], held)
-    log = layout.build / "site.log"
+    log = layout.pages / "site.log"
     log.write_text(done.stdout + done.stderr, encoding="utf-8")
     complaints = [line for line in done.stderr.split("\n") if _WARNING.search(line)]
     if done.returncode != 0:
@@ -73,7 +73,7 @@ def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...], go_on: bool
 
 def _swap_in(layout: Layout, pages: Path) -> None:
     """Put new pages in the place of the site, whole."""
-    old = layout.build / "site-old"
+    old = layout.pages / "site-old"
     shutil.rmtree(old, ignore_errors=True)
     if layout.site.exists():
         layout.site.rename(old)
@@ -84,12 +84,12 @@ def _swap_in(layout: Layout, pages: Path) -> None:
 @contextlib.contextmanager
 def _claimed(layout: Layout) -> Iterator[tuple[int, ...]]:
     """Wait for other builds to be done with the pages, and give the file descriptor that keeps them away."""
-    file, holder = claim(layout.build / "site.lock")
+    file, holder = claim(layout.pages / "site.lock")
     if file is None:
         print(f"another build makes the pages (process {holder}); waiting for it to end", file=sys.stderr)
     while file is None:
         time.sleep(_POLL)
-        file, _ = claim(layout.build / "site.lock")
+        file, _ = claim(layout.pages / "site.lock")
     with file:
         yield (file.fileno(),)
 
@@ -120,7 +120,7 @@ def build_site(
         # Everything that the pages are made from: the assembled tree, documented code and the tools. What concerns all
         # pages is the frame; the others are built anew one by one.
         frame = digest([staged.frame, folder_digest(layout.package, "*.py"), installed()])
-        note = layout.build / "site.txt"
+        note = layout.pages / "site.txt"
         known, made_from = noted(note), [frame, digest([staged.digest, strict])]
         current = known == [folder_digest(layout.site), *made_from]
         if not current:
@@ -148,7 +148,7 @@ def broken_links(layout: Layout) -> list[str]:
     """
     if not (layout.source / "_toc.yml").is_file():
         raise BuildError(f"no pages in {layout.source}; build the book first: make book")
-    output = layout.build / "links"
+    output = layout.pages / "links"
     with _claimed(layout) as held:
         shutil.rmtree(output, ignore_errors=True)
         done = _jupyter_book(layout, output, ["--builder", "linkcheck"], held)

@@ -11,8 +11,8 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,20 @@ from typing import Any
 import nbformat
 import yaml
 
-from wavemem.building import cache
+from wavemem.building import cache, editions
 from wavemem.building.address import online, repository
 from wavemem.building.cache import Entry, files_in, folder_digest, installed, installed_versions, noted
 from wavemem.building.chapters import Chapter, as_executed, executable, notebook_bytes, published
-from wavemem.building.layout import BuildError, Layout, Parameters, UsageError, digest, run_apart, write_atomically
+from wavemem.building.layout import (
+    BuildError,
+    Edition,
+    Layout,
+    Parameters,
+    UsageError,
+    digest,
+    run_apart,
+    write_atomically,
+)
 
 SUMMARY = r"## (?:What we now know|Summary)\s*$"
 """The heading of a chapter's summary."""
@@ -71,14 +80,15 @@ def write_reference(path: Path, source: Path) -> None:
 def write_pages() -> None:
     """Entry point of the process that writes the pages made from measurements and from the library.
 
-    Its arguments: the top of the book, the folder of what the chapters measured, the folder to write to.
+    Its arguments: the top of the book, the folder of what the chapters measured, the folder to write to, and the chapters
+    that the edition leaves out.
     """
     from wavemem.plotting import welcome
     from wavemem.records import claims_page, report_page
     from wavemem.records.status import gather
 
-    root, results, folder = map(Path, sys.argv[1:])
-    gathered = gather(results, root / "records")
+    root, results, folder = map(Path, sys.argv[1:4])
+    gathered = gather(results, root / "records", sys.argv[4:])
     (folder / BLOCKS).write_text(json.dumps(claims_page.blocks(gathered)), encoding="utf-8")
     (folder / "claims.md").write_text(claims_page.render(gathered), encoding="utf-8")
     (folder / "reproduction.md").write_text(report_page.render(gathered), encoding="utf-8")
@@ -86,8 +96,13 @@ def write_pages() -> None:
     welcome.write(folder / "welcome.svg")
 
 
-def generate(layout: Layout, parameters: Parameters) -> dict[str, bytes]:
+def generate(layout: Layout, parameters: Parameters, without: Sequence[str] = ()) -> dict[str, bytes]:
     """The generated pages by file name, with ``BLOCKS``; written anew if what they are made from has changed.
+
+    Args:
+        layout: Where the book lies.
+        parameters: Which variant of the executed chapters they are about.
+        without: Chapters that the edition leaves out, and with them what only they treat.
 
     Raises:
         BuildError: If they cannot be written.
@@ -97,12 +112,12 @@ def generate(layout: Layout, parameters: Parameters) -> dict[str, bytes]:
     texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in layout.notebooks.glob("*.md")}
     labels = {name: [x for x in text.split("\n") if x.startswith("(") or "name" in x] for name, text in texts.items()}
     code = [folder_digest(layout.root / name, "*.py") for name in ("src", "tests")]
-    made_from = digest([str(results), folder_digest(results), folder_digest(registry), labels, code, installed()])
-    folder, note = layout.build / "pages", layout.build / "pages.txt"
+    found = [str(results), folder_digest(results), folder_digest(registry), labels, code, installed(), list(without)]
+    made_from, folder, note = digest(found), layout.pages / "pages", layout.pages / "pages.txt"
     if noted(note) != [made_from, folder_digest(folder)]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        arguments = [str(path) for path in (layout.root, results, folder)]
+        arguments = [*(str(path) for path in (layout.root, results, folder)), *without]
         done = run_apart(layout, folder, "wavemem.building.stage:write_pages", *arguments)
         if done.returncode != 0:
             raise BuildError(f"the pages of measurements could not be written:\n{done.stderr.strip()[-3000:]}")
@@ -216,22 +231,45 @@ def contents(layout: Layout, chapters: list[Chapter]) -> dict[str, Any]:
 
 
 def settings(layout: Layout) -> bytes:
-    """The book's settings, with the addresses of this copy, if it has some.
+    """The book's settings, with the addresses of this copy, if it has some, or with what makes them those of an edition.
+
+    Where an edition is published is not known here, so it has no addresses of its pages; that of the repository, where solutions
+    are, belongs to no student edition.
 
     Raises:
         BuildError: If they cannot be read.
         UsageError: If an address is none.
     """
     content = (layout.root / "_config.yml").read_bytes()
-    config = yaml.safe_load(content)
+    config, edition = yaml.safe_load(content), layout.edition
     address, book = repository(layout.root), online(layout.root)
+    if edition != Edition():
+        address, book = "" if edition.kind == "student" else address, ""
+        config["title"] = edition.title or config.get("title", "")
     html, branch = config.get("html") or {}, (config.get("repository") or {}).get("branch") or "main"
-    if not (address or book or html.get("baseurl")):
+    if edition == Edition() and not (address or book or html.get("baseurl")):
         return content
     sphinx = config.get("sphinx") or {}
     told = (sphinx.get("config") or {}) | {"wavemem_repository": address, "wavemem_branch": branch}
+    if edition.kind == "instructor":
+        marked = {"announcement": "Instructor's edition: with solutions, not for students"}
+        told["html_theme_options"] = (told.get("html_theme_options") or {}) | marked
     config |= {"html": html | {"baseurl": book}, "sphinx": sphinx | {"config": told}}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+
+
+def chosen(layout: Layout, chapters: list[Chapter]) -> tuple[dict[str, Any], list[Chapter]]:
+    """The table of contents of the layout's edition, and those of the chapters that it has.
+
+    Raises:
+        BuildError: If the table of contents cannot be read.
+    """
+    toc = contents(layout, [])
+    if layout.edition.parts is None:
+        return toc, chapters
+    toc["parts"] = editions.chosen(toc.get("parts", []), layout.edition.parts)
+    named = {entry["file"] for part in toc["parts"] for entry in part["chapters"]}
+    return toc, [chapter for chapter in chapters if f"chapters/{chapter.name}" in named]
 
 
 def _write(tree: Mapping[str, bytes], target: Path) -> None:
@@ -245,6 +283,15 @@ def _write(tree: Mapping[str, bytes], target: Path) -> None:
         file = target / path
         if not file.is_file() or file.read_bytes() != content:
             write_atomically(file, content)
+
+
+def _edit(tree: dict[str, bytes], edition: Edition, welcome: str, gone: editions.LeftOut) -> None:
+    """Make what is not a chapter that of an edition: the welcome page, and links to what is left out."""
+    tree[welcome] = editions.welcoming(tree[welcome].decode(), edition, bool(gone)).encode()
+    if gone:
+        for name in [name for name in tree if name.startswith("book/") and name.endswith(".md")]:
+            tree[name] = editions.unlinked(tree[name].decode(), gone, edition.full_book).encode()
+        tree[editions.LEFT_OUT] = json.dumps([edition.full_book, gone], sort_keys=True).encode()
 
 
 @dataclass(frozen=True)
@@ -265,14 +312,16 @@ class Staged:
 
 
 def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> Staged:
-    """Assemble ``_build/source``.
+    """Assemble the tree of the layout's edition, ``_build/source`` for the book as it is.
 
     Args:
         layout: Where the book lies.
         parameters: Which variant of the executed chapters to take.
         chapters: All chapters of the book; one that was never executed is included without outputs.
     """
-    book = layout.root / "book"
+    book, edition = layout.root / "book", layout.edition
+    toc, kept = chosen(layout, chapters)
+    gone = [chapter for chapter in chapters if chapter not in kept]
     tree = {f"book/{file.relative_to(book).as_posix()}": file.read_bytes() for file in files_in(book)}
     address = repository(layout.root)
     if address:
@@ -281,14 +330,15 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
             tree[path] = told.replace(b"<the folder>", address.rpartition("/")[2].encode())
     tree["_config.yml"] = settings(layout)
     tree[f"static/mathjax/{_MATHJAX}"] = _mathjax()
-    pages = generate(layout, parameters)
+    pages = generate(layout, parameters, [chapter.name for chapter in gone])
     blocks: dict[str, str] = json.loads(pages.pop(BLOCKS, b"{}"))
     tree["pages/claims-count.txt"] = blocks.get("", "").encode()
     for name, content in pages.items():
         tree[f"book/{name}" if name == "welcome.svg" else f"pages/{name}"] = content
     entries = {}
-    for chapter in chapters:
-        name = chapter.name
+    for whole in kept:
+        name = whole.name
+        chapter = replace(whole, text=editions.edited(whole.text, edition.kind, name))
         notebook = executable(chapter.text, name)
         tree[f"downloads/{name}.ipynb"] = notebook_bytes(notebook)
         tree[f"downloads/{name}.md"] = chapter.text.encode()
@@ -299,18 +349,22 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
         else:
             notebook = published(notebook)
         facts, footer = _facts(chapter, parameters, entry is not None), _footer(chapter, parameters)
+        for cell in notebook.cells:  # an older execution has older words
+            if cell.cell_type == "markdown":
+                cell.source = editions.edited(cell.source, edition.kind, name)
         _frame(notebook, facts, blocks.get(name, ""), footer)
         tree[f"chapters/{name}.ipynb"] = notebook_bytes(notebook)
-    tree["pages/execution.md"] = _execution_page(chapters, entries, parameters).encode()
+    tree["pages/execution.md"] = _execution_page(kept, entries, parameters).encode()
+    if edition != Edition():
+        _edit(tree, edition, f"{toc['root']}.md", editions.left_out(gone))
     stems, missing = {str(Path(path).with_suffix("")) for path in tree}, []
-    toc = contents(layout, [])
     for part in toc.get("parts", []):
         missing += [entry["file"] for entry in part["chapters"] if entry["file"] not in stems]
         part["chapters"] = [entry for entry in part["chapters"] if entry["file"] in stems]
     toc["parts"] = [part for part in toc.get("parts", []) if part["chapters"]]
     tree["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
     _write(tree, layout.source)
-    unexecuted = [chapter.name for chapter in chapters if chapter.name not in entries]
+    unexecuted = [chapter.name for chapter in kept if chapter.name not in entries]
     found = {path: digest(content) for path, content in tree.items()}
     frame = {path: made for path, made in found.items() if not path.endswith((".md", ".ipynb"))}
     return Staged(digest(found), digest(frame), missing, unexecuted)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
-from wavemem.building.layout import BuildError, UsageError, choose
+from wavemem.building.address import online
+from wavemem.building.editions import numbered
+from wavemem.building.layout import BuildError, Edition, Layout, UsageError, choose
+from wavemem.building.stage import contents
 from wavemem.course import source
 
 TOOLS = ".venv-nbgrader"
@@ -29,22 +33,65 @@ c.GenerateFeedback.preprocessors = [
 """
 
 
-def settings(root: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Course:
     """What ``course.toml`` says.
 
+    Attributes:
+        year: Every year has its own instances of the problems.
+        problems: Folder of the sources of the problem sets.
+        edition: What the course's book holds.
+    """
+
+    year: int
+    problems: Path
+    edition: Edition
+
+
+def settings(root: Path) -> Course:
+    """Read ``course.toml``; all but the year may be left out.
+
     Raises:
-        UsageError: It is not there, or says no year.
+        UsageError: It is not there, or asks for something that does not exist; the message says what does.
     """
     file = root / "course.toml"
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file} cannot be read ({error}); allowed: TOML. Copy it from the book.") from None
-    if not isinstance(found.get("year"), int):
-        raise ValueError(
-            f"{file}: year = {found.get('year')!r}; allowed: a whole number. It makes this year's instances."
-        )
-    return found
+
+    def wrong(name: str, allowed: str) -> UsageError:
+        got = repr(found[name]) if name in found else "not given"
+        return UsageError(f"{file.name}: {name} is {got}; allowed: {allowed}")
+
+    allowed = ("title", "year", "parts", "edition", "problems", "full_book")
+    for name in found:
+        if name not in allowed:
+            raise UsageError(f"{file.name}: {name!r} is no setting of a course; allowed: {', '.join(allowed)}")
+    if type(found.get("year")) is not int or found["year"] < 1:
+        raise wrong("year", "a whole number above 0, which makes this year's instances of the problems")
+    for name in ("title", "problems"):
+        text = found.get(name, "text")
+        if not isinstance(text, str) or not text.strip() or not text.isprintable():
+            raise wrong(name, "text in one line")
+    kinds = ("full", "student", "instructor")
+    if found.get("edition", "full") not in kinds:
+        raise wrong("edition", ", ".join(kinds))
+    have = list(numbered(contents(Layout(root), []).get("parts", [])))
+    parts = found.get("parts", have)
+    if not isinstance(parts, list) or not parts or any(part not in have for part in parts):
+        raise wrong("parts", f"a list of one or more of {', '.join(map(repr, have))}")
+    address = found["full_book"] if "full_book" in found else online(root)
+    if not isinstance(address, str) or not re.fullmatch(r"(https?://[^\s?#<>\"']+)?", address):
+        raise wrong("full_book", "where the full book is published, such as 'https://OWNER.github.io/NAME/', or ''")
+    chosen = tuple(part for part in have if part in parts)
+    edition = Edition(
+        found.get("edition", "full"),
+        None if len(chosen) == len(have) else chosen,
+        found.get("title", ""),
+        address and f"{address.rstrip('/')}/",
+    )
+    return Course(found["year"], root / found.get("problems", "course/problems"), edition)
 
 
 def nbgrader(root: Path, *arguments: str) -> None:
@@ -72,14 +119,14 @@ def nbgrader(root: Path, *arguments: str) -> None:
 def release(root: Path, which: str) -> Path:
     """Cut a problem set's student version from its source; the folder to hand out."""
     course, folder = settings(root), root / "_build" / "course"
-    problems = root / course.get("problems", "course/problems")
-    file = problems / f"{choose('problem set', which, sorted(path.stem for path in problems.glob('*.md')))}.md"
-    notebook = source.for_nbgrader(source.for_reading(source.read(file), course["year"]))
+    problems = sorted(path.stem for path in course.problems.glob("*.md"))
+    file = course.problems / f"{choose('problem set', which, problems)}.md"
+    notebook = source.for_nbgrader(source.for_reading(source.read(file), course.year))
     notebook.metadata["kernelspec"] = {"display_name": "wavemem", "language": "python", "name": "wavemem"}
     target = folder / "source" / which
     target.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target / f"{which}.ipynb")
-    config = _CONFIG.format(course=f"waves-{course['year']}", stub=source.STUB)
+    config = _CONFIG.format(course=f"waves-{course.year}", stub=source.STUB)
     (folder / "nbgrader_config.py").write_text(config, encoding="utf-8")
     nbgrader(root, "generate_assignment", which, "--create", "--force")
     return folder / "release" / which

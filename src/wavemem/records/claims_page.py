@@ -160,6 +160,10 @@ def count(verdicts: Iterable[str]) -> str:
     return f"**{sum(counted.values())} claims**, by verdict: {said}."
 
 
+def _counted(gathered: Gathered, verdicts: Iterable[str]) -> str:
+    return f"{count(verdicts)} {gathered.left_out}".rstrip()
+
+
 def render(gathered: Gathered) -> str:
     """The page as MyST Markdown, from what `wavemem.records.status.gather` found."""
     registry, found, texts, executed = gathered.registry, gathered.found, gathered.texts, gathered.executed
@@ -180,17 +184,21 @@ def render(gathered: Gathered) -> str:
                     _why(claim, evidence, shown),
                 ]
             )
-        sections += [
-            f"## {paper.short}: what it claims",
-            "",
-            f"*{paper.title}* {{cite:p}}`{paper.citation}`.",
-            "",
-            ":::::{div} claims-table",
-            table(["claim", "verdict", "tested", "why"], rows),
-            ":::::",
-            "",
-        ]
-    return "\n".join([_INTRODUCTION.replace("{count}", count(verdicts)), *sections])
+        sections += (
+            []
+            if not rows
+            else [
+                f"## {paper.short}: what it claims",
+                "",
+                f"*{paper.title}* {{cite:p}}`{paper.citation}`.",
+                "",
+                ":::::{div} claims-table",
+                table(["claim", "verdict", "tested", "why"], rows),
+                ":::::",
+                "",
+            ]
+        )
+    return "\n".join([_INTRODUCTION.replace("{count}", _counted(gathered, verdicts)), *sections])
 
 
 def _chapter_rows(gathered: Gathered, chapter: str) -> str:
@@ -231,4 +239,4 @@ def blocks(gathered: Gathered) -> dict[str, str]:
     """What other pages show: the rows of each chapter by its stem, and under "" a sentence that counts the verdicts."""
     registry, found, executed = gathered.registry, gathered.found, gathered.executed
     verdicts = [verdict(claim, findings(claim, registry, found), executed) for claim in registry.claims]
-    return {"": count(verdicts)} | {stem: _chapter_rows(gathered, stem) for stem in gathered.texts}
+    return {"": _counted(gathered, verdicts)} | {stem: _chapter_rows(gathered, stem) for stem in gathered.texts}

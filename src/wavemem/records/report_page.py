@@ -239,4 +239,5 @@ def render(gathered: Gathered) -> str:
     registry, found = gathered.registry, gathered.found
     statuses = {e.id: entry_status(e, found[e.id]) for e in registry.entries if not e.empty}
     sections = [_paper_section(paper, registry, found, statuses) for paper in registry.papers]
-    return "\n".join([_INTRODUCTION, "## Summary", "", _counts(registry, statuses), *sections])
+    left_out = [gathered.left_out, ""] if gathered.left_out else []
+    return "\n".join([_INTRODUCTION, "## Summary", "", *left_out, _counts(registry, statuses), *sections])

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -111,17 +111,20 @@ def test_exists(root: Path, test: str) -> bool:
 test_exists.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it
 
 
-def measurements(results_dir: Path | None) -> list[Measurement]:
+def measurements(results_dir: Path | None, without: Collection[str] = ()) -> list[Measurement]:
     """What the executed chapters reported: of their own live runs, and of the committed records that they read.
 
     Args:
         results_dir: the folder of the chapters' JSON files; None if no chapter was executed.
+        without: chapters that do not count.
 
     Raises:
         ValueError: a results file is not what :func:`wavemem.records.registry.report` writes.
     """
     found = []
     for path in sorted(results_dir.glob("*.json")) if results_dir is not None and results_dir.is_dir() else []:
+        if path.stem in without:
+            continue
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             for row in content["results"]:
@@ -184,29 +187,65 @@ class Gathered:
         found: what exists for each entry.
         texts: source of each chapter of the book, by stem.
         executed: chapters whose outputs are in the book.
+        left_out: a sentence about what an edition leaves out; empty if nothing.
     """
 
     registry: Registry
     found: Mapping[str, Evidence]
     texts: Mapping[str, str]
     executed: Collection[str]
+    left_out: str = ""
 
 
-def gather(results_dir: Path | None = None, records_dir: Path | None = None) -> Gathered:
+def _without(
+    registry: Registry, gone: Mapping[str, str], measured: Collection[tuple[str, str]]
+) -> tuple[Registry, str]:
+    """The registry of an edition, and a sentence about what it lacks.
+
+    It keeps an entry that a chapter left out treats, or measures too, with the quantities that others measured, and the claims
+    that are tested by what it keeps alone.
+    """
+    entries, less = [], set()
+    for entry in registry.entries:
+        treated = entry.chapter in gone
+        touched = treated or any(re.search(rf"{re.escape(entry.id)}(?![\w.])", text) for text in gone.values())
+        quantities = tuple(q for q in entry.quantities if (entry.id, q.name) in measured or not touched)
+        if treated or quantities != entry.quantities:
+            lacking = [q.name for q in entry.quantities if treated or q not in quantities]
+            less |= {entry.id, *(f"{entry.id}#{name}" for name in lacking)}
+        if quantities or not (entry.quantities or treated):
+            entries.append(replace(entry, quantities=quantities))
+    claims = [
+        claim
+        for claim in registry.claims
+        if less.isdisjoint(claim.evidence) and not all(place.split("#")[0] in gone for place in claim.where)
+    ]
+    missing = len(registry.entries) - len(entries), len(registry.claims) - len(claims)
+    said = "Left out, with the parts of the book that treat them: {} entries of the registry and {} claims."
+    return replace(registry, entries=tuple(entries), claims=tuple(claims)), said.format(*missing)
+
+
+def gather(results_dir: Path | None = None, records_dir: Path | None = None, without: Collection[str] = ()) -> Gathered:
     """Read the registry, the chapters and what they measured.
 
     Args:
         results_dir: folder of the chapters' JSON files (WAVEMEM_RESULTS_DIR while executing); None: none were executed.
         records_dir: folder of all records; None is the project's ``records/``.
+        without: chapters that an edition leaves out.
 
     Raises:
         ValueError: the registry, a record or a results file cannot be read.
     """
     root = project_root()
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted((root / "notebooks").glob("*.md"))}
-    registry = load_registry(records_dir)
-    executed = {path.stem for path in results_dir.glob("*.json")} if results_dir else set()
-    return Gathered(registry, evidence(registry, root, texts, measurements(results_dir), executed), texts, executed)
+    gone = {name: texts.pop(name) for name in without}
+    measured = measurements(results_dir, without)
+    registry, left_out = load_registry(records_dir), ""
+    if gone:
+        registry, left_out = _without(registry, gone, {(m.entry, m.quantity) for m in measured})
+    executed = {path.stem for path in results_dir.glob("*.json")} - gone.keys() if results_dir else set()
+    found = evidence(registry, root, texts, measured, executed)
+    return Gathered(registry, found, texts, executed, left_out)
 
 
 def deciding_measurement(found: Evidence, name: str) -> Measurement | None:
