@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -123,11 +124,20 @@ def built(book, edition: Edition) -> tuple[Layout, dict[str, str]]:
     return layout, {path.relative_to(layout.site).as_posix(): path.read_text(errors="replace") for path in files}
 
 
-def test_a_student_s_site_of_two_parts(book) -> None:
+def test_a_student_s_site_of_two_parts(book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPOSITORY", "https://github.com/somebody/waves")  # where solutions are
+    for name in ("problems/set.md", "wrong/set.py"):
+        (book.layout.root / "course" / name).parent.mkdir(parents=True)
+        (book.layout.root / "course" / name).write_text(CANARY)
     layout, files = built(book, Edition("student", ("I", "III"), "A course"))
     assert layout.site == book.layout.build / "course" / "student-I-III" / "html"
     assert not any("02-second" in name for name in files)
-    assert [name for name, text in files.items() if CANARY in text] == []
+    files["objects.inv"] = zlib.decompress((layout.site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    assert "ex-third" in files["objects.inv"]
+    assert [
+        name for name, text in files.items() if CANARY in text or ("solution-" in text and name == "objects.inv")
+    ] == []
+    assert "somebody" not in "".join(files.values())
     assert any("Do." in text for text in files.values())
     page = BeautifulSoup(files["chapters/03-third.html"], "html.parser")
     words = " ".join(page.find("article").get_text().split())

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wavemem.building.cache import altered, folder_digest, installed, moments, noted
-from wavemem.building.chapters import Chapter
+from wavemem.building.chapters import Chapter, plain
 from wavemem.building.layout import BuildError, Layout, Parameters, digest, run_apart, write_atomically
 from wavemem.building.stage import Staged, stage
 from wavemem.processes import claim
@@ -59,10 +59,11 @@ def _run_sphinx(layout: Layout, strict: bool, held: tuple[int, ...], go_on: bool
         shutil.copytree(layout.site, pages, ignore=shutil.ignore_patterns("_static"))
     done = _jupyter_book(layout, scratch, ["--warningiserror", "--keep-going"] if strict else [], held)
     log = layout.pages / "site.log"
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    complaints = [line for line in done.stderr.split("\n") if _WARNING.search(line)]
+    errors = plain(done.stderr)
+    log.write_text(done.stdout + errors, encoding="utf-8")
+    complaints = [line for line in errors.split("\n") if _WARNING.search(line)]
     if done.returncode != 0:
-        shown = "\n".join("  " + line for line in complaints[:40]) or "  " + done.stderr.strip()[-3000:]
+        shown = "\n".join("  " + line for line in complaints[:40]) or "  " + errors.strip()[-3000:]
         raise BuildError(f"the pages could not be built; {len(complaints)} warnings or errors (all in {log}):\n{shown}")
     if complaints:
         print(f"{len(complaints)} warnings while building the pages, in {log}", file=sys.stderr)

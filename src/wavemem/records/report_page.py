@@ -238,6 +238,8 @@ def render(gathered: Gathered) -> str:
     """The page as MyST Markdown, from what `wavemem.records.status.gather` found."""
     registry, found = gathered.registry, gathered.found
     statuses = {e.id: entry_status(e, found[e.id]) for e in registry.entries if not e.empty}
-    sections = [_paper_section(paper, registry, found, statuses) for paper in registry.papers]
+    sections = [
+        _paper_section(paper, registry, found, statuses) for paper in registry.papers if registry.of_paper(paper.key)
+    ]
     left_out = [gathered.left_out, ""] if gathered.left_out else []
     return "\n".join([_INTRODUCTION, "## Summary", "", *left_out, _counts(registry, statuses), *sections])
