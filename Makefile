@@ -21,7 +21,7 @@ STAMP := $(VENV)/.installed
 WAVEMEM := $(BIN)/wavemem
 # One number for everything that a chapter may be asked to do.
 ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --jobs '$(JOBS)' --threads '$(THREADS)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
-.PHONY: help book course test check unit pages serve bench lock doctor course-tools clean distclean linkcheck
+.PHONY: help book course test check unit pages serve bench lock address doctor course-tools clean distclean linkcheck
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -74,6 +74,9 @@ course-tools: $(STAMP) ## Install nbgrader, in an environment of its own, with t
 	@'$(PYTHON)' -m venv .venv-nbgrader
 	@.venv-nbgrader/bin/pip install --quiet -r course/requirements.txt
 	@$(BIN)/python -m ipykernel install --prefix .venv-nbgrader --name wavemem > /dev/null
+
+address: $(STAMP) ## Write the address of this copy into pyproject.toml and CITATION.cff (once, in a fork)
+	@$(BIN)/python tools/address
 
 clean: ## Remove everything generated; the environment stays
 	@rm -rf _build

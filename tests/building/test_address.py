@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from wavemem.building.address import online, repository
 from wavemem.building.layout import BuildError, UsageError
@@ -123,3 +127,26 @@ def test_settings_that_are_none(root: Path) -> None:
     (root / "_config.yml").write_text("a: [\n")
     with pytest.raises(BuildError, match=r"_config.yml is no YAML"):
         repository(root)
+
+
+def test_the_files_that_cannot_ask_are_written(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    book = Path(__file__).resolve().parents[2]
+    files = [root / name for name in ("pyproject.toml", "CITATION.cff")]
+    for file in files:
+        shutil.copy(book / file.name, file)
+    write = runpy.run_path(str(book / "tools" / "address"))["main"]
+    write(root)  # a fork that has written its own begins without
+    bare = [file.read_bytes() for file in files]
+    for owner in ("one", "another"):
+        monkeypatch.setenv("REPOSITORY", f"https://github.com/{owner}/waves")
+        for _ in range(2):
+            write(root)
+            project, citation = tomllib.loads(files[0].read_text()), yaml.safe_load(files[1].read_text())
+            code, pages = f"https://github.com/{owner}/waves", f"https://{owner}.github.io/waves/"
+            assert project["project"]["urls"] == {"Repository": code, "Documentation": pages}
+            assert (citation["repository-code"], citation["url"]) == (code, pages)
+            assert f"repository: {code}\nbook:       {pages}\n" in capsys.readouterr().out
+    monkeypatch.delenv("REPOSITORY")
+    write(root)
+    assert [file.read_bytes() for file in files] == bare
+    assert "urls" not in tomllib.loads(files[0].read_text())["project"]
