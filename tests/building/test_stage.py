@@ -89,6 +89,37 @@ def test_claims_stand_after_the_summary(book, monkeypatch: pytest.MonkeyPatch) -
     assert "other" not in without_summary
 
 
+def test_the_address_stands_where_a_reader_copies_it(
+    book, real: layout.Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (real.root / "book" / "how-to-use.md").read_text()
+    assert "git clone <address of your copy>\ncd <the folder>\n" in text
+    (book.layout.root / "book" / "how-to-use.md").write_text(text)
+    settings, source = book.layout.root / "_config.yml", book.layout.source
+    settings.write_text("title: Toy  # as it is\nrepository: {branch: year-2028}\n")
+    staged(book)
+    assert (source / "book/how-to-use.md").read_text() == text
+    assert (source / "_config.yml").read_text() == settings.read_text()
+    monkeypatch.setenv("REPOSITORY", "git@github.com:some/waves.git")
+    staged(book)
+    assert "git clone https://github.com/some/waves\ncd waves\n" in (source / "book/how-to-use.md").read_text()
+    told = yaml.safe_load((source / "_config.yml").read_text())
+    assert told["sphinx"]["config"] == {
+        "wavemem_repository": "https://github.com/some/waves",
+        "wavemem_branch": "year-2028",
+    }
+    assert told["html"]["baseurl"] == "https://some.github.io/waves/"
+    monkeypatch.setenv("REPOSITORY", "")
+    settings.write_text("html: {baseurl: 'https://waves.example.org/'}\n")
+    monkeypatch.setenv("BOOK_URL", "")
+    staged(book)
+    assert yaml.safe_load((source / "_config.yml").read_text())["html"] == {"baseurl": ""}
+    book.layout = layout.Layout(book.layout.root, layout.Edition("student"))
+    monkeypatch.setenv("REPOSITORY", "https://github.com/some/waves")
+    staged(book)
+    assert (book.layout.source / "book/how-to-use.md").read_text() == text
+
+
 def test_staging_again_touches_only_what_changed(book) -> None:
     source = book.layout.source
     first = staged(book)

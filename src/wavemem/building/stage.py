@@ -323,7 +323,7 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
     toc, kept = chosen(layout, chapters)
     gone = [chapter for chapter in chapters if chapter not in kept]
     tree = {f"book/{file.relative_to(book).as_posix()}": file.read_bytes() for file in files_in(book)}
-    address = repository(layout.root)
+    address = repository(layout.root) if edition.kind != "student" else ""  # solutions are there
     if address:
         for path in [path for path in tree if path.endswith(".md")]:
             told = tree[path].replace(b"<address of your copy>", address.encode())
