@@ -21,7 +21,7 @@ STAMP := $(VENV)/.installed
 WAVEMEM := $(BIN)/wavemem
 # One number for everything that a chapter may be asked to do.
 ORDER = --profile '$(PROFILE)' --device '$(DEVICE)' --seed '$(SEED)' --jobs '$(JOBS)' --threads '$(THREADS)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
-.PHONY: help book course test check unit pages serve bench lock address doctor course-tools clean distclean linkcheck
+.PHONY: help book course test check unit pages serve pdf bench lock address doctor course-tools clean distclean linkcheck
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -57,6 +57,9 @@ pages: book ## Build the book, then examine its pages in a browser
 
 serve: ## Serve the built site on this machine
 	@$(WAVEMEM) book serve --port $(PORT)
+
+pdf: book ## Print the whole book as one PDF (needs Chromium)
+	@$(WAVEMEM) book pdf
 
 bench: $(STAMP) ## Measure what training costs, against loops over PyTorch's layers and against floors (DEVICE=cuda: on a GPU)
 	@$(BIN)/python -m bench --device '$(if $(filter auto,$(DEVICE)),cpu,$(DEVICE))'

@@ -288,6 +288,17 @@ def book_links() -> None:
         raise typer.Exit(1)
 
 
+@book.command("pdf")
+def book_pdf() -> None:
+    """Print the built book as one PDF; what is folded on the pages, solutions too, is not on paper."""
+    from wavemem.building.printed import print_book
+
+    layout = Layout(find_root())
+    target = layout.build / "waves-of-working-memory.pdf"
+    print_book(layout.site, layout.source, target)
+    print(f"{target}  ({target.stat().st_size / 1e6:.0f} MB)")
+
+
 @book.command("serve")
 def book_serve(port: Annotated[int, _number("port", "Port on this machine; 0 takes a free one.")] = 8000) -> None:
     """Serve the built site on this machine."""

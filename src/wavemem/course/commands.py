@@ -24,11 +24,11 @@ c.CourseDirectory.course_id = {course!r}
 c.ClearSolutions.code_stub = {{"python": {stub!r}}}
 c.ClearSolutions.text_stub = "*Your answer.*"
 c.OverwriteCells.add_missing_cells = True
-c.Autograde.autograde_preprocessors = ["wavemem.course.grader.Judge"] + [
+c.Autograde.autograde_preprocessors = ["wavemem.course._nbgrader.Judge"] + [
     f"nbgrader.preprocessors.{{name}}" for name in ("LimitOutput", "SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")
 ]
 c.GenerateFeedback.preprocessors = [
-    "wavemem.course.grader.Conceal", "nbgrader.preprocessors.GetGrades", "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor"
+    "wavemem.course._nbgrader.Conceal", "nbgrader.preprocessors.GetGrades", "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor"
 ]
 """
 
