@@ -161,7 +161,7 @@ def _on_page(app: Any, page: str, _template: str, context: dict[str, Any], docum
 
 def _map(app: Any, error: Exception | None) -> None:
     """A map of the site for search engines: of all its pages, also where only some were built now."""
-    if error is None and app.config.html_baseurl:
+    if error is None and app.config.html_baseurl and app.builder.format == "html":  # not where links are asked
         pages = [app.config.html_baseurl + app.builder.get_target_uri(page) for page in sorted(app.env.found_docs)]
         lines = "".join(f"<url><loc>{html.escape(page)}</loc></url>\n" for page in pages)
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{lines}</urlset>\n'
