@@ -158,7 +158,7 @@ def run(
         with_settings,
     )
     from wavemem.records.sizes import differences
-    from wavemem.records.store import config_json, open_record, project_root
+    from wavemem.records.store import config_json, open_record, working_root
 
     started = time.monotonic()
     with contextlib.ExitStack() as workers:
@@ -167,7 +167,7 @@ def run(
             replaced = parse_settings(base, settings or [])
             other = differences(type(base), config_json(with_settings(base, replaced)), profile)
             if records is None:
-                records = project_root() / ("_build/records" if other and not keep else "records")
+                records = working_root() / ("_build/records" if other and not keep else "records")
             workers.enter_context(on_cluster(scheduler) if scheduler else side_by_side(jobs))
         except ValueError as error:
             raise UsageError(str(error)) from error

@@ -67,7 +67,7 @@ REFERENCES = """
 [to a section](02-second.ipynb#sec-second); [by label](#sec-second); {ref}`ch-first`; {numref}`fig-third`.
 """
 NAMED = (
-    "The second; Section x of the second; the second one; Fig. 2.1; Figure 2.1; Theorem 2.1; Exercise 2.1; The second; "
+    "The second; Section x of the second; the second one; Fig. 2.1; Figure 2.1; Theorem 2.1; Exercise 2.1; (2.1); "
     "a link; The second; to a section; by label; The first; Fig. 3.1."
 )
 INTRO = """# Welcome
@@ -321,7 +321,7 @@ def test_numbers_of_what_is_left_out_are_those_of_the_full_book(book) -> None:
         "chapters/02-second": (page, "The second", ""),
         "ch-second": (f"{page}#ch-second", "The second", ""),
         "sec-second": (f"{page}#sec-second", "Section x of the second", ""),
-        "eq-second": (f"{page}#equation-eq-second", "The second", ""),
+        "eq-second": (f"{page}#equation-eq-second", "(2.1)", "2.1"),
         "fig-second": (f"{page}#fig-second", "Fig. 2.1", "2.1"),
         "thm-second": (f"{page}#thm-second", "Theorem 2.2", "2.2"),
         "ex-second": (f"{page}#ex-second", "Exercise 2.2", "2.2"),

@@ -78,38 +78,45 @@ def _plain(title: str) -> str:
     return re.sub(r"[$`*]", "", title).strip()
 
 
-def _named(chapter: Chapter) -> Iterator[tuple[str, str, str, str]]:
-    """Label, anchor, title and number of what pages can refer to in a chapter; the first is the chapter itself."""
-    counts: Counter[str] = Counter()
-    cells = parsed(chapter.text, chapter.name).cells
-    heading = re.search(
-        r"^# (.+)$", "\n".join(cell.source for cell in cells if cell.cell_type == "markdown"), re.MULTILINE
-    )
-    title = _plain(heading[1]) if heading else chapter.title
-    yield f"chapters/{chapter.name}", "", title, ""
+def heading(cells: Iterable[Any], otherwise: str) -> str:
+    """The title of a page by its cells, or another text if it has none."""
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    found = re.search(r"^# (.+)$", prose, re.MULTILINE)
+    return found[1] if found else otherwise
 
-    def counted(label: str, kind: str) -> tuple[str, str, str, str]:
+
+def named(cells: Iterable[Any], title: str, prefix: str, counts: Counter[str]) -> Iterator[tuple[str, str, str, str]]:
+    """What pages can refer to on one of them: label (empty for what has none), anchor, title and number.
+
+    Args:
+        cells: The page.
+        title: Of the page.
+        prefix: What numbers on it begin with, such as "4.".
+        counts: What has been numbered before with this prefix, by its kind; counted on.
+    """
+
+    def counted(label: str, kind: str, form: str) -> tuple[str, str, str, str]:
         counts[kind] += 1
-        number = f"{chapter.number}.{counts[kind]}"
-        return label, label, f"{'Fig.' if kind == 'figure' else kind.capitalize()} {number}", number
+        number = f"{prefix}{counts[kind]}"
+        return label, f"equation-{label}" if kind == "equation" else label, form.format(number), number
 
     for cell in cells:
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
         if cell.cell_type == "code" and "name" in figure:
-            yield counted(figure["name"], "figure")
+            yield counted(figure["name"], "figure", "Fig. {}")
         for found in _NAMED.finditer(cell.source) if cell.cell_type == "markdown" else ():
             kind = (found["kind"] or "").removeprefix("prf:")
             options = dict(re.findall(r"^:([\w-]+):[ \t]*(.*)$", found["options"] or "", re.MULTILINE))
             label = options.get("label") or options.get("name", "")
             if found["target"]:
-                yield found["target"], found["target"], _plain(found["heading"] or title), ""
-            elif found["equation"]:
-                yield found["equation"], f"equation-{found['equation']}", title, ""
+                yield found["target"], found["target"], found["heading"] or title, ""
+            elif found["equation"] or (kind == "math" and label):
+                yield counted(found["equation"] or label, "equation", "({})")
             elif found["kind"] in ("figure", "exercise") or found["kind"].startswith("prf:"):
                 if "nonumber" in options or kind == "proof" or (kind == "figure" and not label):
                     yield label, label, kind.capitalize(), ""
                 else:
-                    yield counted(label, kind)
+                    yield counted(label, kind, "Fig. {}" if kind == "figure" else f"{kind.capitalize()} {{}}")
             elif label:
                 yield label, label, title, ""
 
@@ -123,9 +130,11 @@ def left_out(chapters: Iterable[Chapter]) -> LeftOut:
     """
     found: LeftOut = {}
     for chapter in chapters:
-        for label, anchor, title, number in _named(chapter):
-            page = f"chapters/{chapter.name}.html"
-            found[label.lower()] = (f"{page}#{anchor}" if anchor else page, title, number)
+        cells, page = parsed(chapter.text, chapter.name).cells, f"chapters/{chapter.name}.html"
+        whole = heading(cells, chapter.title)
+        found[f"chapters/{chapter.name}"] = (page, _plain(whole), "")
+        for label, anchor, title, number in named(cells, whole, f"{chapter.number}.", Counter()):
+            found[label.lower()] = (f"{page}#{anchor}", _plain(title), number)
     found.pop("", None)
     return found
 

@@ -34,6 +34,7 @@ from wavemem.building.layout import (
     run_apart,
     write_atomically,
 )
+from wavemem.building.portable import book_of, portable
 
 SUMMARY = r"## (?:What we now know|Summary)\s*$"
 """The heading of a chapter's summary."""
@@ -335,12 +336,12 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
     tree["pages/claims-count.txt"] = blocks.get("", "").encode()
     for name, content in pages.items():
         tree[f"book/{name}" if name == "welcome.svg" else f"pages/{name}"] = content
-    entries = {}
+    texts = {path[:-3]: content.decode() for path, content in tree.items() if path.endswith(".md")}
+    shared, entries = book_of(layout, chapters, texts, toc), {}
     for whole in kept:
         name = whole.name
         chapter = replace(whole, text=editions.edited(whole.text, edition.kind, name))
         notebook = executable(chapter.text, name)
-        tree[f"downloads/{name}.ipynb"] = notebook_bytes(notebook)
         tree[f"downloads/{name}.md"] = chapter.text.encode()
         entry = cache.look_up(layout, parameters, name)
         if entry is not None:
@@ -348,6 +349,7 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
             notebook = as_executed(chapter, nbformat.reads(entry.notebook.read_text(encoding="utf-8"), as_version=4))
         else:
             notebook = published(notebook)
+        tree[f"downloads/{name}.ipynb"] = notebook_bytes(portable(chapter, notebook, shared, parameters))
         facts, footer = _facts(chapter, parameters, entry is not None), _footer(chapter, parameters)
         for cell in notebook.cells:  # an older execution has older words
             if cell.cell_type == "markdown":

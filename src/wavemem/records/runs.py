@@ -17,13 +17,13 @@ import torch
 from wavemem.records.code import code_version, computing
 from wavemem.records.experiment import Result, get_experiment, module_of
 from wavemem.records.sizes import allows
-from wavemem.records.store import Record, find, project_root, record_key
+from wavemem.records.store import Record, find, record_key, working_root
 
 
 def runs_root() -> Path:
-    """The folder of shared trainings: named by WAVEMEM_RUNS, or `_build/runs` in the project."""
+    """The folder of shared trainings: named by WAVEMEM_RUNS, or `_build/runs` in the project, or in the working folder."""
     named = os.environ.get("WAVEMEM_RUNS")
-    return Path(named) if named else project_root() / "_build" / "runs"
+    return Path(named) if named else working_root() / "_build" / "runs"
 
 
 def shared_run(name: str, config: Any, seed: int = 0, device: torch.device | str = "cpu") -> Result:

@@ -45,21 +45,34 @@ class ForeignRecord(Unusable):
     """A folder holds something that this library did not write, or wrote in another format."""
 
 
+_PACKAGED = Path(__file__).resolve().parents[1] / "committed"
+"""Holds a link to ``records/``, and in an installed library a copy of it."""
+
+
 def project_root() -> Path:
     """The folder that holds ``records/registry``: named by WAVEMEM_ROOT, or above the working folder or the sources.
 
+    Where there is none, as for a library that was installed from elsewhere, it is a folder of the library that holds a copy,
+    to be read only.
+
     Raises:
-        ValueError: none of them holds it.
+        ValueError: WAVEMEM_ROOT names another folder, or the copy was left out of the library.
     """
     named = os.environ.get("WAVEMEM_ROOT")
-    starts = [Path(named)] if named else [Path.cwd(), *Path.cwd().parents, *Path(__file__).resolve().parents]
-    for folder in starts:
+    above = [Path.cwd(), *Path.cwd().parents, *Path(__file__).resolve().parents, _PACKAGED]
+    for folder in [Path(named)] if named else above:
         if (folder / "records" / "registry").is_dir():
             return folder
     raise ValueError(
         f"no folder records/registry in or above {named or Path.cwd()}; allowed: a checkout of the book. "
         "Run inside it, or set WAVEMEM_ROOT to it."
     )
+
+
+def working_root() -> Path:
+    """The folder below which something may be written: `project_root`, or the working folder where that is the library's."""
+    root = project_root()
+    return Path.cwd() if root == _PACKAGED else root
 
 
 def records_root(root: Path | str | None = None) -> Path:
