@@ -117,6 +117,15 @@ def test_a_wrong_answer_fails_what_it_names(wrong: str) -> None:
     assert {test for test, error in found.items() if error} == named, found
 
 
+def test_the_guide_says_what_each_wrong_answer_shows() -> None:
+    listed, which = [], ""
+    for line in (COURSE / "README.md").read_text(encoding="utf-8").split("\n"):
+        if cells := re.match(r"\| (?:`([\w-]+)`)? ?\| `([\w-]+)` \| .+ \|$", line):
+            which = cells[1] or which
+            listed.append(f"{which}/{cells[2]}")
+    assert sorted(listed) == WRONG
+
+
 def test_a_kernel_without_the_library_is_no_zero(tmp_path: Path) -> None:
     whole = only(notebook(SETS[0]), set())
     broken = copy.deepcopy(whole)

@@ -1,3 +1,3 @@
-# fails: networks-right
-def learn(task, seeds):
-    return ElmanEnsemble.initialise(seeds, hidden_size=48, d=3, dtype=torch.float32)
+# fails: networks-begin networks-right
+def choices():
+    return [48, 1e-9, 1, 5]

@@ -1,6 +1,3 @@
-# fails: pulse-late
-def pulse(v, k, t):
-    if t < k:
-        return 0.0
-    ways = float(math.factorial(t - 1)) / float(math.factorial(k - 1) * math.factorial(t - k))
-    return ways * v**k * (1 - v) ** (t - k)
+# fails: stay-late
+def share_left(v, n, tau):
+    return sum(math.comb(tau, k) * v**k * (1 - v) ** (tau - k) for k in range(min(n, tau + 1)))

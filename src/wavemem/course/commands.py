@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -133,12 +134,17 @@ def release(root: Path, which: str) -> Path:
 
 
 def grade(root: Path, which: str) -> Path:
-    """Grade what lies in ``submitted/STUDENT/SET``; the table of grades."""
+    """Grade what lies in ``submitted/STUDENT/SET`` and is new there; the table of grades."""
     folder = root / "_build" / "course"
-    if not any((folder / "submitted").glob(f"*/{which}/*.ipynb")):
+    handed_in = list((folder / "submitted").glob(f"*/{which}/*.ipynb"))
+    if not handed_in:
         raise UsageError(
             f"nothing in {folder / 'submitted'}; allowed: STUDENT/{which}/{which}.ipynb. Put what was handed in there."
         )
+    for file in handed_in:  # nbgrader by itself skips what is handed in again
+        graded = folder / "autograded" / file.relative_to(folder / "submitted")
+        if graded.is_file() and file.stat().st_ctime > graded.stat().st_mtime:
+            shutil.rmtree(graded.parent)
     nbgrader(root, "autograde", which)
     nbgrader(root, "export")
     return folder / "grades.csv"

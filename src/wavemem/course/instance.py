@@ -64,7 +64,7 @@ def ask(expression: str, **inputs: Shaped[Tensor, ...]) -> Shaped[Tensor, ...]:
         code = _QUESTION.format(given=str(given), place=str(place), expression=expression)
         try:
             reply = _connection.execute_interactive(
-                code, store_history=False, timeout=SECONDS, output_hook=lambda _: None
+                code, store_history=False, timeout=SECONDS, stop_on_error=False, output_hook=lambda _: None
             )
         except TimeoutError:
             raise AssertionError(f"{expression} takes longer than {SECONDS} s") from None

@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
+from nbclient.util import ensure_async, run_sync
 
 from wavemem.course.source import kind, name
 
@@ -44,6 +45,10 @@ def _run(client: NotebookClient, code: str) -> str:
     return next((f"{out.ename}: {out.evalue}" for out in cell.outputs if out.output_type == "error"), "")
 
 
+def _alive(client: NotebookClient) -> bool:
+    return client.km is not None and bool(run_sync(ensure_async)(client.km.is_alive()))
+
+
 def judge(submission: Any, source: Any, student: str, kernel: str = "python3") -> dict[str, str]:
     """What is wrong with each graded answer, by the id of its test; empty where nothing is.
 
@@ -75,11 +80,11 @@ def judge(submission: Any, source: Any, student: str, kernel: str = "python3") -
         for cell in submission.cells:
             if cell.cell_type != "code" or kind(cell) in ("check", "hidden"):
                 continue
-            _run(theirs, given.get(name(cell), "") if kind(cell) == "given" else cell.source)
-            if kind(cell) == "answer" and name(cell) == "name":
-                _run(theirs, who)
+            if not _alive(theirs):
+                break
+            _run(theirs, f"{who}\n{given.get(name(cell), '')}" if kind(cell) == "given" else cell.source)
         for test, code in tests.items():
-            found[test] = _run(ours, code)
-            if "takes longer than" in found[test]:
-                theirs.km.interrupt_kernel()
+            found[test] = _run(ours, code) if _alive(theirs) else "the submission has ended its kernel"
+            if "takes longer than" in found[test] and _alive(theirs):
+                run_sync(ensure_async)(theirs.km.interrupt_kernel())
     return found

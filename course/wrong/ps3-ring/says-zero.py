@@ -1,0 +1,3 @@
+# fails: ring-honest
+def report(moving, staying):
+    return [recall(moving, 1), 0.0]
