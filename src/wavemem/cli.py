@@ -322,11 +322,11 @@ def site(
     """
     from wavemem.building.chapters import discover
     from wavemem.building.stage import chosen
-    from wavemem.course.commands import settings
+    from wavemem.course.commands import with_problems
 
     started = time.monotonic()
     root = find_root()
-    layout = Layout(root, settings(root).edition)
+    layout = Layout(root, with_problems(root))
     parameters = Parameters(profile, device, seed).on_this_machine()
     _execute(layout, chosen(layout, discover(layout))[1], parameters, jobs, False, timeout, threads)
     _build_pages(layout, parameters, True, started)

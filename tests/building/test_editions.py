@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,16 @@ from wavemem.building import cache, editions, site, stage
 from wavemem.building.cache import chapter_key
 from wavemem.building.chapters import discover, executable, notebook_bytes, published
 from wavemem.building.layout import BuildError, Edition, Layout, Parameters
+from wavemem.course.commands import with_problems
 from wavemem.records import claims_page, report_page
 from wavemem.records.status import gather
 
+COURSE = Path(__file__).resolve().parents[2] / "course"
+SETS = [
+    f"problems/{path.stem}.html"
+    for path in COURSE.glob("problems/*.md")
+    if re.search(r"part: I(II)?,", path.read_text())
+]
 QUICK = Parameters("quick", "cpu", 0)
 CANARY = "canarywords"
 SOLUTION = f"""
@@ -124,12 +132,26 @@ def built(book, edition: Edition) -> tuple[Layout, dict[str, str]]:
     return layout, {path.relative_to(layout.site).as_posix(): path.read_text(errors="replace") for path in files}
 
 
-def test_a_student_s_site_of_two_parts(book, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_sets(root: Path, real: Layout, edition: Edition) -> Edition:
+    """The edition with the real problem sets, where they are: a canary in each solution, hidden test, rubric and wrong answer."""
+    shutil.copytree(real.root / "course", root / "course", dirs_exist_ok=True)
+    for path in (root / "course" / "problems").glob("*.md"):
+        text = re.sub(r"^([ \t]*)(?=### END SOLUTION)", rf"\1# {CANARY}\n\1", path.read_text(), flags=re.MULTILINE)
+        text = re.sub(r"(:hidden: .*\n:points: \d+\n)", rf"\1# {CANARY}\n", text)
+        path.write_text(text.replace("**Rubric.**", f"{CANARY} **Rubric.**"))
+    for path in (root / "course" / "wrong").glob("*/*.py"):
+        path.write_text(f"{path.read_text()}\n# {CANARY}\n")
+    (root / "course.toml").write_text(f'year = 2028\nedition = "{edition.kind}"\nparts = {list(edition.parts or ())}\n')
+    return replace(edition, problems=with_problems(root).problems)
+
+
+def test_a_student_s_site_of_two_parts(book, real: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPOSITORY", "https://github.com/somebody/waves")  # where solutions are
-    for name in ("problems/set.md", "wrong/set.py"):
-        (book.layout.root / "course" / name).parent.mkdir(parents=True)
-        (book.layout.root / "course" / name).write_text(CANARY)
-    layout, files = built(book, Edition("student", ("I", "III"), "A course"))
+    edition = with_sets(book.layout.root, real, Edition("student", ("I", "III"), "A course"))
+    layout, files = built(book, edition)
+    sets = {name for name in files if re.fullmatch(r"problems/[\w-]+\.html", name)}
+    assert sets == {f"problems/{name}.html" for name, _ in edition.problems} == {*SETS}
+    assert all("NotImplementedError" in files[name] and "2028" in files[name] for name in sets)
     assert layout.site == book.layout.build / "course" / "student-I-III" / "html"
     assert not any("02-second" in name for name in files)
     files["objects.inv"] = zlib.decompress((layout.site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
@@ -159,15 +181,21 @@ def test_a_student_s_site_of_two_parts(book, monkeypatch: pytest.MonkeyPatch) ->
     # The next build goes on from this one, and says the same.
     text = book.source("03-third").read_text()
     book.source("03-third").write_text(text.replace("It is small.", "It is very small."))
-    _, again = built(book, Edition("student", ("I", "III"), "A course"))
+    _, again = built(book, edition)
     assert {name for name in files if name.endswith(".html") and again[name] != files[name]} == {
         "chapters/03-third.html"
     }
     assert NAMED in " ".join(BeautifulSoup(again["chapters/03-third.html"], "html.parser").get_text().split())
 
 
-def test_an_instructor_s_site_with_an_address(book) -> None:
-    _, files = built(book, Edition("instructor", ("I", "III"), "", "https://example.org/book/"))
+def test_an_instructor_s_site_with_an_address(book, real: Layout) -> None:
+    edition = Edition("instructor", ("I", "III"), "", "https://example.org/book/")
+    _, files = built(book, with_sets(book.layout.root, real, edition))
+    for name in SETS:
+        text = (real.root / "course" / name).with_suffix(".md").read_text()
+        marks = [*re.findall(r"### END SOLUTION|^:hidden:|\*\*Rubric\.\*\*", text, re.MULTILINE)]
+        wrong = list((real.root / "course" / "wrong" / Path(name).stem).glob("*.py"))
+        assert files[name].count(CANARY) == len(marks) + len(wrong)
     third = BeautifulSoup(files["chapters/03-third.html"], "html.parser")
     assert CANARY in third.get_text()
     assert "dropdown" not in third.find(class_="solution")["class"]

@@ -109,12 +109,14 @@ class Edition:
         parts: Roman numbers of the parts that it has, of those that ``_toc.yml`` numbers; None for all of them.
         title: Title in the place of the book's; empty for the book's.
         full_book: Address of the full book online, to which what is left out is linked; empty for none.
+        problems: Name and notebook of each problem set that it shows.
     """
 
     kind: str = "full"
     parts: tuple[str, ...] | None = None
     title: str = ""
     full_book: str = ""
+    problems: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def folder(self) -> str:

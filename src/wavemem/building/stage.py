@@ -359,6 +359,10 @@ def stage(layout: Layout, parameters: Parameters, chapters: list[Chapter]) -> St
     tree["pages/execution.md"] = _execution_page(kept, entries, parameters).encode()
     if edition != Edition():
         _edit(tree, edition, f"{toc['root']}.md", editions.left_out(gone))
+    tree |= {f"problems/{name}.ipynb": content for name, content in edition.problems}
+    if edition.problems:
+        sets = [{"file": f"problems/{name}"} for name, _ in edition.problems]
+        toc["parts"].insert(-1, {"caption": "Problem sets", "chapters": sets})  # the last part is the reference
     stems, missing = {str(Path(path).with_suffix("")) for path in tree}, []
     for part in toc.get("parts", []):
         missing += [entry["file"] for entry in part["chapters"] if entry["file"] not in stems]

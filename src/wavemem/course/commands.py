@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nbformat
 
 from wavemem.building.address import online
+from wavemem.building.chapters import notebook_bytes, published
 from wavemem.building.editions import numbered
 from wavemem.building.layout import BuildError, Edition, Layout, UsageError, choose
 from wavemem.building.stage import contents
@@ -93,6 +94,30 @@ def settings(root: Path) -> Course:
         address and f"{address.rstrip('/')}/",
     )
     return Course(found["year"], root / found.get("problems", "course/problems"), edition)
+
+
+def with_problems(root: Path) -> Edition:
+    """The edition that ``course.toml`` asks for, with a page for each problem set of its parts.
+
+    The full edition shows none. Where the folder of the sources is missing, as in a public copy, no edition does.
+
+    Raises:
+        UsageError: As :func:`settings` does.
+        ValueError: As :func:`wavemem.course.source.read` does.
+    """
+    course = settings(root)
+    found = []
+    for file in sorted(course.problems.glob("*.md")) if course.edition.kind != "full" else ():
+        notebook = source.read(file)
+        part = notebook.metadata["course"]["part"]
+        if course.edition.parts is None or part in course.edition.parts:
+            wrong = {
+                path.stem: path.read_text() for path in sorted(course.problems.parent.glob(f"wrong/{file.stem}/*.py"))
+            }
+            answers = course.edition.kind == "instructor"
+            page = source.for_a_page(source.for_reading(notebook, course.year), answers, wrong)
+            found.append((file.stem, notebook_bytes(published(page))))
+    return replace(course.edition, problems=tuple(found))
 
 
 def nbgrader(root: Path, *arguments: str) -> None:

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import nbformat
 
 KINDS: Final = ("given", "answer", "check", "hidden", "written", "problem")
 STUB: Final = "raise NotImplementedError"
@@ -96,6 +98,29 @@ def stub(notebook: Any) -> Any:
         cell.source = _SOLUTION.sub(rf"\1{STUB}", cell.source)
         if kind(cell) == "written":
             cell.source = "*Your answer.*"
+    return notebook
+
+
+def for_a_page(notebook: Any, with_answers: bool, wrong: Mapping[str, str]) -> Any:
+    """The notebook as a page of a course's book.
+
+    Args:
+        notebook: The set, see :func:`for_reading`.
+        with_answers: Whether the page is for those who mark: with solutions, hidden tests, model answers and rubrics.
+        wrong: Name and text of answers that have to fail, for those.
+    """
+    notebook = copy.deepcopy(notebook) if with_answers else stub(notebook)
+    for cell in notebook.cells:
+        if kind(cell) in ("check", "hidden"):
+            points = cell.metadata["points"]
+            said = f"{kind(cell)}: {name(cell)}, {points} point{'s' if points > 1 else ''}"
+            cell.source = f"# {said}\n{cell.source}"
+    if with_answers:
+        parts = [f"### {name}\n\n```python\n{text.strip()}\n```" for name, text in wrong.items()]
+        intro = (
+            "## Where students fail\n\nEach of these answers fails the tests that its first line names, and no other."
+        )
+        notebook.cells.append(nbformat.v4.new_markdown_cell("\n\n".join([intro, *parts])))
     return notebook
 
 
