@@ -66,6 +66,7 @@ def test_stage(book) -> None:
     plain = (source / "downloads/01-first.ipynb").read_text()
     assert "outputs" in plain
     assert "measured" not in plain
+    assert "This is the notebook of chapter 1 of *Toy*." in plain
     page = (source / "pages/execution.md").read_text()
     assert page.startswith("(page-execution)=\n")
     assert "| [](../chapters/01-first.ipynb) | 5 min | 12 s | 2 |\n" in page

@@ -299,7 +299,7 @@ def book_of(layout: Layout, chapters: list[Chapter], pages: Mapping[str, str], t
         toc: Its table of contents, which says what parts print numbers.
     """
     root, edition = layout.root, layout.edition
-    title = edition.title or yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["title"]
+    title = edition.title or yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8")).get("title", "the book")
     numbered = [Path(entry["file"]).name for part in toc["parts"] if part.get("numbered") for entry in part["chapters"]]
     addresses = online(root) if edition == Edition() else edition.full_book, library(root)
     address, source = ("", "") if edition.kind == "student" else addresses
