@@ -183,6 +183,25 @@ def run(
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="chapter, task, model, experiment or problem.")],
+    name: Annotated[str, typer.Argument(help="my-chapter or 22-my-chapter; my_task; ps5-my-problems.")],
+    part: Annotated[
+        str, typer.Option(help="Part of the book, by its Roman number; of all else the folder: elman, wave_rnn or ssm.")
+    ] = "",
+) -> None:
+    """Write a tested skeleton of something to add, and say what comes next; nothing is overwritten."""
+    from wavemem.building import skeletons
+
+    root = find_root()
+    found = skeletons.new(root, kind, name, part)
+    for verb, files in (("wrote", found.files), ("changed", found.changed)):
+        for file in files:
+            print(f"{verb:8}{file.relative_to(root)}")
+    print("\nnext:\n" + "\n".join(f"  {line}" for line in found.following.splitlines()))
+
+
+@app.command()
 def doctor() -> None:
     """Check the set-up: versions, device, threads, disk, browser, tools of the book."""
     from wavemem.building.doctor import examine
