@@ -22,9 +22,10 @@
     }
     table.classList.add("stacked");
   };
+  const paper = () => matchMedia("print").matches || document.documentElement.classList.contains("on-paper");
   const fit = (box) => {
     box.querySelectorAll("table.stacked").forEach((table) => table.classList.remove("stacked"));
-    const least = box.matches("div.math") ? 0.45 : 0.8;
+    const least = box.matches("div.math") || paper() ? 0.45 : 0.8;
     box.style.removeProperty("--fit");
     // In small steps: the unit of formulas, the height of an x, may be rounded to whole pixels.
     for (let size = 1; size > least && box.scrollWidth > box.clientWidth; ) {
@@ -51,4 +52,18 @@
   });
   addEventListener("DOMContentLoaded", () => document.querySelectorAll(BOXES).forEach((box) => watch.observe(box)));
   addEventListener("load", () => window.MathJax?.startup?.promise.then(all));
+  // A page is printed in its light colours, at the width of paper.
+  const page = document.documentElement;
+  let theme = "light";
+  addEventListener("beforeprint", () => {
+    theme = page.dataset.theme;
+    page.dataset.theme = "light";
+    page.classList.add("on-paper");
+    all();
+  });
+  addEventListener("afterprint", () => {
+    page.dataset.theme = theme;
+    page.classList.remove("on-paper");
+    all();
+  });
 })();

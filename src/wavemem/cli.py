@@ -308,13 +308,15 @@ def book_links() -> None:
 
 
 @book.command("pdf")
-def book_pdf() -> None:
-    """Print the built book as one PDF; what is folded on the pages, solutions too, is not on paper."""
-    from wavemem.building.printed import print_book
+def book_pdf(
+    site: Annotated[
+        Path | None, typer.Argument(help="Folder of a built site, such as a course's; by default that of the book.")
+    ] = None,
+) -> None:
+    """Print a built site as one PDF, beside its folder; what is folded on the pages, solutions too, is not on paper."""
+    from wavemem.building.printed import print_site
 
-    layout = Layout(find_root())
-    target = layout.build / "waves-of-working-memory.pdf"
-    print_book(layout.site, layout.source, target)
+    target = print_site(site or Layout(find_root()).site)
     print(f"{target}  ({target.stat().st_size / 1e6:.0f} MB)")
 
 

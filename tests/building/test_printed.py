@@ -1,98 +1,124 @@
-"""The book on paper: pages joined into one document, and one print of it."""
+"""The pages of a site as one document, and that document on paper."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 
 from wavemem.building.doctor import find_browser
-from wavemem.building.layout import BuildError
-from wavemem.building.printed import join, print_book
+from wavemem.building.layout import BuildError, find_root
+from wavemem.building.printed import join, print_site
 
-PAGE = """<html><head><link rel="stylesheet" href="../_static/book.css?v=1">
-<script>window.MathJax = {{}}</script><script defer src="../_static/mathjax.js?v=2"></script><script>other()</script></head>
-<body><nav>side bar</nav><article class="bd-article"><section id="top"><h1>{title}</h1>
-<p id="said" aria-describedby="top"><a href="#top">up</a> <a href="{other}#said">there</a> <a href="{other}">whole</a>
-<a href="../_downloads/x.ipynb">file</a> <a href="https://example.org/">out</a></p>
-<details class="admonition hide above-input"><summary>Show code</summary>DRAWING</details>
-<details><summary>More</summary>UNFOLDED</details>
-<div class="solution dropdown admonition"><p class="admonition-title">Solution to Exercise 1</p><section>SECRET</section></div>
-<img src="../_images/a.svg" loading="lazy"></section></article></body></html>"""
+PAGE = """\
+<html><head><title>{title} — Waves &amp; more</title>
+<link rel="stylesheet" href="../_static/book.css?v=1"/>
+<script>window.MathJax = {{}}</script><script src="../_static/buttons.js"></script></head><body>
+<a class="logo" href="#"><p class="title logo__title">Waves &amp; more</p></a>
+<nav class="bd-links"><p class="caption"><span>Part I: First</span></p>
+<ul class="nav bd-sidenav"><li><a href="../{chapter}">1. One</a></li></ul></nav>
+<article class="bd-article"><section id="top"><h1>{title}</h1>{text}</section></article>
+<footer><p class="component-author">By nobody</p></footer></body></html>
+"""
+INTRO = """\
+<h2 id="part">A part</h2><svg><marker id="tip"></marker></svg>
+<p><a href="../chapters/one.html">one</a> <a href="../chapters/one.html#part">its part</a> <a href="#part">here</a>
+<a href="../_downloads/one.ipynb">download</a> <a href="https://example.org/">elsewhere</a></p>"""
+CHAPTER = """\
+<h2 id="part">Another part</h2><p><a href="../book/intro.html">back</a></p>
+<img class="figure-light" src="../_images/wave.svg" alt="a wave" loading="lazy"/>
+<img class="figure-dark" src="../_images/wave-dark.svg" alt="a wave"/>
+<details class="admonition hide"><summary>Show</summary><pre>folded code</pre></details><pre>code to read</pre>
+<div class="exercise admonition" id="e" aria-labelledby="part e">
+<p class="admonition-title">Exercise 1</p><p>A question?</p></div>
+<div class="solution dropdown admonition" id="s"><p class="admonition-title">Solution to <a href="#e">Exercise 1</a></p>
+<section><p>The answer.</p></section><p>More answer.</p></div>"""
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    source, site = tmp_path / "source", tmp_path / "html"
-    source.mkdir()
-    toc = {"root": "book/intro", "parts": [{"caption": "Part I: <waves>", "chapters": [{"file": "chapters/01-a"}]}]}
-    (source / "_toc.yml").write_text(yaml.safe_dump(toc))
-    (source / "_config.yml").write_text(yaml.safe_dump({"title": "Waves & more", "author": "us"}))
-    for page, other in (("book/intro", "../chapters/01-a.html"), ("chapters/01-a", "../book/intro.html")):
-        file = site / f"{page}.html"
-        file.parent.mkdir(parents=True)
-        file.write_text(PAGE.format(title=page, other=other))
-    (site / "index.html").touch()
-    (site / "_static").mkdir()
-    (site / "_static" / "mathjax.js").write_text("window.MathJax.startup = {promise: Promise.resolve()}")
-    (site / "_images").mkdir()
-    (site / "_images" / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
-    return site
+    """A front page and a chapter."""
+    made = tmp_path / "html"
+    for folder in ("book", "chapters", "_images", "_static"):
+        (made / folder).mkdir(parents=True)
+    (made / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=book/intro.html" />\n')
+    shutil.copy(find_root(Path(__file__)) / "book/_static/book.css", made / "_static")
+    (made / "_images/wave.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+    for name, title, text in (("book/intro", "Welcome", INTRO), ("chapters/one", "One", CHAPTER)):
+        (made / f"{name}.html").write_text(PAGE.format(title=title, text=text, chapter="chapters/one.html"))
+    return made
 
 
-def test_every_link_leads_somewhere_and_no_id_comes_twice(site: Path) -> None:
-    soup = BeautifulSoup(join(site, site.parent / "source" / "_toc.yml", "Waves", "us", site.parent), "html.parser")
-    names = [element["id"] for element in soup.select("[id]")]
-    assert sorted(names) == sorted(set(names))
-    links = [a["href"] for a in soup.select("a[href]")]
-    assert {link[1:] for link in links if link.startswith("#")} <= set(names)
-    assert [link for link in links if not link.startswith("#")] == ["https://example.org/"] * 2
-    assert soup.select_one("#chapters-01-a--said")["aria-describedby"] == "chapters-01-a--top"
-    assert [a["href"] for a in soup.select("#chapters-01-a--said a[href]")][:3] == [
-        *("#chapters-01-a--top", "#book-intro--said", "#book-intro--")
+def test_pages_become_one_document(site: Path) -> None:
+    title, text = join(site)
+    document = BeautifulSoup(text, "html.parser")
+    assert title == document.title.text == "Waves & more"
+    levels = [(e.text, e.get("aria-level")) for e in document.select("h1, h2")]
+    assert levels == [
+        *(("Waves & more", None), ("Contents", None), ("Welcome", "1"), ("A part", "2")),
+        *(("Part I: First", None), ("One", "2"), ("Another part", "3")),
     ]
+    ids = [e["id"] for e in document.select("[id]")]
+    assert len(ids) == len(set(ids)) > 6
+    links = [a["href"] for a in document.select("a[href]")]
+    assert "https://example.org/" in links
+    inside = [link for link in links if link != "https://example.org/"]
+    assert len(inside) == 7
+    assert {link.removeprefix("#") for link in inside} <= set(ids)
+    assert document.select_one(".exercise")["aria-labelledby"] == "chapters-one--part chapters-one--e"
+    assert "href" not in next(a for a in document.select("a") if a.text == "download").attrs
 
 
-def test_what_is_folded_is_not_on_paper(site: Path) -> None:
-    text = join(site, site.parent / "source" / "_toc.yml", "Waves", "us", site.parent)
-    assert not re.search("SECRET|DRAWING|side bar|other\\(\\)", text)
-    assert text.count("Solution to Exercise 1") == 2
-    soup = BeautifulSoup(text, "html.parser")
-    assert all(details.has_attr("open") for details in soup.select("details"))
-    assert "Part I: &lt;waves&gt;" in text
+def test_what_is_folded_is_left_out(site: Path) -> None:
+    document = BeautifulSoup(join(site)[1], "html.parser")
+    words = document.body.text
+    assert "Solution to Exercise 1" in words
+    assert "code to read" in words
+    assert not re.search("answer|folded code|Show", words)
+    (picture,) = document.select("img")
+    assert (site.parent / picture["src"]).is_file()
+    assert "loading" not in picture.attrs
+    assert [e.get("src", e.text) for e in document.select("script")] == ["window.MathJax = {}"]
+    assert (site.parent / document.select_one("link")["href"]).is_file()
 
 
-def test_files_are_named_from_where_the_document_lies(site: Path) -> None:
-    soup = BeautifulSoup(join(site, site.parent / "source" / "_toc.yml", "Waves", "us", site.parent), "html.parser")
-    for name in [soup.link["href"], *(image["src"] for image in soup.select("img"))]:
-        assert name.startswith("html/_"), name
-    assert not soup.select("img[loading]")
-    assert [script.get("src") for script in soup.head.select("script")] == [None, "html/_static/mathjax.js"]
+@pytest.mark.parametrize("page", ["index.html", "book/intro.html", "chapters/one.html"])
+def test_a_page_that_is_missing_is_named(site: Path, page: str) -> None:
+    (site / page).unlink()
+    with pytest.raises(BuildError, match=f"{page} is not there; build"):
+        join(site)
 
 
-def test_a_page_that_is_not_there(site: Path) -> None:
-    (site / "chapters" / "01-a.html").unlink()
-    with pytest.raises(BuildError, match=r"01-a\.html is not there; build"):
-        print_book(site, site.parent / "source", site.parent / "book.pdf")
+def test_a_folder_that_is_no_built_site_is_named(site: Path) -> None:
+    (site / "chapters/one.html").write_text("<html></html>")
+    with pytest.raises(BuildError, match=r"one\.html has no article; give"):
+        join(site)
+    (site / "index.html").write_text("<html></html>")
+    with pytest.raises(BuildError, match="does not lead to a first page; give"):
+        join(site)
 
 
-def test_no_site_and_no_browser(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BuildError, match="no pages in"):
-        print_book(tmp_path / "nowhere", site.parent / "source", tmp_path / "book.pdf")
+def test_what_is_needed_is_said(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAVEMEM_CHROMIUM", "no-such-browser")
-    with pytest.raises(BuildError, match="no browser to print with; install"):
-        print_book(site, site.parent / "source", tmp_path / "book.pdf")
-    assert not (tmp_path / "book.pdf").exists()
+    with pytest.raises(BuildError, match=r"install one of chromium.*or set WAVEMEM_CHROMIUM"):
+        print_site(site)
+    monkeypatch.setenv("WAVEMEM_CHROMIUM", sys.executable)
+    monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
+    with pytest.raises(BuildError, match=r"playwright.*pip install -e '\.\[test\]'"):
+        print_site(site)
 
 
-@pytest.mark.skipif(find_browser() is None, reason="no Chromium")
-def test_a_print_is_a_pdf_and_leaves_nothing_beside_it(site: Path) -> None:
-    target = site.parent / "book.pdf"
-    print_book(site, site.parent / "source", target)
-    content = target.read_bytes()
-    assert content.startswith(b"%PDF-")
-    assert b"/Outlines" in content
-    assert not target.with_suffix(".html").exists()
+@pytest.mark.skipif(find_browser() is None, reason="no browser")
+def test_print(site: Path) -> None:
+    printed = print_site(site)
+    assert printed == site.parent / "waves-more.pdf"
+    assert sorted(path.name for path in site.parent.iterdir()) == ["html", "waves-more.pdf"]
+    content = printed.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type /Page\b", content)) == 5
+    assert re.findall(rb"/Title \(([^)]*)\)", content).count(b"Another part") == 1  # in the outline
+    assert content.count(b"/Subtype /Link") == 8
