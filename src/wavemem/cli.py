@@ -197,7 +197,7 @@ def new(
     found = skeletons.new(root, kind, name, part)
     for verb, files in (("wrote", found.files), ("changed", found.changed)):
         for file in files:
-            print(f"{verb:8}{file.relative_to(root)}")
+            print(f"{verb:8}{os.path.relpath(file, root)}")
     print("\nnext:\n" + "\n".join(f"  {line}" for line in found.following.splitlines()))
 
 

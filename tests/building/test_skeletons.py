@@ -14,8 +14,9 @@ import nbformat
 import pytest
 import yaml
 
+from wavemem.building import skeletons
 from wavemem.building.chapters import discover, executable, executed_cells
-from wavemem.building.layout import Layout, UsageError
+from wavemem.building.layout import Layout, UsageError, write_atomically
 from wavemem.building.skeletons import KINDS, new
 from wavemem.building.stage import contents
 from wavemem.cli import main
@@ -37,7 +38,7 @@ def copied(root: Path) -> Path:
 
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
-    return copied(tmp_path)
+    return copied(tmp_path / "book")
 
 
 def texts(root: Path) -> dict[Path, bytes]:
@@ -93,6 +94,28 @@ def test_a_chapter_is_found_and_executed(book: Path) -> None:
     python(book, script)
 
 
+def test_what_is_asked_of_all_is_fulfilled(book: Path) -> None:
+    """The tests that look at every chapter, experiment and problem set, those that start kernels apart."""
+    for name in ("tests", "course", "records/registry"):
+        shutil.copytree(ROOT / name, book / name, ignore=shutil.ignore_patterns("__pycache__"))
+    new(book, "chapter", "our-own", "III")
+    new(book, "experiment", "our_own")
+    new(book, "problem", "our-own")
+    files = (
+        f"tests/{name}.py" for name in ("records/test_every_experiment", "book/test_notebooks", "book/test_summaries")
+    )
+    asked = (
+        "our_own or test_the_map",
+        "our-own and (72 or science or library or typed or exercise)",
+        "our-own and (whole or holds)",
+    )
+    found = python(
+        book,
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "tests/course", "-k", " or ".join(asked)),
+    )
+    assert re.search(r"^1[2-9] passed", found, re.MULTILINE), found
+
+
 def test_a_chapter_with_a_number_of_its_own(book: Path) -> None:
     new(book, "chapter", "57-far")
     new(book, "chapter", "next", "I")
@@ -122,6 +145,22 @@ def test_nothing_is_overwritten(kind: str, book: Path) -> None:
     name = next((path.stem for path in (book / "notebooks").glob("*-mine.md")), "mine")
     with pytest.raises(UsageError, match=r"is there already|which .* has"):
         new(book, kind, name)
+    assert texts(book) == before
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3])
+def test_nothing_half_written_is_left(writes: int, book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, done = texts(book), iter(range(writes))
+
+    def until_full(path: Path, data: bytes) -> None:
+        if next(done, None) is None:
+            monkeypatch.undo()
+            raise OSError("no space left")
+        write_atomically(path, data)
+
+    monkeypatch.setattr(skeletons, "write_atomically", until_full)
+    with pytest.raises(OSError, match="no space left"):
+        new(book, "chapter", "mine")
     assert texts(book) == before
 
 
@@ -172,6 +211,18 @@ def test_a_welcome_page_of_ones_own_is_left_alone(book: Path) -> None:
     made = new(book, "chapter", "mine")
     assert book / "book" / "intro.md" not in made.changed
     assert "say in book/intro.md what the chapter is about and which it needs" in made.following
+
+
+def test_problem_sets_in_a_folder_beside_the_book(
+    book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (book / "course.toml").write_text(f"year = 2028\nproblems = '{book.parent / 'own/problems'}'\n", encoding="utf-8")
+    monkeypatch.chdir(book)
+    monkeypatch.setattr(sys, "argv", ["wavemem", "new", "problem", "mine"])
+    for said in ("wrote   ../own/problems/mine.md\nwrote   ../own/wrong/mine/one-age.py\n", "mine.md, ../own/wrong/"):
+        with pytest.raises(SystemExit):
+            main()
+        assert said in "".join(capsys.readouterr())
 
 
 def test_the_command_says_what_it_wrote(

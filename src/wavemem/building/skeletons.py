@@ -7,6 +7,7 @@ number or a part NN.
 from __future__ import annotations
 
 import keyword
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 
 from wavemem.building.chapters import discover
 from wavemem.building.editions import numbered
-from wavemem.building.layout import Layout, UsageError, choose
+from wavemem.building.layout import Layout, UsageError, choose, write_atomically
 from wavemem.building.stage import contents
 from wavemem.course.commands import settings
 
@@ -56,12 +57,20 @@ def new(root: Path, kind: str, name: str, part: str = "") -> Written:
         found = _problem(root, name, part)
     else:
         found = _module(root, kind, name, part)
-    taken = [str(file.relative_to(root)) for file in found.files if file.exists()]
+    taken = [os.path.relpath(file, root) for file in found.files if file.exists()]
     if taken:
         raise UsageError(f"{', '.join(taken)} is there already; allowed: a name that is free. Nothing was written")
-    for file, text in (found.files | found.changed).items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+    before = {file: file.read_bytes() for file in found.changed}
+    try:
+        for file, text in (found.files | found.changed).items():
+            write_atomically(file, text.encode())
+    except BaseException:  # a full disk, or somebody who thought better of it
+        for file in found.files:
+            file.unlink(missing_ok=True)
+        for file, content in before.items():
+            if file.read_bytes() != content:
+                write_atomically(file, content)
+        raise
     return found
 
 
