@@ -84,7 +84,7 @@ def test_a_chapter_is_found_and_executed(book: Path) -> None:
     parts = yaml.safe_load(after)["parts"]
     assert [part["caption"][:7] for part in parts if part["chapters"][-1]["file"].endswith("my-chapter")] == ["Part II"]
     assert f"\n**{chapter.number}** {{ref}}`ch-my-chapter`" in (book / "book" / "intro.md").read_text(encoding="utf-8")
-    assert "rename what lies behind it" in made.following
+    assert f"the pages print the number in its name, {chapter.number}; its place" in made.following
 
     cells = [cell.source for cell in executed_cells(executable(chapter.text, chapter.name).cells)]
     script = book / "chapter.py"

@@ -183,8 +183,8 @@ def _chapter(root: Path, name: str, part: str) -> Written:
     place = len(before) + 1
     if place != k:
         following.append(
-            f"the book will print {place} as its number, its place among the numbered parts: rename what lies behind it "
-            "(CONTRIBUTING.md, A chapter)"
+            f"the pages print the number in its name, {k}; its place among the numbered parts is {place}: for numbers in order "
+            "rename it, and rename what lies behind it (CONTRIBUTING.md, A chapter)"
         )
     following += [
         f'.venv/bin/python -m pytest tests/book/test_summaries.py tests/course/test_exercises.py -k "{stem}"',
