@@ -138,7 +138,7 @@ def _chapter(root: Path, name: str, part: str) -> Written:
     k = int(number or max(taken) + 1)
     if k in taken or not 0 < k < 100:
         raise UsageError(
-            f"chapter number {k}, which {taken.get(k, 'no chapter')} has; allowed: one from 1 to 99 that is free"
+            f"chapter number {k}{f', which {taken[k]} has' if k in taken else ''}; allowed: one from 1 to 99 that is free"
         )
     part, before = _part(root, part)
     stem, title = f"{k:02}-{words}", words.replace("-", " ").capitalize()
