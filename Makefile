@@ -50,7 +50,7 @@ check: $(STAMP) ## Lint, formatting, types, and the workflows of .github
 	@$(BIN)/jactionlint --shellcheck=
 
 unit: $(STAMP) ## Unit and equation tests
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --ignore=tests/book tests
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --ignore=tests/book tests
 
 pages: book ## Build the book, then examine its pages in a browser
 	@$(BIN)/python -m pytest -q tests/book
