@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from wavemem.building import stage
 from wavemem.building.chapters import Chapter, discover
 from wavemem.building.layout import Layout
 
@@ -92,3 +94,15 @@ def new_toy() -> Callable[[Path], Toy]:
 def real() -> Layout:
     """This copy of the book, only to be read."""
     return Layout(Path(__file__).resolve().parents[2])
+
+
+@pytest.fixture
+def dressed(toy: Toy, real: Layout, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """The small copy with the settings and styles of the real book, and with no generated page."""
+    monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
+    monkeypatch.setattr(stage, "generate", lambda *_: {})
+    root = toy.layout.root
+    shutil.copytree(real.root / "book" / "_static", root / "book" / "_static")
+    for name in ("_config.yml", "book/references.bib"):
+        shutil.copy(real.root / name, root / name)
+    return toy

@@ -85,14 +85,9 @@ The map: <a href="../chapters/01-first.html">1</a> <a href="../chapters/02-secon
 
 
 @pytest.fixture
-def book(toy, real: Layout, monkeypatch: pytest.MonkeyPatch):
+def book(dressed):
     """Three executed chapters, a part each, with the settings of the real book."""
-    monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
-    monkeypatch.setattr(stage, "generate", lambda *_: {})
-    root = toy.layout.root
-    shutil.copytree(real.root / "book" / "_static", root / "book" / "_static")
-    for name in ("_config.yml", "book/references.bib"):
-        shutil.copy(real.root / name, root / name)
+    toy, root = dressed, dressed.layout.root
     (root / "book" / "intro.md").write_text(INTRO)
     (root / "book" / "bibliography.md").write_text("# Bibliography\n\n```{bibliography}\n```\n")
     parts = []

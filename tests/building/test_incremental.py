@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from difflib import unified_diff
 
 import pytest
 from nbformat import v4
 
-from wavemem.building import cache, site, stage
+from wavemem.building import cache, site
 from wavemem.building.cache import chapter_key, compare
 from wavemem.building.chapters import as_executed, discover, executable, notebook_bytes, published
-from wavemem.building.layout import BuildError, Layout, Parameters
+from wavemem.building.layout import BuildError, Parameters
 
 QUICK = Parameters("quick", "cpu", 0)
 CELL = """---
@@ -80,14 +79,9 @@ def rewrite(toy, name: str, old: str, new: str) -> None:
 
 
 @pytest.fixture
-def book(toy, real: Layout, monkeypatch: pytest.MonkeyPatch):
+def book(dressed):
     """Two chapters that refer to one another, with the settings of the real book."""
-    monkeypatch.setattr(stage, "_mathjax", lambda: b"mathjax")
-    monkeypatch.setattr(stage, "generate", lambda *_: {})
-    root = toy.layout.root
-    shutil.copytree(real.root / "book" / "_static", root / "book" / "_static")
-    for name in ("_config.yml", "book/references.bib"):
-        shutil.copy(real.root / name, root / name)
+    toy, root = dressed, dressed.layout.root
     for name, text in PAGES.items():
         (root / "book" / f"{name}.md").write_text(text)
     files = [

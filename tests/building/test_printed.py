@@ -97,6 +97,9 @@ def test_a_folder_that_is_no_built_site_is_named(site: Path) -> None:
     (site / "chapters/one.html").write_text("<html></html>")
     with pytest.raises(BuildError, match=r"one\.html has no article; give"):
         join(site)
+    (site / "book/intro.html").write_text("<html></html>")
+    with pytest.raises(BuildError, match="does not say the book's title; give"):
+        join(site)
     (site / "index.html").write_text("<html></html>")
     with pytest.raises(BuildError, match="does not lead to a first page; give"):
         join(site)

@@ -131,14 +131,17 @@ def join(site: Path) -> tuple[str, str]:
         )
     front = str(first["content"]).partition("url=")[2]
     home = _read(site / front)
-    title = home.select_one(".logo__title").get_text(strip=True)  # type: ignore[union-attr]
+    named = home.select_one(".logo__title")
+    if named is None:
+        raise BuildError(f"{site / front} does not say the book's title; give the folder of a built site: make book")
+    title = named.get_text(strip=True)
     author = home.select_one(".component-author")
     # The contents beside a page; the caption of a part stands before its list.
     parts: list[tuple[str, dict[str, str]]] = [("", {front: title})]
     for listed in home.select("nav.bd-links ul.bd-sidenav"):
-        named = listed.find_previous_sibling("p", class_="caption")
+        above = listed.find_previous_sibling("p", class_="caption")
         entries = {_place(front, str(a["href"])): a.get_text() for a in listed.select("a[href]")}
-        parts.append((named.get_text() if named else "", entries))
+        parts.append((above.get_text() if above else "", entries))
     pages = {page for _, entries in parts for page in entries}
     articles, contents = [], []
     for caption, entries in parts:

@@ -132,8 +132,9 @@ def _part(root: Path, part: str) -> tuple[str, list[str]]:
 
 
 def _chapter(root: Path, name: str, part: str) -> Written:
-    number, words = re.fullmatch(r"(?:(\d+)-)?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
-    words = _checked("chapter", words, "-", "my-chapter or 22-my-chapter")
+    numbered_so = re.match(r"(\d+)-", name)
+    number, start = (numbered_so[1], numbered_so.end()) if numbered_so else ("", 0)
+    words = _checked("chapter", name[start:], "-", "my-chapter or 22-my-chapter")
     taken = {chapter.number: chapter.name for chapter in discover(Layout(root))}
     k = int(number or max(taken) + 1)
     if k in taken or not 0 < k < 100:
