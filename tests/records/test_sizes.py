@@ -139,11 +139,15 @@ def test_fields_added_since_have_their_default_and_fields_removed_count(tmp_path
 
 
 def test_chapters_and_experiments_meet_records_only_through_their_protocol() -> None:
-    """What reads a record by its name alone would show a planted toy as the paper's size: take `recorded`."""
+    """What reads a record by its name alone would show a planted toy as the paper's size: take `recorded`.
+
+    The page of costs lists all records with every setting in which they differ from the paper's, and judges nothing.
+    """
     root = Path(__file__).resolve().parents[2]
     for path in (*(root / "notebooks").glob("*.md"), *(root / "src" / "wavemem").glob("[ews]*/*.py")):
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"records\.store import [^\n]*\b(find|load|open_record)\b", text), path.name
+        by_name = re.search(r"records\.store import [^\n]*\b(find|load|open_record)\b", text)
+        assert not by_name or path.stem == "21-what-it-costs", path.name
         if path.suffix == ".md":
             code = "\n".join(re.findall(r"^```\{code-cell\}.*?^```", text, re.MULTILINE | re.DOTALL))
             assert not re.search(r"open_record|records_root|record\.json|rows\.csv|\brecords/", code), path.name

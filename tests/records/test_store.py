@@ -224,8 +224,15 @@ def test_git_state_is_the_project_s_own_or_unknown(tmp_path: Path) -> None:
     assert len(commit) == 40
     assert not dirty
     assert provenance.git_state(inner) == ("unknown", True)  # a tree without .git inside another repository
-    (outer / "new").touch()
-    assert provenance.git_state(outer) == (commit, True)
+    record = outer / "records" / "copying" / "paper-0123456789ab" / "record.json"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    assert provenance.git_state(outer) == (commit, False)  # the record of a run before this one
+    (outer / "records" / "registry").mkdir()
+    for new in (outer / "new", outer / "records" / "registry" / "claims-toy.toml"):
+        new.touch()
+        assert provenance.git_state(outer) == (commit, True)
+        new.unlink()
 
 
 def test_code_version_changes_exactly_with_used_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,9 @@ def git_state(folder: Path | None = None) -> tuple[str, bool]:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != where:
             return "unknown", True
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+        # What was measured a moment ago changes nothing that is measured next.
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", ".", ":(exclude,glob)records/*/*-*/**")
+        return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):
         return "unknown", True
 
