@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from wavemem.records.code import code_version, computing
 from wavemem.records.experiment import Result, get_experiment, module_of
-from wavemem.records.sizes import allows
+from wavemem.records.sizes import allows, differences
 from wavemem.records.store import Record, find, record_key, working_root
 
 
@@ -71,3 +72,31 @@ def recorded(
         ValueError: unknown experiment, or ``also`` names no field of its configuration.
     """
     return [record for record in find(root, name, profile) if allows(record, profile, also or {})]
+
+
+def costs(profile: str = "paper", root: Path | str | None = None) -> pd.DataFrame:
+    """What the committed records took, whatever their protocol.
+
+    Args:
+        profile: "quick" or "paper", whose name the records have.
+        root: folder of all records; None is the project's ``records/``.
+
+    Returns:
+        One line per record, by experiment and time: experiment, differs (field → value, for every field in which it is not the
+        whole of the profile), seeds (how many), seconds (wall time), MiB (peak memory), machine.
+    """
+    lines = []
+    for record in find(root, profile=profile):
+        there = differences(get_experiment(record.experiment).Config, record.config, profile, parts=True)
+        lines.append(
+            {
+                "experiment": record.experiment,
+                "differs": {name: have for name, (have, _) in there.items() if name in record.config},
+                "seeds": len(record.provenance.seeds),
+                "seconds": record.provenance.wall_seconds,
+                "MiB": record.provenance.peak_memory_mib,
+                "machine": record.provenance.device,
+            }
+        )
+    columns = ["experiment", "differs", "seeds", "seconds", "MiB", "machine"]
+    return pd.DataFrame(lines, columns=columns).sort_values(["experiment", "seconds"], ignore_index=True)

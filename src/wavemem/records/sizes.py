@@ -89,6 +89,7 @@ def differences(
     profile: str = "paper",
     *,
     depends: Sequence[str] = (),
+    parts: bool = False,
 ) -> dict[str, tuple[Any, Any]]:
     """The fields in which a configuration is not that of a profile.
 
@@ -98,6 +99,7 @@ def differences(
             since and has its default.
         profile: what it is compared with.
         depends: names or patterns of the only fields that count; one that starts with "!" takes fields out.
+        parts: compare the fields that choose a part as well.
 
     Returns:
         Field → (value there, value in the profile). A field that the class no longer has differs.
@@ -109,7 +111,7 @@ def differences(
         have = values.get(name, defaults.get(name, _ABSENT))
         have = list(have) if isinstance(have, tuple) else have
         want = wanted.get(name, _ABSENT)
-        if have != want and name not in cls.PARTS and _counts(name, depends):
+        if have != want and (parts or name not in cls.PARTS) and _counts(name, depends):
             found[name] = (have, want)
     return found
 
